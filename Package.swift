@@ -1,0 +1,94 @@
+// swift-tools-version: 6.2
+import PackageDescription
+
+// One rule for every target of ours: Swift 6 mode (the tools default), warnings are errors.
+let strict: [SwiftSetting] = [
+    .treatAllWarnings(as: .error),
+    .enableUpcomingFeature("ExistentialAny"),
+    .enableUpcomingFeature("MemberImportVisibility"),
+]
+let strictC: [CSetting] = [.treatAllWarnings(as: .error), .unsafeFlags(["-Wall", "-Wextra"])]
+let strictCxx: [CXXSetting] = [.treatAllWarnings(as: .error), .unsafeFlags(["-Wall", "-Wextra"])]
+
+let package = Package(
+    name: "clvd",
+    products: [
+        .executable(name: "clvd", targets: ["clvd"])
+    ],
+    dependencies: [
+        .package(url: "https://github.com/apple/swift-argument-parser", from: "1.8.0"),
+        .package(url: "https://github.com/apple/swift-configuration", from: "1.4.0", traits: ["YAML"]),
+        .package(url: "https://github.com/apple/swift-log", from: "1.16.0"),
+        .package(url: "https://github.com/apple/swift-metrics", from: "2.13.0"),
+        .package(url: "https://github.com/swift-server/swift-service-lifecycle", from: "2.13.0"),
+        .package(url: "https://github.com/jpsim/Yams", from: "6.2.0"),
+    ],
+    targets: [
+        // C boundaries, each one header and a thin shim over a Debian library.
+        .target(
+            name: "CRdKafka", cSettings: strictC,
+            linkerSettings: [.linkedLibrary("rdkafka")]),
+        .target(
+            name: "CEventParser", cxxSettings: strictCxx,
+            linkerSettings: [.linkedLibrary("simdjson"), .linkedLibrary("z")]),
+        .target(
+            name: "CKernels", cSettings: strictC,
+            linkerSettings: [.linkedLibrary("dnnl"), .linkedLibrary("m")]),
+        .target(name: "CSnapshot", cSettings: strictC, linkerSettings: [.linkedLibrary("xxhash")]),
+
+        // Kafka at the edge; knows nothing of users or models.
+        .target(
+            name: "Kafka",
+            dependencies: ["CRdKafka", "CEventParser", .product(name: "Logging", package: "swift-log")],
+            swiftSettings: strict),
+        // Formats (declarative mappings), decoding, event files.
+        .target(
+            name: "EventInput",
+            dependencies: ["CEventParser", .product(name: "Yams", package: "Yams")],
+            swiftSettings: strict),
+        // The deterministic engine: no I/O, no clock, no threads of its own.
+        .target(name: "Engine", dependencies: ["CEventParser", "CKernels"], swiftSettings: strict),
+        // Snapshots on disk: checksums, atomic writes, retention, safetensors.
+        .target(
+            name: "SnapshotStore",
+            dependencies: ["CSnapshot", .product(name: "Logging", package: "swift-log")],
+            swiftSettings: strict),
+        // clvd.yaml → validated settings.
+        .target(
+            name: "Settings",
+            dependencies: [
+                "Engine", "EventInput",
+                .product(name: "Configuration", package: "swift-configuration"),
+                .product(name: "Yams", package: "Yams"),
+            ],
+            swiftSettings: strict),
+        // The loop: poll → decode → step → publish → commit → snapshot.
+        .target(
+            name: "Runtime",
+            dependencies: [
+                "Engine", "EventInput", "Kafka", "SnapshotStore", "Settings",
+                .product(name: "Logging", package: "swift-log"),
+                .product(name: "Metrics", package: "swift-metrics"),
+                .product(name: "ServiceLifecycle", package: "swift-service-lifecycle"),
+            ],
+            swiftSettings: strict),
+        .executableTarget(
+            name: "clvd",
+            dependencies: [
+                "Runtime",
+                .product(name: "ArgumentParser", package: "swift-argument-parser"),
+                .product(name: "Logging", package: "swift-log"),
+            ],
+            swiftSettings: strict),
+
+        .testTarget(name: "KafkaTests", dependencies: ["Kafka"], swiftSettings: strict),
+        .testTarget(name: "EventInputTests", dependencies: ["EventInput"], swiftSettings: strict),
+        .testTarget(
+            name: "EngineTests", dependencies: ["Engine", "EventInput"],
+            resources: [.copy("Fixtures")], swiftSettings: strict),
+        .testTarget(name: "SnapshotStoreTests", dependencies: ["SnapshotStore"], swiftSettings: strict),
+        .testTarget(name: "SettingsTests", dependencies: ["Settings"], swiftSettings: strict),
+        .testTarget(name: "RuntimeTests", dependencies: ["Runtime"], swiftSettings: strict),
+    ],
+    cxxLanguageStandard: .cxx17
+)

@@ -1,0 +1,95 @@
+// The fixed-size records that travel from the edge into the engine. Plain data, no ownership: the
+// pointers stay valid until the batch they came in is released.
+#ifndef CLVD_EVENT_H
+#define CLVD_EVENT_H
+
+#include <stdint.h>
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+/// One record as the source delivered it (a Kafka message or a line of a file).
+typedef struct clvd_record {
+    const uint8_t *key;      ///< NULL when absent
+    const uint8_t *value;    ///< NULL for a tombstone
+    uint32_t key_length;
+    uint32_t value_length;
+    int64_t offset;
+    int64_t timestamp_ms;    ///< the broker's or producer's record timestamp; -1 when unknown
+    int32_t partition;
+    int32_t topic;           ///< index into the configured list of input topics
+    const void *headers;     ///< rd_kafka_headers_t*, or NULL
+} clvd_record;
+
+/// What became of a record in the decoder. Everything from `clvd_status_first_rejection` on is a dead letter.
+typedef enum clvd_status {
+    clvd_status_ok = 0,
+    clvd_status_tombstone = 1,
+    clvd_status_ignored_type = 2,
+    clvd_status_first_rejection = 16,
+    clvd_status_invalid_json = 16,
+    clvd_status_invalid_utf8 = 17,
+    clvd_status_missing_user = 18,
+    clvd_status_invalid_user = 19,       ///< empty, too long, or NUL inside
+    clvd_status_missing_time = 20,
+    clvd_status_invalid_time = 21,       ///< not parsable in the configured unit
+    clvd_status_time_out_of_range = 22,  ///< outside the configured years
+    clvd_status_future_time = 23,        ///< later than the record's own timestamp plus the allowed skew
+    clvd_status_wrong_type = 24,         ///< a mapped field has the wrong JSON type
+    clvd_status_missing_type = 25,
+    clvd_status_negative_amount = 26,
+    clvd_status_absurd_amount = 27,      ///< not finite or above the configured limit
+    clvd_status_unknown_currency = 28,
+    clvd_status_too_large = 29,          ///< record longer than the configured limit
+    clvd_status_too_late = 30            ///< set by the engine, never by the decoder
+} clvd_status;
+
+/// Event types the engine knows. Mappings translate a source's names into these.
+typedef enum clvd_event_type {
+    clvd_type_other = 0,
+    clvd_type_page_view = 1,
+    clvd_type_search = 2,
+    clvd_type_view = 3,
+    clvd_type_click = 4,
+    clvd_type_wishlist = 5,
+    clvd_type_add_to_cart = 6,
+    clvd_type_remove_from_cart = 7,
+    clvd_type_checkout = 8,
+    clvd_type_purchase = 9,
+    clvd_type_refund = 10,
+    clvd_type_session = 11,
+    clvd_type_message = 12,              ///< a mail or push that was opened or clicked
+    clvd_type_return = 13,
+    clvd_type_user_deleted = 14,
+    clvd_type_count = 16
+} clvd_event_type;
+
+/// A decoded record. `status` says which of the other fields mean anything.
+typedef struct clvd_event {
+    int64_t offset;
+    int32_t partition;
+    int32_t topic;
+    int64_t time_ms;                ///< event time, UTC epoch milliseconds
+    const uint8_t *user;            ///< UTF-8, not NUL-terminated
+    const uint8_t *event_id;        ///< UTF-8; NULL when absent
+    uint32_t user_length;
+    uint32_t event_id_length;
+    uint64_t event_id_hash;         ///< 0 when absent
+    uint64_t order_hash;            ///< 0 when absent
+    uint64_t session_hash;          ///< 0 when absent
+    uint64_t category_hash;         ///< 0 when absent
+    uint64_t product_hash;          ///< 0 when absent
+    double amount;                  ///< money in the configured currency; 0 when absent
+    double price;                   ///< unit price in the configured currency; 0 when absent
+    double quantity;                ///< 0 when absent
+    uint8_t type;                   ///< clvd_event_type
+    uint8_t status;                 ///< clvd_status
+    uint16_t reserved;
+    uint32_t record;                ///< index of the source record in its batch
+} clvd_event;
+
+#ifdef __cplusplus
+}
+#endif
+#endif

@@ -1,0 +1,155 @@
+#include "Parser.hpp"
+
+#include <new>
+
+extern "C" {
+
+clvd_parser *clvd_parser_create(void) { return new (std::nothrow) clvd_parser; }
+
+void clvd_parser_destroy(clvd_parser *parser) { delete parser; }
+
+bool clvd_parser_add_source(clvd_parser *parser, clvd_field field, const char *pointer, clvd_time_unit unit) {
+    if (field <= clvd_field_none || field >= clvd_field_count) return false;
+    return guarded([&] {
+        int16_t slot = parser->slot(&parser->root, pointer, false);
+        if (slot < 0) return false;
+        parser->sources[field].push_back({slot, static_cast<uint8_t>(unit)});
+        return true;
+    });
+}
+
+bool clvd_parser_add_header(clvd_parser *parser, clvd_field field, const char *name) {
+    if ((field != clvd_field_event_id && field != clvd_field_event_time) || *name == '\0') return false;
+    return guarded([&] {
+        parser->headers[field] = name;
+        return true;
+    });
+}
+
+void clvd_parser_set_header_lookup(clvd_parser *parser, clvd_header_lookup lookup) { parser->lookup = lookup; }
+
+bool clvd_parser_add_items(clvd_parser *parser, const char *pointer) {
+    if (parser->items.size() == clvd::maximum_alternatives) return false;
+    return guarded([&] {
+        clvd::Node *node = clvd::follow(&parser->root, pointer);
+        if (node == nullptr || node->is_inner() || node->is_leaf()) return false;
+        int16_t slot = parser->slot(&parser->root, pointer, true);
+        if (slot < 0) return false;
+        node->items = static_cast<int16_t>(parser->items.size());
+        parser->items.push_back(slot);
+        return true;
+    });
+}
+
+bool clvd_parser_add_item_source(clvd_parser *parser, clvd_field field, const char *pointer) {
+    if (field != clvd_field_product_id && field != clvd_field_category && field != clvd_field_price &&
+        field != clvd_field_quantity) {
+        return false;
+    }
+    return guarded([&] {
+        int16_t slot = parser->slot(&parser->item_root_, pointer, false);
+        if (slot < 0) return false;
+        parser->item_sources[field].push_back({slot, 0});
+        parser->item_slots.push_back(slot);
+        return true;
+    });
+}
+
+bool clvd_parser_add_single(clvd_parser *parser, const char *pointer) {
+    return guarded([&] {
+        clvd::Node *node = clvd::follow(&parser->root, pointer);
+        if (node == nullptr || node->is_leaf()) return false;
+        node->single = true;
+        return true;
+    });
+}
+
+bool clvd_parser_add_type(clvd_parser *parser, const char *name, uint8_t type) {
+    if ((type >= clvd_type_count && type != CLVD_TYPE_IGNORED) || parser->types.size() >= 10000) return false;
+    return guarded([&] {
+        for (auto &entry : parser->types) {
+            if (entry.name == name) return false;
+        }
+        parser->types.push_back({name, type});
+        parser->rebuild_types();
+        return true;
+    });
+}
+
+void clvd_parser_set_types(clvd_parser *parser, clvd_unknown_type unknown, uint8_t default_type) {
+    parser->unknown = unknown;
+    parser->default_type = default_type;
+}
+
+void clvd_parser_set_numeric_strings(clvd_parser *parser, bool accepted) { parser->numeric_strings = accepted; }
+
+bool clvd_parser_set_limits(clvd_parser *parser, const clvd_limits *limits) {
+    bool sound = limits->max_record_bytes > 0 && limits->max_record_bytes <= (1u << 30) &&
+                 limits->max_user_bytes > 0 && limits->max_user_bytes <= 4096 && limits->max_amount > 0 &&
+                 std::isfinite(limits->max_amount) && limits->max_quantity > 0 &&
+                 std::isfinite(limits->max_quantity) && limits->min_time_ms < limits->end_time_ms;
+    if (sound) parser->limits = *limits;
+    return sound;
+}
+
+bool clvd_parser_set_currency(clvd_parser *parser, const char *base, const char *assumed) {
+    uint32_t base_code = clvd::currency_code(base), assumed_code = clvd::currency_code(assumed);
+    if (base_code == 0 || assumed_code == 0) return false;
+    parser->base_currency = base_code;
+    parser->assumed_currency = assumed_code;
+    return true;
+}
+
+bool clvd_parser_add_rate(clvd_parser *parser, const char *currency, double rate) {
+    uint32_t code = clvd::currency_code(currency);
+    if (code == 0 || !(rate > 0) || !std::isfinite(rate)) return false;
+    return guarded([&] {
+        parser->rates.push_back({code, rate});
+        return true;
+    });
+}
+
+/// There was no memory for this record: too large for this machine.
+static void refuse(clvd_parser *parser, const clvd_record *record, clvd_event *event) {
+    parser->reset(record, event);
+    parser->reject(clvd_status_too_large, clvd_field_none, clvd::Reason::too_large, -1, record->value_length);
+    parser->finish(event);
+}
+
+uint32_t clvd_parser_decode(clvd_parser *parser, const clvd_record *records, uint32_t count, clvd_event *events) {
+    // One record more, for `clvd_parser_explain`.
+    bool reserved = parser->reserve_arena(size_t{count} + 1);
+    parser->arena_used = 0;
+    uint32_t decoded = 0;
+    for (uint32_t i = 0; i < count; ++i) {
+        bool fits = reserved && guarded([&] {
+            parser->decode_json(&records[i], &events[i]);
+            return true;
+        });
+        if (!fits) refuse(parser, &records[i], &events[i]);
+        events[i].record = i;
+        decoded += events[i].status == clvd_status_ok;
+    }
+    return decoded;
+}
+
+clvd_status clvd_parser_decode_row(
+    clvd_parser *parser, const clvd_text *slots, const clvd_record *record, clvd_event *event) {
+    parser->decode_row(slots, record, event);
+    return static_cast<clvd_status>(event->status);
+}
+
+uint32_t clvd_parser_slot_count(const clvd_parser *parser) { return static_cast<uint32_t>(parser->slots.count()); }
+
+int32_t clvd_parser_find_slot(const clvd_parser *parser, const char *pointer) {
+    for (size_t i = 0; i < parser->pointers.size(); ++i) {
+        if (parser->pointers[i] == pointer) return static_cast<int32_t>(i);
+    }
+    return -1;
+}
+
+size_t clvd_parser_memory(const clvd_parser *parser) {
+    return parser->arena_capacity + parser->scratch.capacity() + parser->document.memory();
+}
+
+}  // extern "C"

@@ -1,0 +1,183 @@
+// Turns JSON records and CSV rows into `clvd_event`s by a compiled mapping.
+//
+// A parser is built once with the setters below and then decodes batches. It belongs to one thread at a time.
+// Nothing here throws or aborts: setters return false when they refuse, records always get a status.
+#ifndef CLVD_EVENT_PARSER_H
+#define CLVD_EVENT_PARSER_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "CEvent.h"
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+/// The fields of an event that a mapping fills. `clvd_event.reserved` holds the one a rejection is about.
+typedef enum clvd_field {
+    clvd_field_none = 0,  ///< the record as a whole
+    clvd_field_event_id = 1,
+    clvd_field_event_time = 2,
+    clvd_field_user_id = 3,
+    clvd_field_event_type = 4,
+    clvd_field_product_id = 5,
+    clvd_field_category = 6,
+    clvd_field_price = 7,
+    clvd_field_quantity = 8,
+    clvd_field_amount = 9,
+    clvd_field_currency = 10,
+    clvd_field_order_id = 11,
+    clvd_field_session_id = 12,
+    clvd_field_count = 13
+} clvd_field;
+
+/// How a source of `event_time` is written. Epochs are numbers or numeric strings.
+typedef enum clvd_time_unit {
+    clvd_time_iso8601 = 0,      ///< `2024-02-29T12:00:00.5+01:00`, `2024-02-29 12:00:00 UTC`; the zone is required
+    clvd_time_iso8601_utc = 1,  ///< the same; UTC when no zone is given, and a date alone is its midnight
+    clvd_time_seconds = 2,
+    clvd_time_milliseconds = 3,
+    clvd_time_microseconds = 4
+} clvd_time_unit;
+
+/// What happens to an event type that is not in the table of types.
+typedef enum clvd_unknown_type {
+    clvd_unknown_type_other = 0,   ///< becomes `clvd_type_other`
+    clvd_unknown_type_ignore = 1,  ///< `clvd_status_ignored_type`
+    clvd_unknown_type_reject = 2   ///< `clvd_status_missing_type`
+} clvd_unknown_type;
+
+/// In a table of types: the source's events of this name are ignored.
+#define CLVD_TYPE_IGNORED 255
+/// For `clvd_parser_set_types`: no default type, an event without a type is rejected.
+#define CLVD_TYPE_REQUIRED 254
+
+/// What a record may hold.
+typedef struct clvd_limits {
+    uint32_t max_record_bytes;      ///< at most 1 GiB
+    uint32_t max_user_bytes;        ///< at most 4,096; also the limit of an event id
+    double max_amount;              ///< largest amount and price, in the base currency
+    double max_quantity;
+    int64_t min_time_ms;            ///< first accepted event time
+    int64_t end_time_ms;            ///< first event time no longer accepted
+    int64_t max_future_skew_ms;     ///< against the record's own timestamp; negative: not checked
+} clvd_limits;
+
+/// Looks a header up by its NUL-terminated name: its bytes and length, or NULL when the record has none.
+typedef const uint8_t *(*clvd_header_lookup)(const void *headers, const char *name, uint32_t *length);
+
+/// A piece of text inside a buffer of the caller; `data` is NULL when absent.
+typedef struct clvd_text {
+    const uint8_t *data;
+    uint32_t length;
+} clvd_text;
+
+typedef struct clvd_parser clvd_parser;
+
+/// An empty mapping with generous limits, or NULL without memory.
+clvd_parser *clvd_parser_create(void);
+void clvd_parser_destroy(clvd_parser *parser);
+
+/// Adds a place where `field` may be found; places are tried in the order they were added, JSON null and the empty
+/// string count as absent. `pointer` is an RFC 6901 JSON pointer, to which one form of token is added:
+/// `[name=value]` enters the first objects of an array whose string member `name` equals `value`
+/// (`/event_params/[key=ga_session_id]/value/int_value`). `unit` matters for `clvd_field_event_time` only.
+/// False: malformed pointer, too many places, or one place inside another.
+bool clvd_parser_add_source(clvd_parser *parser, clvd_field field, const char *pointer, clvd_time_unit unit);
+
+/// Adds a header that stands in for `event_id` or `event_time` (ISO 8601) when the body has none.
+bool clvd_parser_add_header(clvd_parser *parser, clvd_field field, const char *name);
+void clvd_parser_set_header_lookup(clvd_parser *parser, clvd_header_lookup lookup);
+
+/// Adds a place where the array of an order's items may be found; the first that holds items counts.
+bool clvd_parser_add_items(clvd_parser *parser, const char *pointer);
+/// Adds a place inside an item for `product_id`, `category`, `price` or `quantity`. Before the first
+/// `clvd_parser_add_items`.
+bool clvd_parser_add_item_source(clvd_parser *parser, clvd_field field, const char *pointer);
+
+/// Records in which the array at `pointer` holds more than one element are rejected (`clvd_status_wrong_type`):
+/// a record is one event, and the rest would be lost silently.
+bool clvd_parser_add_single(clvd_parser *parser, const char *pointer);
+
+/// Adds a source's name of an event type. `type` is a `clvd_event_type` or `CLVD_TYPE_IGNORED`.
+bool clvd_parser_add_type(clvd_parser *parser, const char *name, uint8_t type);
+/// `default_type` is used when an event has no type, or `CLVD_TYPE_REQUIRED`.
+void clvd_parser_set_types(clvd_parser *parser, clvd_unknown_type unknown, uint8_t default_type);
+
+/// Whether numeric fields may be written as strings (`"19.90"`), as some sources do.
+void clvd_parser_set_numeric_strings(clvd_parser *parser, bool accepted);
+bool clvd_parser_set_limits(clvd_parser *parser, const clvd_limits *limits);
+/// Currency of all results; `assumed` is taken when an event names none. Three letters each.
+bool clvd_parser_set_currency(clvd_parser *parser, const char *base, const char *assumed);
+/// One unit of `currency` is worth `rate` units of the base currency.
+bool clvd_parser_add_rate(clvd_parser *parser, const char *currency, double rate);
+
+/// Decodes `count` records into `events` (same indices). Strings of the events point into the records, their headers
+/// or the parser's arena, and stay valid until the next call with this parser.
+/// Returns how many events have `clvd_status_ok`.
+uint32_t clvd_parser_decode(clvd_parser *parser, const clvd_record *records, uint32_t count, clvd_event *events);
+
+/// Decodes one row of columns. `slots` has `clvd_parser_slot_count` entries, each at the index
+/// `clvd_parser_find_slot` gives for the pointer it stands for; every value is untyped text and the empty one is absent.
+/// `record` gives offset, partition, and in `value` the bytes of the whole row (for size and UTF-8).
+/// Strings point into the row.
+clvd_status clvd_parser_decode_row(
+    clvd_parser *parser, const clvd_text *slots, const clvd_record *record, clvd_event *event);
+uint32_t clvd_parser_slot_count(const clvd_parser *parser);
+/// -1 when no source has this pointer.
+int32_t clvd_parser_find_slot(const clvd_parser *parser, const char *pointer);
+
+/// Writes a sentence that says why `event` was rejected (UTF-8, no NUL, truncated to `capacity`) and returns its length.
+/// The record is decoded once more for it.
+uint32_t clvd_parser_explain(
+    clvd_parser *parser, const clvd_record *record, const clvd_event *event, char *text, uint32_t capacity);
+/// The same for a row.
+uint32_t clvd_parser_explain_row(
+    clvd_parser *parser, const clvd_text *slots, const clvd_record *record, const clvd_event *event, char *text,
+    uint32_t capacity);
+
+/// Bytes the parser holds on to; bounded by the limits and the largest batch, whatever the records are.
+size_t clvd_parser_memory(const clvd_parser *parser);
+
+/// Name of a status as it stands in dead letters and metrics (`invalid_json`), static.
+const char *clvd_status_name(uint8_t status);
+/// Name of a field as formats write it (`event_time`), static.
+const char *clvd_field_name(uint8_t field);
+/// Name of an engine event type (`add_to_cart`), static.
+const char *clvd_event_type_name(uint8_t type);
+
+/// The hash of all `_hash` fields: XXH3-64 with a fixed seed, and never 0.
+uint64_t clvd_hash(const uint8_t *data, size_t length);
+
+/// Parses an ISO 8601 time. True when `text` is one and, where `zone_required`, names its zone.
+bool clvd_parse_time(const uint8_t *text, size_t length, bool zone_required, int64_t *time_ms);
+/// Parses a number by the grammar of JSON; beyond the range of double it is infinite. False: not a number.
+bool clvd_parse_number(const uint8_t *text, size_t length, double *value);
+/// Writes the shortest text that reads back as `value` (finite), a JSON number. At most 32 bytes; returns the length.
+uint32_t clvd_write_number(double value, char *text);
+/// Writes `value` as a quoted JSON string. `text` has room for 6 × length + 2 bytes; returns the length written.
+/// Valid UTF-8 stays as it is; bytes that are not become U+FFFD.
+size_t clvd_write_string(const uint8_t *value, size_t length, char *text);
+
+// MARK: Files
+
+/// Reads a plain or gzip file as a stream of bytes. gzip is recognised by its first bytes; members that follow one
+/// another are joined.
+typedef struct clvd_file clvd_file;
+
+/// NULL on failure, with the reason in `error` (a sentence, NUL-terminated).
+clvd_file *clvd_file_open(const char *path, char *error, size_t error_capacity);
+/// Up to `capacity` bytes; 0 at the end; -1 on failure, with the reason from `clvd_file_error`.
+int64_t clvd_file_read(clvd_file *file, uint8_t *buffer, size_t capacity);
+const char *clvd_file_error(const clvd_file *file);
+/// Bytes of the file itself (compressed, if it is) read so far, and in all (-1 when not a regular file).
+int64_t clvd_file_position(const clvd_file *file);
+int64_t clvd_file_size(const clvd_file *file);
+void clvd_file_close(clvd_file *file);
+
+#ifdef __cplusplus
+}
+#endif
+#endif

@@ -34,6 +34,7 @@ let package = Package(
         .target(
             name: "CKernels", cSettings: strictC,
             linkerSettings: [.linkedLibrary("dnnl"), .linkedLibrary("m")]),
+        .target(name: "CHash", cSettings: strictC),
         .target(name: "CSnapshot", cSettings: strictC, linkerSettings: [.linkedLibrary("xxhash")]),
 
         // Kafka at the edge; knows nothing of users or models.
@@ -47,7 +48,7 @@ let package = Package(
             dependencies: ["CEventParser", .product(name: "Yams", package: "Yams")],
             swiftSettings: strict),
         // The deterministic engine: no I/O, no clock, no threads of its own.
-        .target(name: "Engine", dependencies: ["CEventParser", "CKernels"], swiftSettings: strict),
+        .target(name: "Engine", dependencies: ["CEventParser", "CHash", "CKernels"], swiftSettings: strict),
         // Snapshots on disk: checksums, atomic writes, retention, safetensors.
         .target(
             name: "SnapshotStore",

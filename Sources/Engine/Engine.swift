@@ -1,0 +1,191 @@
+import CEventParser
+import CHash
+
+/// The deterministic engine: records in, updates and alerts out. Snapshot, configuration and the ordered sequence
+/// of records determine its state and its output, bit for bit, however the sequence is cut into steps and however
+/// many threads the executor has. It performs no I/O and reads no clock.
+///
+/// Not thread-safe: one caller at a time.
+public final class Engine {
+    public let configuration: EngineConfiguration
+    /// Names of the input topics; `clvd_event.topic` indexes them.
+    public let topics: [String]
+    /// Partitions of all input topics together.
+    public let partitions: Int
+    let settings: EngineSettings
+    let serving: ServingModel
+    let learner: Learner
+    private let executor: any ParallelExecutor
+    private(set) var tasks: [TaskID: PartitionTask] = [:]
+    /// Tasks in the order of their ids: the order in which everything global looks at them.
+    private(set) var ordered: [PartitionTask] = []
+    /// Records consumed since the engine began: the position in the sequence. Learning happens at multiples of
+    /// `learning.intervalRecords`.
+    public private(set) var position: Int64 = 0
+    private var order: [(task: Int, item: Int)] = []
+
+    /// - Parameters:
+    ///   - configuration: a valid one; contradictions trap (validate with `Settings`).
+    ///   - topics: input topics in the order that events index them.
+    ///   - partitions: how many partitions the topics have together; bounds on memory are divided among them.
+    public init(
+        configuration: EngineConfiguration, topics: [String], partitions: Int, executor: any ParallelExecutor
+    ) {
+        self.configuration = configuration
+        self.topics = topics
+        self.partitions = partitions
+        self.executor = executor
+        settings = EngineSettings(configuration, topics: topics, partitions: partitions)
+        serving = ServingModel(settings)
+        learner = Learner(settings, executor: executor)
+        learner.publish(to: serving)
+    }
+
+    func setPosition(_ value: Int64) { position = value }
+
+    // MARK: Tasks
+
+    /// Ids of the tasks held, ascending.
+    public var taskIDs: [TaskID] { ordered.map(\.id) }
+
+    /// Takes on a partition with empty state.
+    public func addTask(_ id: TaskID) { insert(PartitionTask(id: id, settings: settings)) }
+
+    func insert(_ task: PartitionTask) {
+        precondition(tasks[task.id] == nil, "task \(task.id) is held already")
+        tasks[task.id] = task
+        ordered = tasks.values.sorted { $0.id < $1.id }
+    }
+
+    /// Gives a partition up, with its state.
+    public func removeTask(_ id: TaskID) {
+        tasks[id] = nil
+        ordered = tasks.values.sorted { $0.id < $1.id }
+    }
+
+    /// Offset after the last record taken in of a partition; nil before the first, or for a partition not held.
+    public func nextOffset(_ id: TaskID) -> Int64? {
+        guard let task = tasks[id], task.nextOffset >= 0 else { return nil }
+        return task.nextOffset
+    }
+
+    /// Records of a partition below `offset` advance the state but produce no output (replay after a restart).
+    public func mute(_ id: TaskID, below offset: Int64) { tasks[id]?.publishFrom = offset }
+
+    /// Event-time clock of a partition: the highest watermark or idle tick, ms; nil before the first event.
+    public func clock(_ id: TaskID) -> Int64? {
+        guard let task = tasks[id], task.watermark != .min else { return nil }
+        return max(task.watermark, task.scoredHour * Clock.hour)
+    }
+
+    // MARK: Steps
+
+    /// Takes in decoded records in their order. What is to be published is read with `forEachOutput`.
+    /// - Precondition: every event belongs to a task that is held.
+    public func step(_ events: UnsafeBufferPointer<clvd_event>) {
+        for task in ordered { task.outbox.reset() }
+        guard let base = events.baseAddress else { return }
+        let interval = configuration.learning.intervalRecords
+        var start = 0
+        while start < events.count {
+            let n = min(events.count - start, interval - Int(position % Int64(interval)))
+            process(base, start, n)
+            position += Int64(n)
+            start += n
+            if position % Int64(interval) == 0 { learn() }
+        }
+    }
+
+    /// Distributes a stretch without learning over its tasks.
+    private func process(_ events: UnsafePointer<clvd_event>, _ start: Int, _ n: Int) {
+        let batches = split(events, start, n)
+        nonisolated(unsafe) let (input, work, model) = (events, batches, serving)
+        executor.run(count: batches.count) { i in
+            let (task, indices) = work[i]
+            indices.withUnsafeBufferPointer { task.process(input, $0.baseAddress!, count: $0.count, model) }
+        }
+    }
+
+    private func split(_ events: UnsafePointer<clvd_event>, _ start: Int, _ n: Int) -> [(PartitionTask, [UInt32])] {
+        var byTask: [TaskID: [UInt32]] = [:]
+        var current = TaskID(topic: events[start].topic, partition: events[start].partition)
+        var run: [UInt32] = []
+        for i in start..<start + n {
+            let id = TaskID(topic: events[i].topic, partition: events[i].partition)
+            if id != current {
+                byTask[current, default: []].append(contentsOf: run)
+                run.removeAll(keepingCapacity: true)
+                current = id
+            }
+            run.append(UInt32(i))
+        }
+        byTask[current, default: []].append(contentsOf: run)
+        return byTask.sorted { $0.key < $1.key }.map { id, indices in
+            guard let task = tasks[id] else { preconditionFailure("a record of partition \(id), which is not held") }
+            return (task, indices)
+        }
+    }
+
+    private func learn() {
+        guard configuration.learning.enabled else { return }
+        learner.learn(ordered)
+        learner.publish(to: serving)
+    }
+
+    /// Advances the clock of every task of an idle stream to `time` (event time, ms). Only silence is looked at:
+    /// alerts may rise, nothing is learned, no window moves.
+    public func tick(to time: Int64) {
+        for task in ordered {
+            task.outbox.reset()
+            task.tick(to: time, serving)
+        }
+    }
+
+    /// What the last step or tick has to say, in the order of the records that caused it.
+    public func forEachOutput(_ body: (OutboxEntry) -> Void) {
+        if ordered.count == 1 {
+            for i in 0..<ordered[0].outbox.items.count { body(ordered[0].outbox.entry(i)) }
+            return
+        }
+        order.removeAll(keepingCapacity: true)
+        for (t, task) in ordered.enumerated() {
+            for i in 0..<task.outbox.items.count { order.append((t, i)) }
+        }
+        order.sort { a, b in
+            let (x, y) = (ordered[a.task].outbox.items[a.item].record, ordered[b.task].outbox.items[b.item].record)
+            return x != y ? x < y : a < b
+        }
+        for (t, i) in order { body(ordered[t].outbox.entry(i)) }
+    }
+}
+
+// MARK: - Report
+
+/// Where the engine stands.
+public struct EngineReport: Sendable, Codable {
+    public var position: Int64
+    public var counters: TaskCounters
+    public var users: Int
+    public var landmarks: Int
+    /// Lowest clock over the tasks, ms since 1970; nil before the first event.
+    public var clock: Int64?
+    public var modelVersion: Int64
+    public var learning: LearningReport
+    public var prequential: [PrequentialReport]
+    /// Bytes of memory held for users.
+    public var userBytes: Int
+}
+
+extension Engine {
+    /// Counters, sizes and learning; with `prequential`, the metrics as well (they sort their windows).
+    public func report(prequential: Bool = true) -> EngineReport {
+        EngineReport(
+            position: position, counters: ordered.reduce(TaskCounters()) { $0 + $1.counters },
+            users: ordered.reduce(0) { $0 + $1.users.userCount },
+            landmarks: ordered.reduce(0) { $0 + $1.pool.count },
+            clock: ordered.compactMap { clock($0.id) }.min(),
+            modelVersion: serving.version, learning: learner.report,
+            prequential: prequential ? learner.prequentialReports() : [],
+            userBytes: ordered.reduce(0) { $0 + $1.users.allocatedBytes })
+    }
+}

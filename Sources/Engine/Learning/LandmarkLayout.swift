@@ -1,0 +1,56 @@
+/// The fixed head of a landmark: a user and an instant at which the model was asked and will be taught.
+struct LandmarkHeader {
+    /// Event time in ms; labels are of (instant, instant + horizon].
+    var instant: Int64 = 0
+    /// Position in the order of creation, unique in its pool.
+    var sequence: Int64 = 0
+    /// Slot of the user, or `UserTable.none` once the user is gone: such a landmark teaches nothing.
+    var user: UInt32 = 0
+    /// Place of the user's previous landmark + 1, 0 when none. Valid while its sequence is smaller.
+    var previous: UInt32 = 0
+    /// Uniform hash; landmarks below the pool's threshold are kept when the pool is thinned.
+    var priority: UInt32 = 0
+    /// What a straight line through the user's own past says, per day: money, orders and events.
+    var naiveValuePerDay: Float = 0
+    var naiveOrdersPerDay: Float = 0
+    var naiveEventsPerDay: Float = 0
+    /// Inputs of the first stored event depend on these (`StepInputs.Context`).
+    var contextTime: UInt32 = 0
+    var contextPurchase: UInt32 = 0
+    var contextCode: UInt16 = 0
+    /// Stored events, 0…16, those after the boundary state.
+    var steps: UInt8 = 0
+    var flags: UInt8 = 0
+
+    static let holdOut: UInt8 = 1
+    /// The prediction was made by the model (not by population rates).
+    static let fromModel: UInt8 = 2
+}
+
+/// Where everything of one landmark lies:
+///
+///     header | boundary state | events (8 bytes each) | features f16 | labels f32 | predictions f32
+///
+/// Labels and predictions are [heads × bins]; a label is money (value heads) or a number of events (hazard heads).
+struct LandmarkLayout: Equatable {
+    let features: Int
+    let cells: Int
+
+    let state: Int
+    let events: Int
+    let featureRow: Int
+    let labels: Int
+    let predictions: Int
+    let size: Int
+
+    init(user: UserLayout, features: Int, heads: Int, bins: Int) {
+        self.features = features
+        cells = heads * bins
+        state = MemoryLayout<LandmarkHeader>.stride
+        events = (state + user.stateBytes + 7) / 8 * 8
+        featureRow = events + UserLayout.ringCount * MemoryLayout<StoredEvent>.stride
+        labels = (featureRow + 2 * features + 3) / 4 * 4
+        predictions = labels + 4 * cells
+        size = (predictions + 4 * cells + 7) / 8 * 8
+    }
+}

@@ -1,0 +1,205 @@
+import Glibc
+
+/// The landmarks of one partition task in order of their creation: a ring of fixed capacity.
+///
+/// The oldest leaves when the ring is full and its last bin has matured. When the ring is full of landmarks that
+/// have not, the pool is thinned instead: the admission threshold is halved and every landmark whose hash lies
+/// above it goes, so that what remains is a uniform sample over all instants (a reservoir by priorities). The
+/// threshold rises again when the ring reaches far behind the longest horizon.
+struct LandmarkPool: ~Copyable {
+    let layout: LandmarkLayout
+    let capacity: Int
+    /// End of each bin after the instant, ms.
+    let binEnds: [Int64]
+    private let memory: UnsafeMutableRawPointer
+
+    /// Sequence numbers: held are `head..<tail`.
+    private(set) var head: Int64 = 1
+    private(set) var tail: Int64 = 1
+    /// Landmarks below it have matured in the bin.
+    private(set) var frontier: [Int64]
+    /// Landmarks below it have gone into the standardisation.
+    var standardised: Int64 = 1
+    /// Candidates with a priority below it are admitted.
+    private(set) var threshold: UInt64 = 1 << 32
+
+    init(layout: LandmarkLayout, capacity: Int, binEnds: [Int64]) {
+        self.layout = layout
+        self.capacity = capacity
+        self.binEnds = binEnds
+        frontier = Array(repeating: 1, count: binEnds.count)
+        memory = malloc(capacity * layout.size)!
+    }
+
+    deinit { free(memory) }
+
+    var count: Int { Int(tail - head) }
+
+    /// The landmark of a sequence number that is held.
+    @inline(__always)
+    func at(_ sequence: Int64) -> UnsafeMutableRawPointer { memory + Int(sequence % Int64(capacity)) * layout.size }
+
+    @inline(__always)
+    static func header(_ landmark: UnsafeMutableRawPointer) -> UnsafeMutablePointer<LandmarkHeader> {
+        landmark.assumingMemoryBound(to: LandmarkHeader.self)
+    }
+
+    @inline(__always)
+    func admits(_ priority: UInt32) -> Bool { UInt64(priority) < threshold }
+
+    /// Place for a new landmark of a user; its header is set but for what the caller knows.
+    /// Call only after `admits`; thinning may lower the threshold below `priority`, then nil.
+    mutating func append(
+        user: UInt32, instant: Int64, priority: UInt32, users: borrowing UserTable
+    ) -> UnsafeMutableRawPointer? {
+        while count == capacity {
+            if head < frontier[frontier.count - 1] { popOldest() } else { thin(users) }
+            if !admits(priority) { return nil }
+        }
+        let place = at(tail)
+        memset(place, 0, layout.size)
+        let header = users.slot(user).header
+        LandmarkPool.header(place).initialize(
+            to: LandmarkHeader(
+                instant: instant, sequence: tail, user: user, previous: header.pointee.landmark, priority: priority))
+        header.pointee.landmark = UInt32(tail % Int64(capacity)) + 1
+        tail += 1
+        return place
+    }
+
+    private mutating func popOldest() {
+        // Far more past than the longest horizon needs: admit more of what comes.
+        let span = LandmarkPool.header(at(tail - 1)).pointee.instant - LandmarkPool.header(at(head)).pointee.instant
+        if span > 4 * binEnds[binEnds.count - 1] && threshold < 1 << 32 && head % Int64(capacity) == 0 { threshold *= 2 }
+        head += 1
+        clampFrontiers()
+    }
+
+    private mutating func clampFrontiers() {
+        for b in frontier.indices { frontier[b] = max(frontier[b], head) }
+        standardised = max(standardised, head)
+    }
+
+    /// Keeps the landmarks below half the threshold, in order, and renumbers them from `head`.
+    private mutating func thin(_ users: borrowing UserTable) {
+        threshold = max(1, threshold / 2)
+        var keptFrontier = frontier
+        var keptStandardised = standardised
+        var write = head
+        for read in head..<tail {
+            for b in frontier.indices where read == frontier[b] { keptFrontier[b] = write }
+            if read == standardised { keptStandardised = write }
+            let from = at(read)
+            let h = LandmarkPool.header(from)
+            if h.pointee.user != UserTable.none { users.slot(h.pointee.user).header.pointee.landmark = 0 }
+            guard admits(h.pointee.priority), h.pointee.user != UserTable.none else { continue }
+            if write != read { memcpy(at(write), from, layout.size) }
+            write += 1
+        }
+        for b in frontier.indices { frontier[b] = frontier[b] >= tail ? write : keptFrontier[b] }
+        standardised = standardised >= tail ? write : keptStandardised
+        tail = write
+        for s in head..<tail {
+            let h = LandmarkPool.header(at(s))
+            let user = users.slot(h.pointee.user).header
+            h.pointee.sequence = s
+            h.pointee.previous = user.pointee.landmark
+            user.pointee.landmark = UInt32(s % Int64(capacity)) + 1
+        }
+    }
+
+    /// Advances a bin's frontier to the watermark; `matured` sees each landmark that passes, in order.
+    mutating func mature(bin: Int, watermark: Int64, _ matured: (UnsafeMutableRawPointer) -> Void) {
+        var s = frontier[bin]
+        while s < tail {
+            let landmark = at(s)
+            if LandmarkPool.header(landmark).pointee.instant + binEnds[bin] > watermark { break }
+            matured(landmark)
+            s += 1
+        }
+        frontier[bin] = s
+    }
+
+    /// Visits the landmarks of a user, newest first, whose longest horizon reaches `time`.
+    @inline(__always)
+    func forEachOpen(
+        of slot: UInt32, newest: UInt32, at time: Int64, _ body: (UnsafeMutableRawPointer) -> Void
+    ) {
+        var next = newest
+        var before = Int64.max
+        while next != 0 {
+            let landmark = memory + Int(next - 1) * layout.size
+            let h = LandmarkPool.header(landmark)
+            guard h.pointee.user == slot, h.pointee.sequence < before, h.pointee.sequence >= head,
+                h.pointee.instant + binEnds[binEnds.count - 1] >= time
+            else { return }
+            before = h.pointee.sequence
+            next = h.pointee.previous
+            body(landmark)
+        }
+    }
+
+    /// A user leaves: its landmarks keep their place but teach nothing and hold nothing of it any more.
+    func forget(user slot: UInt32, newest: UInt32) {
+        forEachOpen(of: slot, newest: newest, at: Int64.min) { landmark in
+            let h = LandmarkPool.header(landmark)
+            let (instant, sequence) = (h.pointee.instant, h.pointee.sequence)
+            memset(landmark, 0, layout.size)
+            h.pointee.instant = instant
+            h.pointee.sequence = sequence
+            h.pointee.user = UserTable.none
+            h.pointee.priority = .max
+        }
+    }
+}
+
+// MARK: - Snapshot
+
+extension LandmarkPool {
+    struct Image: Codable, Equatable {
+        var head: Int64
+        var tail: Int64
+        var frontier: [Int64]
+        var standardised: Int64
+        var threshold: UInt64
+        var capacity: Int
+        var landmarkBytes: Int
+    }
+
+    var image: Image {
+        Image(
+            head: head, tail: tail, frontier: frontier, standardised: standardised, threshold: threshold,
+            capacity: capacity, landmarkBytes: layout.size)
+    }
+
+    /// The held landmarks in order, as one or two stretches of memory.
+    var regions: [UnsafeRawBufferPointer] {
+        let n = Int64(capacity)
+        let first = min(count, Int(n - head % n))
+        var parts = [UnsafeRawBufferPointer(start: at(head), count: first * layout.size)]
+        if first < count { parts.append(UnsafeRawBufferPointer(start: memory, count: (count - first) * layout.size)) }
+        return parts
+    }
+
+    init(
+        layout: LandmarkLayout, capacity: Int, binEnds: [Int64], image: Image, bytes: UnsafeRawBufferPointer
+    ) throws {
+        let held = Int(image.tail - image.head)
+        guard image.landmarkBytes == layout.size, image.capacity == capacity, image.frontier.count == binEnds.count,
+            held >= 0, held <= capacity, held * layout.size == bytes.count, image.head >= 1,
+            image.frontier.allSatisfy({ $0 >= image.head && $0 <= image.tail })
+        else {
+            throw SnapshotMismatch(
+                "the landmarks were kept with another capacity or layout (learning.maxLandmarks, targets or bins changed)")
+        }
+        self.init(layout: layout, capacity: capacity, binEnds: binEnds)
+        head = image.head
+        tail = image.tail
+        frontier = image.frontier
+        standardised = image.standardised
+        threshold = image.threshold
+        for i in 0..<held {
+            memcpy(at(head + Int64(i)), bytes.baseAddress! + i * layout.size, layout.size)
+        }
+    }
+}

@@ -1,0 +1,56 @@
+import Glibc
+
+/// What happens to users on average, per target and bin, learned as bins mature. Predicts before the model is
+/// taught, and gives μ of the value heads its centre. The past fades with a memory of some landmarks.
+struct PopulationRates: Codable, Equatable {
+    static let memory = 100_000.0
+
+    struct Cell: Codable, Equatable {
+        /// Landmarks at risk (hazards: without an earlier occurrence), those with a hit, their money and log money.
+        var atRisk = 0.0
+        var hits = 0.0
+        var money = 0.0
+        var logMoney = 0.0
+    }
+    private(set) var cells: [Cell]
+
+    init(cells: Int) { self.cells = Array(repeating: Cell(), count: cells) }
+
+    /// A matured cell of a landmark. Hazards count only landmarks without an occurrence in earlier bins.
+    mutating func add(cell: Int, label: Float, isValue: Bool, atRisk: Bool) {
+        guard isValue || atRisk else { return }
+        if cells[cell].atRisk >= PopulationRates.memory {
+            let keep = (PopulationRates.memory - 1) / PopulationRates.memory
+            cells[cell].atRisk *= keep
+            cells[cell].hits *= keep
+            cells[cell].money *= keep
+            cells[cell].logMoney *= keep
+        }
+        cells[cell].atRisk += 1
+        if label > 0 {
+            cells[cell].hits += 1
+            cells[cell].money += Double(label)
+            cells[cell].logMoney += log(Double(label))
+        }
+    }
+
+    /// Centre of log spend of a value cell; 0 until something was spent.
+    func meanLogSpend(_ cell: Int) -> Float {
+        cells[cell].hits > 0 ? Float(cells[cell].logMoney / cells[cell].hits) : 0
+    }
+
+    /// The prediction of a cell for anybody. A bin that has not matured borrows the rate of the bin before it,
+    /// per day; the first, while nothing is known, a tenth (hazards) or nothing (money).
+    func prior(_ rule: LabelRule, bin: Int, binEnds: [Int64]) -> Float {
+        let cell = cells[Int(rule.cell) + bin]
+        if cell.atRisk > 0 {
+            return rule.isValue
+                ? Float(cell.money / cell.atRisk) : Float((cell.hits + 0.5) / (cell.atRisk + 5))
+        }
+        guard bin > 0 else { return rule.isValue ? 0 : 0.1 }
+        let before = prior(rule, bin: bin - 1, binEnds: binEnds)
+        let length = Float(binEnds[bin] - binEnds[bin - 1])
+        let ratio = length / Float(binEnds[bin - 1] - (bin > 1 ? binEnds[bin - 2] : 0))
+        return rule.isValue ? before * ratio : 1 - powf(1 - before, ratio)
+    }
+}

@@ -1,0 +1,144 @@
+import Glibc
+
+/// Predictions and what came of them, for one target at one horizon: the latest `capacity` matured landmarks.
+struct PrequentialWindow {
+    struct Sample: Equatable {
+        var prediction: Float
+        var naive: Float
+        var label: Float
+    }
+    let capacity: Int
+    private(set) var samples: [Sample] = []
+    /// Place of the oldest sample once the window is full.
+    private(set) var next = 0
+    private(set) var seen: Int64 = 0
+
+    init(capacity: Int) { self.capacity = capacity }
+
+    init(capacity: Int, samples: [Sample], next: Int, seen: Int64) {
+        self.capacity = capacity
+        self.samples = samples
+        self.next = next
+        self.seen = seen
+    }
+
+    mutating func add(_ sample: Sample) {
+        seen += 1
+        if samples.count < capacity {
+            samples.append(sample)
+        } else {
+            samples[next] = sample
+            next = (next + 1) % capacity
+        }
+    }
+}
+
+/// How predictions of one target at one horizon fared, over a sliding period of matured landmarks. Each landmark
+/// was predicted before it was learned from. `nil` where the window says nothing yet (one class only, no money).
+public struct PrequentialReport: Sendable, Equatable, Codable {
+    /// Metrics of one predictor.
+    public struct Score: Sendable, Equatable, Codable {
+        /// Gini of the predicted order over the Gini of the perfect order (value targets).
+        public var gini: Double?
+        /// Mean absolute error, money (value targets).
+        public var mae: Double?
+        /// Sum predicted / sum actual.
+        public var bias: Double?
+        /// Area under the ROC curve (probability targets).
+        public var auc: Double?
+        /// Mean negative log-likelihood, nats (probability targets).
+        public var logLoss: Double?
+        /// Expected calibration error over ten bins of equal width (probability targets).
+        public var calibrationError: Double?
+    }
+    public var target: String
+    public var horizonDays: Double
+    /// Landmarks in the window, and ever.
+    public var landmarks: Int
+    public var seen: Int64
+    public var model: Score
+    /// The user's own past rate, drawn on.
+    public var naive: Score
+}
+
+extension PrequentialWindow {
+    func report(target: EngineConfiguration.Target, horizon: Double) -> PrequentialReport {
+        let score = target.kind == .value ? valueScore : probabilityScore
+        return PrequentialReport(
+            target: target.name, horizonDays: horizon, landmarks: samples.count, seen: seen,
+            model: score(\.prediction), naive: score(\.naive))
+    }
+
+    private func valueScore(_ p: KeyPath<Sample, Float>) -> PrequentialReport.Score {
+        var score = PrequentialReport.Score()
+        guard !samples.isEmpty else { return score }
+        let labels = samples.map { Double($0.label) }
+        let predictions = samples.map { Double($0[keyPath: p]) }
+        let total = labels.reduce(0, +)
+        score.mae = zip(labels, predictions).map { abs($0 - $1) }.reduce(0, +) / Double(samples.count)
+        guard total > 0 else { return score }
+        score.bias = predictions.reduce(0, +) / total
+        let perfect = gini(labels, by: labels)
+        if perfect > 0 { score.gini = gini(labels, by: predictions) / perfect }
+        return score
+    }
+
+    /// Gini of labels in descending order of a ranking; ties share their order of arrival.
+    private func gini(_ labels: [Double], by ranking: [Double]) -> Double {
+        let order = labels.indices.sorted { ranking[$0] != ranking[$1] ? ranking[$0] > ranking[$1] : $0 < $1 }
+        var cumulative = 0.0
+        var area = 0.0
+        for i in order {
+            cumulative += labels[i]
+            area += cumulative
+        }
+        let n = Double(labels.count)
+        return (area / cumulative - (n + 1) / 2) / n
+    }
+
+    private func probabilityScore(_ p: KeyPath<Sample, Float>) -> PrequentialReport.Score {
+        var score = PrequentialReport.Score()
+        guard !samples.isEmpty else { return score }
+        let n = Double(samples.count)
+        var (loss, predicted, actual) = (0.0, 0.0, 0.0)
+        var cells = [(count: Double, predicted: Double, actual: Double)](repeating: (0, 0, 0), count: 10)
+        for s in samples {
+            let q = Double(s[keyPath: p])
+            let y = Double(s.label)
+            let clipped = min(1 - 1e-6, max(1e-6, q))
+            loss -= y > 0.5 ? log(clipped) : log(1 - clipped)
+            predicted += q
+            actual += y
+            let c = min(9, Int(q * 10))
+            cells[c].count += 1
+            cells[c].predicted += q
+            cells[c].actual += y
+        }
+        score.logLoss = loss / n
+        score.calibrationError = cells.map { abs($0.predicted - $0.actual) }.reduce(0, +) / n
+        if actual > 0 { score.bias = predicted / actual }
+        score.auc = auc(p)
+        return score
+    }
+
+    /// Mann–Whitney statistic with mid-ranks for ties.
+    private func auc(_ p: KeyPath<Sample, Float>) -> Double? {
+        let sorted = samples.map { ($0[keyPath: p], $0.label > 0.5) }.sorted { $0.0 < $1.0 }
+        let positives = Double(sorted.count { $0.1 })
+        let negatives = Double(sorted.count) - positives
+        guard positives > 0, negatives > 0 else { return nil }
+        var rankSum = 0.0
+        var i = 0
+        while i < sorted.count {
+            var j = i
+            var hits = 0.0
+            while j < sorted.count && sorted[j].0 == sorted[i].0 {
+                if sorted[j].1 { hits += 1 }
+                j += 1
+            }
+            rankSum += hits * (Double(i + 1 + j) / 2)
+            i = j
+        }
+        return (rankSum - positives * (positives + 1) / 2) / (positives * negatives)
+    }
+}

@@ -1,0 +1,91 @@
+import Glibc
+
+/// The model that predicts: weights, scaling and population rates as they stood after the last learning. Constant
+/// between two positions of learning, so tasks read it from several threads.
+final class ServingModel {
+    private let settings: EngineSettings
+    private let network: Network
+    private let weights: UnsafeMutablePointer<Float>
+    var standardizer = Standardizer(features: SnapshotFeatures.count)
+    var amountMean: Float = 0
+    var amountInverse: Float = 0
+    /// Training steps behind the weights; 0 while population rates predict.
+    var version: Int64 = 0
+    /// [cells] of a prediction for anybody, and the centres of log spend.
+    let prior: UnsafeMutablePointer<Float>
+    let meanLogSpend: UnsafeMutablePointer<Float>
+
+    init(_ settings: EngineSettings) {
+        self.settings = settings
+        network = Network(settings.model)
+        weights = .allocate(capacity: settings.model.count)
+        weights.initialize(repeating: 0, count: settings.model.count)
+        prior = .allocate(capacity: settings.horizons.cells)
+        prior.initialize(repeating: 0, count: settings.horizons.cells)
+        meanLogSpend = .allocate(capacity: settings.horizons.cells)
+        meanLogSpend.initialize(repeating: 0, count: settings.horizons.cells)
+    }
+
+    /// The weights that serve, as the layout table places them.
+    var parameters: UnsafePointer<Float> { UnsafePointer(weights) }
+
+    deinit {
+        weights.deallocate()
+        prior.deallocate()
+        meanLogSpend.deallocate()
+    }
+
+    func copy(_ parameters: UnsafePointer<Float>) {
+        memcpy(weights, parameters, settings.model.count * MemoryLayout<Float>.stride)
+    }
+
+    /// One step of the recurrent state of `rows` users, in place.
+    func step(_ s: Scratch, rows: Int) {
+        network.recurrentStep(
+            weights, rows: rows, indices: s.indices, numerics: s.numerics, state: s.state, workspace: s.workspace)
+    }
+
+    /// Predictions of `rows` users from their state and raw features, which become log-scaled on the way.
+    func predict(_ s: Scratch, rows: Int) {
+        SnapshotFeatures.finish(s.features, count: rows)
+        let cells = settings.horizons.cells
+        guard version > 0 else {
+            for r in 0..<rows { memcpy(s.predictions + r * cells, prior, cells * MemoryLayout<Float>.stride) }
+            return
+        }
+        standardizer.apply(s.features, rows: rows, into: s.standard)
+        network.headOutputs(
+            weights, rows: rows, state: s.state, features: s.standard, outputs: s.outputs, workspace: s.workspace)
+        network.predict(rows: rows, outputs: s.outputs, meanLogSpend: meanLogSpend, predictions: s.predictions)
+    }
+
+    /// A feature that moved a prediction, with its value in the units of its definition.
+    struct Factor {
+        let name: String
+        let value: Float
+        /// Part of the log-odds of the probability: gradient × standardised value.
+        let contribution: Float
+    }
+
+    /// The features that raise a probability most (gradient × input, a first-order attribution at the row).
+    func factors(_ s: Scratch, row r: Int, reading: Reading, count: Int) -> [Factor] {
+        let f = SnapshotFeatures.count
+        var outputWeights = [Float](repeating: 0, count: settings.model.outputs)
+        let head = Int(reading.cell) / settings.horizons.bins
+        for b in 0..<Int(reading.bins) {
+            // Absence rises as hazards fall; the other kinds rise with their logits.
+            outputWeights[settings.model.output(head: head, bin: b)] = reading.kind == .absence ? -1 : 1
+        }
+        var gradient = [Float](repeating: 0, count: f)
+        network.inputGradient(
+            weights, state: s.state + r * settings.stateWidth, features: s.standard + r * f,
+            outputWeights: outputWeights, dFeatures: &gradient)
+        let contributions = (0..<f).map { gradient[$0] * s.standard[r * f + $0] }
+        let top = contributions.indices.sorted { contributions[$0] != contributions[$1] ? contributions[$0] > contributions[$1] : $0 < $1 }
+        return top.prefix(count).filter { contributions[$0] > 0 }.map { i in
+            Factor(
+                name: SnapshotFeatures.definitions[i].name, value: s.features[r * f + i],
+                contribution: contributions[i])
+        }
+    }
+}

@@ -1,0 +1,81 @@
+/// Writes updates and alerts as JSON. The fixed parts are laid out once from the configuration; a value is read
+/// from the prediction row and written between two literals.
+struct UpdateEncoder: ~Copyable {
+    private struct Segment {
+        var literalAt: Int
+        var literalLength: Int
+        var reading: Reading
+    }
+
+    private let literals: UnsafeMutableBufferPointer<UInt8>
+    private let segments: UnsafeMutableBufferPointer<Segment>
+    /// Closes the last group of predictions.
+    private let tailAt: Int
+    /// `"source":{"topic":"…","partition":` of each topic.
+    private let topics: [[UInt8]]
+
+    /// - Parameter topics: names of the input topics by index.
+    init(horizons: Horizons, topics: [String]) {
+        var bytes: [UInt8] = []
+        var parts: [Segment] = []
+        var text = ""
+        func add(_ reading: Reading) {
+            parts.append(Segment(literalAt: bytes.count, literalLength: text.utf8.count, reading: reading))
+            bytes.append(contentsOf: text.utf8)
+            text = ""
+        }
+        for (i, target) in horizons.targets.enumerated() {
+            let name = target.kind == .value ? target.name : "\(target.name)_probability"
+            if target.kind == .absence, let longest = target.horizonsDays.last {
+                text += ",\"\(name)\":"
+                add(horizons.reading(target: i, horizon: longest))
+                continue
+            }
+            text += ",\"\(name)\":{"
+            for (k, days) in target.horizonsDays.enumerated() {
+                text += (k == 0 ? "" : ",") + "\"\(Horizons.name(days))\":"
+                add(horizons.reading(target: i, horizon: days))
+            }
+            text += "}"
+        }
+        tailAt = bytes.count
+        bytes.append(contentsOf: text.utf8)
+        literals = .allocate(capacity: bytes.count)
+        _ = literals.initialize(from: bytes)
+        segments = .allocate(capacity: parts.count)
+        _ = segments.initialize(from: parts)
+        self.topics = topics.map { topic in
+            var w = ByteWriter(capacity: 64)
+            w.append(",\"source\":{\"topic\":")
+            let name = Array(topic.utf8)
+            name.withUnsafeBufferPointer { w.append(json: $0.baseAddress!, $0.count) }
+            w.append(",\"partition\":")
+            return Array(UnsafeBufferPointer(start: w.base, count: w.count))
+        }
+    }
+
+    deinit {
+        literals.deallocate()
+        segments.deallocate()
+    }
+
+    /// The predictions of a row: `,"clv":{"7":…},…`.
+    @inline(__always)
+    func predictions(_ row: UnsafePointer<Float>, _ w: inout ByteWriter) {
+        let base = literals.baseAddress!
+        for s in segments {
+            w.append(base + s.literalAt, s.literalLength)
+            w.append(number: Double(s.reading.value(row)))
+        }
+        w.append(base + tailAt, literals.count - tailAt)
+    }
+
+    @inline(__always)
+    func source(topic: Int32, partition: Int32, offset: Int64, _ w: inout ByteWriter) {
+        w.append(topics[Int(topic)])
+        w.append(integer: Int64(partition))
+        w.append(",\"offset\":")
+        w.append(integer: offset)
+        w.append("}")
+    }
+}

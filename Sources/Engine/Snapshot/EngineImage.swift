@@ -1,0 +1,136 @@
+import Foundation
+
+/// A consistent cut of the engine: everything of one position in the sequence. The regions point into the live
+/// engine, so they are to be written (or forked off) before its next step.
+public struct EngineImage {
+    /// Raw memory under a name that is unique in the image.
+    public struct Section {
+        public let name: String
+        public let regions: [UnsafeRawBufferPointer]
+    }
+
+    /// A named tensor of the weights, row-major.
+    public struct Tensor {
+        public let name: String
+        public let shape: [Int]
+        public let values: UnsafeBufferPointer<Float>
+    }
+
+    /// What describes the sections; JSON in the manifest.
+    public struct Metadata: Codable, Equatable, Sendable {
+        /// Version of the meaning of the sections.
+        public static let currentFormat = 1
+        public var format: Int
+        public var position: Int64
+        public var topics: [String]
+        public var partitions: Int
+        public var configuration: EngineConfiguration
+        /// The kernel variant whose bits these are.
+        public var kernels: String
+        public var modelVersion: Int64
+        public var users: Int
+        /// Next offset by task, `topic index/partition`.
+        public var offsets: [String: Int64]
+        var tasks: [PartitionTask.Image]
+        var learner: Learner.Image
+    }
+
+    public let metadata: Metadata
+    public let sections: [Section]
+    /// Serving weights for other programs to read; restoring uses the sections.
+    public let weights: [Tensor]
+    /// Copies that the regions point into.
+    private let copies: [Copy]
+
+    /// Bytes kept alive as long as the image.
+    final class Copy {
+        let bytes: UnsafeMutableRawBufferPointer
+        init(_ source: UnsafeRawBufferPointer) {
+            bytes = .allocate(byteCount: source.count, alignment: 16)
+            bytes.copyMemory(from: source)
+        }
+        deinit { bytes.deallocate() }
+    }
+
+    init(metadata: Metadata, sections: [Section], weights: [Tensor], copies: [Copy]) {
+        self.metadata = metadata
+        self.sections = sections
+        self.weights = weights
+        self.copies = copies
+    }
+}
+
+extension Engine {
+    /// The present state as named pieces of memory and their description.
+    public func image() -> EngineImage {
+        var sections: [EngineImage.Section] = []
+        var copies: [EngineImage.Copy] = []
+        func copied(_ source: UnsafeRawBufferPointer) -> UnsafeRawBufferPointer {
+            let copy = EngineImage.Copy(source)
+            copies.append(copy)
+            return UnsafeRawBufferPointer(copy.bytes)
+        }
+        for task in ordered {
+            let name = "task-\(task.id.topic)-\(task.id.partition)"
+            let longKeys = task.users.longKeyBytes
+            sections.append(.init(name: "\(name)-users", regions: [task.users.slotBytes]))
+            sections.append(.init(name: "\(name)-keys", regions: [longKeys.withUnsafeBytes { copied($0) }]))
+            sections.append(.init(name: "\(name)-landmarks", regions: task.pool.regions))
+        }
+        let learned = learner.image(copied: copied)
+        sections.append(contentsOf: learned.sections)
+        let metadata = EngineImage.Metadata(
+            format: EngineImage.Metadata.currentFormat, position: position, topics: topics, partitions: partitions,
+            configuration: configuration, kernels: Network.kernels, modelVersion: serving.version,
+            users: ordered.reduce(0) { $0 + $1.users.userCount },
+            offsets: Dictionary(uniqueKeysWithValues: ordered.map { ($0.id.description, $0.nextOffset) }),
+            tasks: ordered.map(\.image), learner: learned.image)
+        let weights = settings.model.tensors.map { tensor in
+            EngineImage.Tensor(
+                name: tensor.name, shape: tensor.shape,
+                values: UnsafeBufferPointer(start: serving.parameters + tensor.offset, count: tensor.shape.reduce(1, *)))
+        }
+        return EngineImage(metadata: metadata, sections: sections, weights: weights, copies: copies)
+    }
+
+    /// Brings an empty engine to the state of an image.
+    /// - Parameter section: the bytes of a section by name.
+    /// - Throws: `SnapshotMismatch` when the image is of another format, configuration or set of topics.
+    public func restore(_ metadata: EngineImage.Metadata, section: (String) throws -> UnsafeRawBufferPointer) throws {
+        precondition(ordered.isEmpty && position == 0, "restore into a fresh engine")
+        guard metadata.format == EngineImage.Metadata.currentFormat else {
+            throw SnapshotMismatch(
+                "the snapshot has state format \(metadata.format), this program reads \(EngineImage.Metadata.currentFormat)")
+        }
+        try checkCompatible(metadata)
+        for image in metadata.tasks {
+            let name = "task-\(image.id.topic)-\(image.id.partition)"
+            insert(
+                try PartitionTask(
+                    image: image, settings: settings, slots: section("\(name)-users"),
+                    longKeys: section("\(name)-keys"), landmarks: section("\(name)-landmarks")))
+        }
+        try learner.restore(metadata.learner, section: section)
+        learner.publish(to: serving)
+        setPosition(metadata.position)
+    }
+
+    /// What decides the layout of state and weights must be equal; rates, thresholds and budgets may differ.
+    private func checkCompatible(_ metadata: EngineImage.Metadata) throws {
+        var differences: [String] = []
+        func check<T: Equatable>(_ name: String, _ saved: T, _ now: T) {
+            if saved != now { differences.append("\(name) was \(saved), is \(now)") }
+        }
+        let (saved, now) = (metadata.configuration, configuration)
+        check("input topics", metadata.topics, topics)
+        check("partitions", metadata.partitions, partitions)
+        check("targets", saved.targets.map { "\($0.name):\($0.kind.rawValue)" }, now.targets.map { "\($0.name):\($0.kind.rawValue)" })
+        check("binEdgesDays", saved.binEdgesDays, now.binEdgesDays)
+        check("model", saved.model, now.model)
+        check("state.hashSeed", saved.state.hashSeed, now.state.hashSeed)
+        check("learning.maxLandmarks", saved.learning.maxLandmarks, now.learning.maxLandmarks)
+        guard differences.isEmpty else {
+            throw SnapshotMismatch("the snapshot is of another configuration: " + differences.joined(separator: "; "))
+        }
+    }
+}

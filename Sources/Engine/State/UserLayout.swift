@@ -1,0 +1,116 @@
+/// The fixed head of a user's slot. Times are seconds since 1970 unless the name says otherwise; 0 means never.
+struct UserHeader {
+    var lastEventMs: Int64 = 0
+    /// Net money of all purchases (refunds subtracted where configured), base currency.
+    var valueToDate: Double = 0
+    var firstSeen: UInt32 = 0
+    var firstPurchase: UInt32 = 0
+    var lastPurchase: UInt32 = 0
+    /// Events by funnel stage over the lifetime; `purchases` counts orders.
+    var browses: UInt32 = 0
+    var views: UInt32 = 0
+    var carts: UInt32 = 0
+    var checkouts: UInt32 = 0
+    var purchases: UInt32 = 0
+    var events: UInt32 = 0
+    /// Stable hash of the key: phase of the landmark grid, hold-out share, alert ids.
+    var identity: UInt32 = 0
+    /// Newest landmark of the user (sequence number in the pool), 0 when none.
+    var landmark: UInt32 = 0
+    /// Index of the pane of six hours that the panes were last advanced to.
+    var paneClock: Int32 = 0
+    /// CLV and churn probability of the latest update.
+    var lastValue: Float = 0
+    var lastChurn: Float = 0
+    /// Hashes of the two latest orders, and the money of the latest so far.
+    var orderA: UInt32 = 0
+    var orderB: UInt32 = 0
+    var orderAmount: Float = 0
+    var session: UInt32 = 0
+    var alertRaisedAt: UInt32 = 0
+    /// Time and code of the event that left the ring last, and the last purchase before the ring.
+    var evictedTime: UInt32 = 0
+    var purchaseBeforeRing: UInt32 = 0
+    var evictedCode: UInt16 = 0
+    var daysActive: UInt16 = 0
+    var lastActiveDay: UInt16 = 0
+    /// Bytes of the key.
+    var keyLength: UInt16 = 0
+    var ringCount: UInt8 = 0
+    /// Position of the oldest event in the ring.
+    var ringStart: UInt8 = 0
+    /// Events stepped since the boundary state was kept.
+    var sinceBoundary: UInt8 = 0
+    var dedupNext: UInt8 = 0
+    var flags: UInt8 = 0
+    var alerts: UInt8 = 0
+    /// Run in which the user was last touched: two events of one user never share a batched step.
+    var runMark: UInt16 = 0
+
+    static let inUse: UInt8 = 1
+    static let alertRaised: UInt8 = 2
+    static let scored: UInt8 = 4
+}
+
+/// Where everything of one user lies in its slot: one contiguous piece of memory, no pointers.
+///
+///     header | key | dedup ring | event ring | panes | rolling state | boundary state
+///
+/// The recurrent state rests as h in 8 bits (h is in [-1, 1]) and c in half precision.
+struct UserLayout: Equatable {
+    static let keyBytes = 36
+    static let dedupCount = 8
+    static let ringCount = 16
+
+    let units: Int
+    let hasCell: Bool
+
+    let key: Int
+    let dedupLow: Int
+    let dedupHigh: Int
+    let ringTime: Int
+    let ringCode: Int
+    let ringAmount: Int
+    let panes: Int
+    let rolling: Int
+    let boundary: Int
+    /// Bytes of a state at rest.
+    let stateBytes: Int
+    /// Bytes of a slot, a multiple of 8.
+    let size: Int
+
+    init(units: Int, hasCell: Bool) {
+        self.units = units
+        self.hasCell = hasCell
+        var at = MemoryLayout<UserHeader>.stride
+        func place(_ bytes: Int, align: Int) -> Int {
+            at = (at + align - 1) / align * align
+            defer { at += bytes }
+            return at
+        }
+        stateBytes = units + (hasCell ? 2 * units : 0)
+        key = place(UserLayout.keyBytes, align: 4)
+        dedupLow = place(4 * UserLayout.dedupCount, align: 4)
+        dedupHigh = place(2 * UserLayout.dedupCount, align: 2)
+        ringTime = place(4 * UserLayout.ringCount, align: 4)
+        ringCode = place(2 * UserLayout.ringCount, align: 2)
+        ringAmount = place(2 * UserLayout.ringCount, align: 2)
+        panes = place(Panes.bytes, align: 4)
+        rolling = place(stateBytes, align: 2)
+        boundary = place(stateBytes, align: 2)
+        size = (at + 7) / 8 * 8
+    }
+}
+
+typealias UserSlot = UnsafeMutableRawPointer
+
+extension UnsafeMutableRawPointer {
+    /// The head of the slot this pointer is at.
+    @inline(__always)
+    var header: UnsafeMutablePointer<UserHeader> { assumingMemoryBound(to: UserHeader.self) }
+
+    @inline(__always)
+    func at<T>(_ offset: Int, as type: T.Type) -> UnsafeMutablePointer<T> {
+        (self + offset).assumingMemoryBound(to: type)
+    }
+}

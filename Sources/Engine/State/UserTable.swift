@@ -1,0 +1,252 @@
+import CHash
+import Glibc
+
+/// The users of one partition task: dense slots of fixed size, an open-addressing index over them, and an arena
+/// for the few keys that do not fit a slot. Slots never move while their user lives, so a slot number is a
+/// user's name inside the task. Memory grows by `realloc`, whose untouched pages cost nothing.
+struct UserTable: ~Copyable {
+    let layout: UserLayout
+    let seed: UInt64
+    private(set) var slots: UnsafeMutableRawPointer
+    /// Slots ever used; those below it are in use or in the free list.
+    private(set) var slotCount = 0
+    private(set) var userCount = 0
+    private var slotCapacity = 0
+    /// Entries: slot + 1 in the low half (0 is empty), a tag of the hash in the high half.
+    private var index: UnsafeMutablePointer<UInt64>
+    private var indexCapacity: Int
+    /// Slots freed by evictions, last in first out.
+    private var freeSlots: [UInt32] = []
+    private var longKeys: [UInt8] = []
+    private var longKeyGarbage = 0
+
+    static let none = UInt32.max
+
+    init(layout: UserLayout, seed: UInt64) {
+        self.layout = layout
+        self.seed = seed
+        slotCapacity = 64
+        slots = malloc(slotCapacity * layout.size)!
+        indexCapacity = 128
+        index = .allocate(capacity: indexCapacity)
+        index.initialize(repeating: 0, count: indexCapacity)
+    }
+
+    deinit {
+        free(slots)
+        index.deallocate()
+    }
+
+    @inline(__always)
+    func slot(_ i: UInt32) -> UserSlot { slots + Int(i) * layout.size }
+
+    /// Seeded 64-bit hash of a key.
+    @inline(__always)
+    func hash(_ key: UnsafePointer<UInt8>, _ length: Int) -> UInt64 {
+        clvd_seeded_hash(key, length, seed)
+    }
+
+    @inline(__always)
+    private func place(_ hash: UInt64) -> Int {
+        Int(hash.multipliedFullWidth(by: UInt64(indexCapacity)).high)
+    }
+
+    /// The bytes of a user's key.
+    func key(of slot: UserSlot) -> UnsafeBufferPointer<UInt8> {
+        let length = Int(slot.header.pointee.keyLength)
+        let inline = (slot + layout.key).assumingMemoryBound(to: UInt8.self)
+        if length <= UserLayout.keyBytes { return UnsafeBufferPointer(start: inline, count: length) }
+        let at = Int((slot + layout.key).loadUnaligned(as: UInt64.self))
+        return longKeys.withUnsafeBufferPointer { UnsafeBufferPointer(rebasing: $0[at..<at + length]) }
+    }
+
+    /// Whether a slot's key is the one given. Full bytes are compared.
+    @inline(__always)
+    private func matches(_ slot: UserSlot, _ key: UnsafePointer<UInt8>, _ length: Int) -> Bool {
+        guard Int(slot.header.pointee.keyLength) == length else { return false }
+        if length <= UserLayout.keyBytes { return memcmp(slot + layout.key, key, length) == 0 }
+        return memcmp(self.key(of: slot).baseAddress!, key, length) == 0
+    }
+
+    /// Brings the index entry of a hash into the cache.
+    @inline(__always)
+    func prefetch(_ hash: UInt64) { clvd_prefetch(index + place(hash)) }
+
+    /// The slot of a user, or `none`.
+    func find(_ key: UnsafePointer<UInt8>, _ length: Int, hash: UInt64) -> UInt32 {
+        var i = place(hash)
+        let tag = hash << 32
+        while true {
+            let entry = index[i]
+            if entry == 0 { return UserTable.none }
+            if entry & 0xFFFF_FFFF_0000_0000 == tag {
+                let found = UInt32(truncatingIfNeeded: entry) - 1
+                if matches(slot(found), key, length) { return found }
+            }
+            i += 1
+            if i == indexCapacity { i = 0 }
+        }
+    }
+
+    /// A fresh, zeroed slot for a key that is not in the table.
+    mutating func insert(_ key: UnsafePointer<UInt8>, _ length: Int, hash: UInt64) -> UInt32 {
+        if (userCount + 1) * 100 > indexCapacity * 85 { growIndex() }
+        let new: UInt32
+        if let reused = freeSlots.popLast() {
+            new = reused
+        } else {
+            if slotCount == slotCapacity { growSlots() }
+            new = UInt32(slotCount)
+            slotCount += 1
+        }
+        let s = slot(new)
+        memset(s, 0, layout.size)
+        s.header.initialize(to: UserHeader())
+        s.header.pointee.flags = UserHeader.inUse
+        s.header.pointee.keyLength = UInt16(length)
+        s.header.pointee.identity = UInt32(truncatingIfNeeded: clvd_seeded_hash(key, length, 0))
+        if length <= UserLayout.keyBytes {
+            memcpy(s + layout.key, key, length)
+        } else {
+            (s + layout.key).storeBytes(of: UInt64(longKeys.count), as: UInt64.self)
+            longKeys.append(contentsOf: UnsafeBufferPointer(start: key, count: length))
+        }
+        link(new, hash)
+        userCount += 1
+        return new
+    }
+
+    private mutating func link(_ slot: UInt32, _ hash: UInt64) {
+        var i = place(hash)
+        while index[i] != 0 {
+            i += 1
+            if i == indexCapacity { i = 0 }
+        }
+        index[i] = hash << 32 | UInt64(slot + 1)
+    }
+
+    /// Forgets a user. Its bytes are overwritten with zeros.
+    mutating func remove(_ slotNumber: UInt32) {
+        let s = slot(slotNumber)
+        let key = self.key(of: s)
+        var i = place(hash(key.baseAddress!, key.count))
+        while UInt32(truncatingIfNeeded: index[i]) != slotNumber + 1 {
+            i += 1
+            if i == indexCapacity { i = 0 }
+        }
+        unlink(at: i)
+        if key.count > UserLayout.keyBytes {
+            let at = Int((s + layout.key).loadUnaligned(as: UInt64.self))
+            for k in at..<at + key.count { longKeys[k] = 0 }
+            longKeyGarbage += key.count
+        }
+        memset(s, 0, layout.size)
+        freeSlots.append(slotNumber)
+        userCount -= 1
+        if longKeyGarbage > 4096 && longKeyGarbage * 2 > longKeys.count { compactLongKeys() }
+    }
+
+    /// Linear probing without tombstones: entries after the hole move back where they may.
+    private mutating func unlink(at start: Int) {
+        var hole = start
+        var i = start
+        while true {
+            i += 1
+            if i == indexCapacity { i = 0 }
+            let entry = index[i]
+            if entry == 0 { break }
+            let k = key(of: slot(UInt32(truncatingIfNeeded: entry) - 1))
+            let home = place(hash(k.baseAddress!, k.count))
+            let distanceHome = (i - home + indexCapacity) % indexCapacity
+            let distanceHole = (i - hole + indexCapacity) % indexCapacity
+            if distanceHome >= distanceHole {
+                index[hole] = entry
+                hole = i
+            }
+        }
+        index[hole] = 0
+    }
+
+    private mutating func growSlots() {
+        slotCapacity += max(64, slotCapacity / 2)
+        slots = realloc(slots, slotCapacity * layout.size)!
+    }
+
+    private mutating func growIndex() {
+        let old = indexCapacity
+        indexCapacity += old / 2
+        index.deallocate()
+        index = .allocate(capacity: indexCapacity)
+        rebuildIndex()
+    }
+
+    private mutating func rebuildIndex() {
+        index.initialize(repeating: 0, count: indexCapacity)
+        for i in 0..<slotCount where slot(UInt32(i)).header.pointee.flags & UserHeader.inUse != 0 {
+            let k = key(of: slot(UInt32(i)))
+            link(UInt32(i), hash(k.baseAddress!, k.count))
+        }
+    }
+
+    private mutating func compactLongKeys() {
+        var kept: [UInt8] = []
+        for i in 0..<slotCount {
+            let s = slot(UInt32(i))
+            guard s.header.pointee.flags & UserHeader.inUse != 0, Int(s.header.pointee.keyLength) > UserLayout.keyBytes
+            else { continue }
+            let k = key(of: s)
+            (s + layout.key).storeBytes(of: UInt64(kept.count), as: UInt64.self)
+            kept.append(contentsOf: k)
+        }
+        longKeys = kept
+        longKeyGarbage = 0
+    }
+}
+
+// MARK: - Snapshot
+
+extension UserTable {
+    /// What, beside the slots themselves, makes the table again. The index is rebuilt.
+    struct Image: Codable, Equatable {
+        var slotCount: Int
+        var userCount: Int
+        var freeSlots: [UInt32]
+        var seed: UInt64
+        var slotBytes: Int
+        var indexCapacity: Int
+    }
+
+    var image: Image {
+        Image(
+            slotCount: slotCount, userCount: userCount, freeSlots: freeSlots, seed: seed, slotBytes: layout.size,
+            indexCapacity: indexCapacity)
+    }
+
+    /// The slots in use and free, as they lie in memory.
+    var slotBytes: UnsafeRawBufferPointer { UnsafeRawBufferPointer(start: slots, count: slotCount * layout.size) }
+
+    var longKeyBytes: [UInt8] { longKeys }
+
+    /// Bytes of memory the table holds (touched or not).
+    var allocatedBytes: Int { slotCapacity * layout.size + indexCapacity * 8 + longKeys.capacity }
+
+    init(layout: UserLayout, image: Image, slots bytes: UnsafeRawBufferPointer, longKeys: UnsafeRawBufferPointer) throws {
+        guard image.slotBytes == layout.size, image.slotCount * layout.size == bytes.count, image.slotCount >= 0,
+            image.userCount + image.freeSlots.count == image.slotCount,
+            image.freeSlots.allSatisfy({ Int($0) < image.slotCount }),
+            image.indexCapacity >= 128, image.userCount * 100 <= image.indexCapacity * 85
+        else { throw SnapshotMismatch("the user table does not fit its own description") }
+        self.layout = layout
+        seed = image.seed
+        slotCount = image.slotCount
+        userCount = image.userCount
+        slotCapacity = max(64, image.slotCount)
+        slots = malloc(slotCapacity * layout.size)!
+        if let base = bytes.baseAddress { memcpy(slots, base, bytes.count) }
+        freeSlots = image.freeSlots
+        self.longKeys = Array(longKeys)
+        indexCapacity = image.indexCapacity
+        index = .allocate(capacity: indexCapacity)
+        rebuildIndex()
+    }
+}

@@ -103,9 +103,10 @@ final class EngineSettings {
     ///   - partitions: partitions of all input topics together; bounds are divided by it.
     init(_ configuration: EngineConfiguration, topics: [String], partitions: Int) {
         self.configuration = configuration
-        horizons = Horizons(configuration) { name in
+        let horizons = Horizons(configuration) { name in
             Array(name.utf8).withUnsafeBufferPointer { clvd_hash($0.baseAddress!, $0.count) }
         }
+        self.horizons = horizons
         binEnds = horizons.binEnds
         rules = horizons.rules
         let m = configuration.model
@@ -142,7 +143,9 @@ final class EngineSettings {
         holdOutShare = configuration.learning.holdOutShare * 4_294_967_296
     }
 
-    func isHeldOut(_ identity: UInt32) -> Bool { Double(clvd_mix(UInt64(identity), 0x68_6F_6C_64) >> 32) < holdOutShare }
+    func isHeldOut(_ identity: UInt32) -> Bool {
+        Double(clvd_mix(UInt64(identity), 0x68_6F_6C_64) >> 32) < holdOutShare
+    }
 
     func makeScratch() -> Scratch { Scratch(layout: model, cells: horizons.cells) }
 }

@@ -177,7 +177,8 @@ final class PartitionTask {
         model.step(scratch, rows: rows)
         for r in 0..<rows {
             settings.codec.pack(
-                scratch.state + r * settings.stateWidth, into: users.slot(scratch.slots[r]) + settings.userLayout.rolling)
+                scratch.state + r * settings.stateWidth,
+                into: users.slot(scratch.slots[r]) + settings.userLayout.rolling)
         }
         model.predict(scratch, rows: rows)
         for r in 0..<rows { finish(r, pendingEvents[r], model) }
@@ -312,8 +313,11 @@ final class PartitionTask {
             guard bin < ends.count else { return }
             let labels = landmark.at(layout.labels, as: Float.self)
             for rule in settings.rules where rule.counts(type: e.type, category: e.category_hash) {
-                if rule.isValue { labels[Int(rule.cell) + bin] += Float(money) }
-                else if !continues { labels[Int(rule.cell) + bin] += 1 }
+                if rule.isValue {
+                    labels[Int(rule.cell) + bin] += Float(money)
+                } else if !continues {
+                    labels[Int(rule.cell) + bin] += 1
+                }
             }
         }
     }
@@ -356,7 +360,11 @@ final class PartitionTask {
             w.append("{\"user_id\":")
             w.append(json: key.baseAddress!, key.count)
             w.append(",\"event_id\":")
-            if let id = e.pointee.event_id { w.append(json: id, Int(e.pointee.event_id_length)) } else { w.append("null") }
+            if let id = e.pointee.event_id {
+                w.append(json: id, Int(e.pointee.event_id_length))
+            } else {
+                w.append("null")
+            }
             w.append(",\"event_time\":")
             w.append(time: e.pointee.time_ms)
             settings.encoder.source(
@@ -364,7 +372,9 @@ final class PartitionTask {
             settings.encoder.predictions(row, &w)
             w.append(",\"value_to_date\":")
             w.append(number: h.pointee.valueToDate)
-            w.append(value >= high ? ",\"segment\":\"high\"" : value >= mid ? ",\"segment\":\"mid\"" : ",\"segment\":\"low\"")
+            w.append(
+                value >= high ? ",\"segment\":\"high\"" : value >= mid ? ",\"segment\":\"mid\"" : ",\"segment\":\"low\""
+            )
             w.append(",\"change\":{\"value\":")
             w.append(number: scored ? Double(value - h.pointee.lastValue) : 0)
             w.append(",\"churn_probability\":")
@@ -559,7 +569,9 @@ final class PartitionTask {
     }
 
     private func gridPriority(_ h: UnsafeMutablePointer<UserHeader>, _ hour: Int64) -> UInt32 {
-        UInt32(truncatingIfNeeded: clvd_mix(UInt64(h.pointee.identity) << 32 | UInt64(truncatingIfNeeded: hour), 0x67_72_69_64))
+        UInt32(
+            truncatingIfNeeded: clvd_mix(
+                UInt64(h.pointee.identity) << 32 | UInt64(truncatingIfNeeded: hour), 0x67_72_69_64))
     }
 
     private func scoreSilent(

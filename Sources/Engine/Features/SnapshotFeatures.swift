@@ -136,6 +136,8 @@ public enum SnapshotFeatures {
 
     /// log(1 + x) over the logged part of `rows` rows.
     static func finish(_ rows: UnsafeMutablePointer<Float>, count: Int) {
-        for i in 0..<count { clvd_log1p(logCount, rows + i * SnapshotFeatures.count, rows + i * SnapshotFeatures.count) }
+        for i in 0..<count {
+            clvd_log1p(logCount, rows + i * SnapshotFeatures.count, rows + i * SnapshotFeatures.count)
+        }
     }
 }

@@ -59,7 +59,8 @@ struct Standardizer {
         for i in 0..<count {
             let variance = observations[i] > 1 ? m2[i] / observations[i] : 0
             center[i] = Float(mean[i])
-            inverse[i] = observations[i] >= Standardizer.minimum && variance > 1e-8 ? Float(1 / variance.squareRoot()) : 0
+            inverse[i] =
+                observations[i] >= Standardizer.minimum && variance > 1e-8 ? Float(1 / variance.squareRoot()) : 0
         }
     }
 

@@ -70,7 +70,9 @@ struct LandmarkPool: ~Copyable {
     private mutating func popOldest() {
         // Far more past than the longest horizon needs: admit more of what comes.
         let span = LandmarkPool.header(at(tail - 1)).pointee.instant - LandmarkPool.header(at(head)).pointee.instant
-        if span > 4 * binEnds[binEnds.count - 1] && threshold < 1 << 32 && head % Int64(capacity) == 0 { threshold *= 2 }
+        if span > 4 * binEnds[binEnds.count - 1] && threshold < 1 << 32 && head % Int64(capacity) == 0 {
+            threshold *= 2
+        }
         head += 1
         clampFrontiers()
     }
@@ -190,7 +192,8 @@ extension LandmarkPool {
             image.frontier.allSatisfy({ $0 >= image.head && $0 <= image.tail })
         else {
             throw SnapshotMismatch(
-                "the landmarks were kept with another capacity or layout (learning.maxLandmarks, targets or bins changed)")
+                "the landmarks were kept with another capacity or layout (learning.maxLandmarks, targets or bins changed)"
+            )
         }
         self.init(layout: layout, capacity: capacity, binEnds: binEnds)
         head = image.head

@@ -93,7 +93,8 @@ final class Learner {
         }
         // What the budget cannot serve is not owed for ever, nor does an idle budget pile up.
         credit = min(credit, 1000 * batchSize)
-        budget = min(budget, max(1, 16 * configuration.stepsPerThousandEvents * Double(configuration.intervalRecords) / 1000))
+        budget = min(
+            budget, max(1, 16 * configuration.stepsPerThousandEvents * Double(configuration.intervalRecords) / 1000))
     }
 
     // MARK: Labels

@@ -81,7 +81,9 @@ final class ServingModel {
             weights, state: s.state + r * settings.stateWidth, features: s.standard + r * f,
             outputWeights: outputWeights, dFeatures: &gradient)
         let contributions = (0..<f).map { gradient[$0] * s.standard[r * f + $0] }
-        let top = contributions.indices.sorted { contributions[$0] != contributions[$1] ? contributions[$0] > contributions[$1] : $0 < $1 }
+        let top = contributions.indices.sorted {
+            contributions[$0] != contributions[$1] ? contributions[$0] > contributions[$1] : $0 < $1
+        }
         return top.prefix(count).filter { contributions[$0] > 0 }.map { i in
             Factor(
                 name: SnapshotFeatures.definitions[i].name, value: s.features[r * f + i],

@@ -152,7 +152,9 @@ struct ByteWriter: ~Copyable {
     mutating func append(hex value: UInt64) {
         let hex: StaticString = "0123456789abcdef"
         append(byte: UInt8(ascii: "\""))
-        for shift in stride(from: 60, through: 0, by: -4) { append(byte: hex.utf8Start[Int(value >> UInt64(shift) & 15)]) }
+        for shift in stride(from: 60, through: 0, by: -4) {
+            append(byte: hex.utf8Start[Int(value >> UInt64(shift) & 15)])
+        }
         append(byte: UInt8(ascii: "\""))
     }
 }

@@ -88,7 +88,8 @@ extension Engine {
         let weights = settings.model.tensors.map { tensor in
             EngineImage.Tensor(
                 name: tensor.name, shape: tensor.shape,
-                values: UnsafeBufferPointer(start: serving.parameters + tensor.offset, count: tensor.shape.reduce(1, *)))
+                values: UnsafeBufferPointer(start: serving.parameters + tensor.offset, count: tensor.shape.reduce(1, *))
+            )
         }
         return EngineImage(metadata: metadata, sections: sections, weights: weights, copies: copies)
     }
@@ -100,7 +101,8 @@ extension Engine {
         precondition(ordered.isEmpty && position == 0, "restore into a fresh engine")
         guard metadata.format == EngineImage.Metadata.currentFormat else {
             throw SnapshotMismatch(
-                "the snapshot has state format \(metadata.format), this program reads \(EngineImage.Metadata.currentFormat)")
+                "the snapshot has state format \(metadata.format), this program reads \(EngineImage.Metadata.currentFormat)"
+            )
         }
         try checkCompatible(metadata)
         for image in metadata.tasks {
@@ -124,7 +126,9 @@ extension Engine {
         let (saved, now) = (metadata.configuration, configuration)
         check("input topics", metadata.topics, topics)
         check("partitions", metadata.partitions, partitions)
-        check("targets", saved.targets.map { "\($0.name):\($0.kind.rawValue)" }, now.targets.map { "\($0.name):\($0.kind.rawValue)" })
+        check(
+            "targets", saved.targets.map { "\($0.name):\($0.kind.rawValue)" },
+            now.targets.map { "\($0.name):\($0.kind.rawValue)" })
         check("binEdgesDays", saved.binEdgesDays, now.binEdgesDays)
         check("model", saved.model, now.model)
         check("state.hashSeed", saved.state.hashSeed, now.state.hashSeed)

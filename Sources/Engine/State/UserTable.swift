@@ -230,7 +230,8 @@ extension UserTable {
     /// Bytes of memory the table holds (touched or not).
     var allocatedBytes: Int { slotCapacity * layout.size + indexCapacity * 8 + longKeys.capacity }
 
-    init(layout: UserLayout, image: Image, slots bytes: UnsafeRawBufferPointer, longKeys: UnsafeRawBufferPointer) throws {
+    init(layout: UserLayout, image: Image, slots bytes: UnsafeRawBufferPointer, longKeys: UnsafeRawBufferPointer) throws
+    {
         guard image.slotBytes == layout.size, image.slotCount * layout.size == bytes.count, image.slotCount >= 0,
             image.userCount + image.freeSlots.count == image.slotCount,
             image.freeSlots.allSatisfy({ Int($0) < image.slotCount }),

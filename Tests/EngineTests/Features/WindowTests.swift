@@ -12,7 +12,9 @@ import Testing
 
     /// What the documentation of `Panes` says a window holds, counted from scratch.
     static func recount(_ events: [Event], window: Int, now: Int64) -> PaneSums {
-        func floorIndex(_ t: Int64, _ hours: Int64) -> Int64 { Int64((Double(t) / Double(hours * 3_600_000)).rounded(.down)) }
+        func floorIndex(_ t: Int64, _ hours: Int64) -> Int64 {
+            Int64((Double(t) / Double(hours * 3_600_000)).rounded(.down))
+        }
         var sums = PaneSums()
         for e in events {
             let inside =

@@ -26,7 +26,7 @@ final class Learner {
     private let configuration: EngineConfiguration.Learning
     private let executor: any ParallelExecutor
     private let network: Network
-    private var weights: Weights
+    private let weights: Weights
     private let batch: TrainingBatch
     private let trainer: Trainer
     private var random: RandomNumbers
@@ -178,7 +178,7 @@ final class Learner {
     private func step(_ tasks: [PartitionTask]) -> Bool {
         guard sample(tasks, heldOut: false) else { return false }
         fill(tasks)
-        let result = trainer.step(&weights, batch, rateFactor: rateFactor, executor: executor)
+        let result = trainer.step(weights, batch, rateFactor: rateFactor, executor: executor)
         report.learningRate = result.learningRate
         guard result.applied else {
             report.skipped += 1

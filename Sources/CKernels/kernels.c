@@ -1,0 +1,208 @@
+// Run-time choice among the variants of the kernels, and the matrix product.
+//
+// The product is oneDNN's on x86-64: measured on 256×96 per row (AVX-512, one thread, 256 rows) oneDNN 299 ns a row,
+// the tile in kernels.inc 351 ns, OpenBLAS 0.3.21 1,523 ns. What decides is that an element of C has the same bits
+// whatever the number of rows in the call and wherever its row stands, or the engine's output would depend on how the
+// stream is cut into batches: oneDNN's and the tile's do (all of 1…300 rows, a test repeats it), and agree bit for bit.
+// Elsewhere (arm64, where oneDNN's sgemm is a plain reference) and when a variant is forced, the tile does it.
+#include "CKernels.h"
+
+#include <stddef.h>
+#include <string.h>
+
+// Contraction is written out (FMA); the compiler must not add any of its own, or variants would differ.
+#pragma STDC FP_CONTRACT OFF
+// Vectors wider than the instruction set never cross a call: everything that takes them is inlined.
+#pragma clang diagnostic ignored "-Wpsabi"
+
+typedef float v16 __attribute__((vector_size(64)));
+typedef int32_t i16 __attribute__((vector_size(64)));
+typedef double d16 __attribute__((vector_size(128)));
+#define ALWAYS inline __attribute__((always_inline))
+
+struct table {
+    void (*gemm)(
+        intptr_t, intptr_t, intptr_t, const float *, intptr_t, intptr_t, const float *, intptr_t, float *, intptr_t,
+        bool);
+    void (*lstm_row)(intptr_t, float *, const float *, float *, float *, float *);
+    void (*lstm_row_backward)(
+        intptr_t, const float *, const float *, const float *, const float *, float *, float *);
+    void (*gru_row)(intptr_t, float *, float *, const float *, float *);
+    void (*gru_row_backward)(intptr_t, const float *, const float *, const float *, float *, float *, float *);
+    void (*tanh_row)(intptr_t, const float *, float *);
+    void (*tanh_row_backward)(intptr_t, const float *, const float *, float *);
+    void (*silu)(intptr_t, const float *, float *);
+    void (*silu_backward)(intptr_t, const float *, const float *, float *);
+    void (*exp)(intptr_t, const float *, float *);
+    void (*sigmoid)(intptr_t, const float *, float *);
+    void (*log1p)(intptr_t, const float *, float *);
+    void (*add)(intptr_t, const float *, float *);
+    double (*sum_of_squares)(intptr_t, const float *);
+    void (*average)(intptr_t, float, const float *, float *);
+    void (*adam)(
+        intptr_t, float *, const float *, float *, float *, float, float, float, float, float, float, float, float,
+        float);
+    void (*adagrad)(intptr_t, float *, const float *, float *, float, float, float, float);
+    void (*sgd)(intptr_t, float *, const float *, float *, float, float, float, float);
+    void (*half_from_float)(intptr_t, const float *, uint16_t *);
+    void (*float_from_half)(intptr_t, const uint16_t *, float *);
+    void (*int8_from_unit)(intptr_t, const float *, int8_t *);
+    void (*unit_from_int8)(intptr_t, const int8_t *, float *);
+};
+
+#define NAME(x) x##_portable
+#define MR 4
+#define NV 1
+#include "kernels.inc"
+
+#if defined(__x86_64__)
+#pragma clang attribute push(__attribute__((target("avx2,fma,f16c"))), apply_to = function)
+#define NAME(x) x##_avx2
+#define MR 6
+#define NV 1
+#include "kernels.inc"
+#pragma clang attribute pop
+
+#pragma clang attribute push( \
+    __attribute__((target("avx512f,avx512bw,avx512dq,avx512vl,fma,f16c,prefer-256-bit,evex512"))), apply_to = function)
+#define NAME(x) x##_avx512
+#define MR 6
+#define NV 4
+#include "kernels.inc"
+#pragma clang attribute pop
+#endif
+
+static const struct table *chosen;
+static const char *chosen_name;
+
+static bool take(const char *name, const struct table *table) {
+    chosen = table;
+    chosen_name = name;
+    return true;
+}
+
+static bool select_variant(const char *name) {
+    if (strcmp(name, "portable") == 0) return take("portable", &kernels_portable);
+#if defined(__x86_64__)
+    const bool has_avx2 = __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") && __builtin_cpu_supports("f16c");
+    if (strcmp(name, "avx2") == 0 && has_avx2) return take("avx2", &kernels_avx2);
+    if (strcmp(name, "avx512") == 0 && has_avx2 && __builtin_cpu_supports("avx512f")
+        && __builtin_cpu_supports("avx512bw") && __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512vl"))
+        return take("avx512", &kernels_avx512);
+#endif
+    return false;
+}
+
+// oneDNN threads by OpenMP; parallelism here is above the kernels, so every calling thread holds it to one.
+#if defined(__x86_64__)
+#include <dnnl.h>
+extern void omp_set_num_threads(int);
+static bool library_product;
+
+static void gemm_library(
+    intptr_t m, intptr_t n, intptr_t k, const float *a, intptr_t rs, intptr_t cs, const float *b, intptr_t ldb,
+    float *c, intptr_t ldc, bool accumulate) {
+    static _Thread_local bool single;
+    if (!single) {
+        omp_set_num_threads(1);
+        single = true;
+    }
+    const bool plain = cs == 1;
+    dnnl_sgemm(plain ? 'N' : 'T', 'N', m, n, k, 1.0f, a, plain ? rs : cs, b, ldb, accumulate ? 1.0f : 0.0f, c, ldc);
+}
+#endif
+
+bool clvd_kernels_select(const char *name) {
+#if defined(__x86_64__)
+    library_product = strcmp(name, "best") == 0;
+#endif
+    if (strcmp(name, "best") == 0)
+        return select_variant("avx512") || select_variant("avx2")
+            || select_variant("portable");
+    return select_variant(name);
+}
+__attribute__((constructor)) static void choose_best(void) {
+    (void)clvd_kernels_select("best");
+}
+
+const char *clvd_kernels_name(void) {
+#if defined(__x86_64__)
+    if (library_product) return strcmp(chosen_name, "avx512") == 0 ? "onednn+avx512" : strcmp(chosen_name, "avx2") == 0 ? "onednn+avx2" : "onednn+portable";
+#endif
+    return chosen_name;
+}
+
+void clvd_gemm(
+    intptr_t m, intptr_t n, intptr_t k, const float *a, intptr_t row_stride, intptr_t column_stride, const float *b,
+    intptr_t ldb, float *c, intptr_t ldc, bool accumulate) {
+#if defined(__x86_64__)
+    if (library_product) {
+        gemm_library(m, n, k, a, row_stride, column_stride, b, ldb, c, ldc, accumulate);
+        return;
+    }
+#endif
+    chosen->gemm(m, n, k, a, row_stride, column_stride, b, ldb, c, ldc, accumulate);
+}
+void clvd_fill_rows(intptr_t rows, intptr_t n, const float *bias, float *y, intptr_t ldy) {
+    for (intptr_t r = 0; r < rows; r++) memcpy(y + r * ldy, bias, (size_t)n * sizeof(float));
+}
+void clvd_sum_rows(intptr_t rows, intptr_t n, const float *x, intptr_t ldx, float *sum) {
+    for (intptr_t r = 0; r < rows; r++)
+        for (intptr_t j = 0; j < n; j++) sum[j] += x[r * ldx + j];
+}
+void clvd_transpose(intptr_t m, intptr_t n, const float *x, float *y) {
+    for (intptr_t i = 0; i < m; i++)
+        for (intptr_t j = 0; j < n; j++) y[j * m + i] = x[i * n + j];
+}
+void clvd_lstm_row(intptr_t n, float *g, const float *c, float *c_next, float *tc, float *h_next) {
+    chosen->lstm_row(n, g, c, c_next, tc, h_next);
+}
+void clvd_lstm_row_backward(
+    intptr_t n, const float *g, const float *c, const float *tc, const float *dh, float *dc, float *dg) {
+    chosen->lstm_row_backward(n, g, c, tc, dh, dc, dg);
+}
+void clvd_gru_row(intptr_t n, float *gx, float *gh, const float *h, float *h_next) {
+    chosen->gru_row(n, gx, gh, h, h_next);
+}
+void clvd_gru_row_backward(
+    intptr_t n, const float *gx, const float *gh, const float *h, float *dh, float *dgx, float *dgh) {
+    chosen->gru_row_backward(n, gx, gh, h, dh, dgx, dgh);
+}
+void clvd_tanh_row(intptr_t n, const float *g, float *h) { chosen->tanh_row(n, g, h); }
+void clvd_tanh_row_backward(intptr_t n, const float *h, const float *dh, float *dg) {
+    chosen->tanh_row_backward(n, h, dh, dg);
+}
+void clvd_silu(intptr_t n, const float *x, float *y) { chosen->silu(n, x, y); }
+void clvd_silu_backward(intptr_t n, const float *x, const float *dy, float *dx) { chosen->silu_backward(n, x, dy, dx); }
+void clvd_exp(intptr_t n, const float *x, float *y) { chosen->exp(n, x, y); }
+void clvd_sigmoid(intptr_t n, const float *x, float *y) { chosen->sigmoid(n, x, y); }
+void clvd_log1p(intptr_t n, const float *x, float *y) { chosen->log1p(n, x, y); }
+void clvd_add(intptr_t n, const float *x, float *y) { chosen->add(n, x, y); }
+double clvd_sum_of_squares(intptr_t n, const float *x) { return chosen->sum_of_squares(n, x); }
+void clvd_average(intptr_t n, float a, const float *x, float *y) { chosen->average(n, a, x, y); }
+void clvd_adam(
+    intptr_t n, float *p, const float *g, float *m, float *v, float scale, float rate, float beta1, float beta2,
+    float correction1, float correction2, float epsilon, float decay, float l2) {
+    chosen->adam(n, p, g, m, v, scale, rate, beta1, beta2, correction1, correction2, epsilon, decay, l2);
+}
+void clvd_adagrad(
+    intptr_t n, float *p, const float *g, float *v, float scale, float rate, float epsilon, float decay) {
+    chosen->adagrad(n, p, g, v, scale, rate, epsilon, decay);
+}
+void clvd_sgd(intptr_t n, float *p, const float *g, float *m, float scale, float rate, float momentum, float decay) {
+    chosen->sgd(n, p, g, m, scale, rate, momentum, decay);
+}
+void clvd_half_from_float(intptr_t n, const float *x, uint16_t *y) { chosen->half_from_float(n, x, y); }
+void clvd_float_from_half(intptr_t n, const uint16_t *x, float *y) { chosen->float_from_half(n, x, y); }
+void clvd_int8_from_unit(intptr_t n, const float *x, int8_t *y) { chosen->int8_from_unit(n, x, y); }
+void clvd_unit_from_int8(intptr_t n, const int8_t *x, float *y) { chosen->unit_from_int8(n, x, y); }
+uint16_t clvd_half_of_float(float x) {
+    uint16_t y;
+    chosen->half_from_float(1, &x, &y);
+    return y;
+}
+float clvd_float_of_half(uint16_t x) {
+    float y;
+    chosen->float_from_half(1, &x, &y);
+    return y;
+}

@@ -33,7 +33,7 @@ let package = Package(
             linkerSettings: [.linkedLibrary("simdjson"), .linkedLibrary("z")]),
         .target(
             name: "CKernels", cSettings: strictC,
-            linkerSettings: [.linkedLibrary("dnnl"), .linkedLibrary("m")]),
+            linkerSettings: [.linkedLibrary("dnnl"), .linkedLibrary("gomp"), .linkedLibrary("m")]),
         .target(name: "CHash", cSettings: strictC),
         .target(name: "CSnapshot", cSettings: strictC, linkerSettings: [.linkedLibrary("xxhash")]),
 

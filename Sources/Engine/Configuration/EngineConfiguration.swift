@@ -64,7 +64,7 @@ public struct EngineConfiguration: Sendable, Equatable, Codable {
 
     public struct UserState: Sendable, Equatable, Codable {
         /// Users idle longer than this (event time) are evicted.
-        public var retentionDays: Int = 400
+        public var retentionDays: Int = 730
         /// Most users held; above it the users idle longest are evicted first.
         public var maxUsers: Int = 20_000_000
         /// Seed of the user hash; kept in the snapshot.
@@ -85,10 +85,10 @@ public struct EngineConfiguration: Sendable, Equatable, Codable {
         public var hidden: Int = 64
         public var typeEmbedding: Int = 8
         public var categoryEmbedding: Int = 8
-        /// Rows of the hashed category embedding. A power of two, at most 65,536.
+        /// Rows of the hashed category embedding. A power of two, at most 2,048.
         public var categoryBuckets: Int = 1024
         public var crossEmbedding: Int = 4
-        /// Rows of the hashed embedding of category × hour of day. A power of two, at most 65,536.
+        /// Rows of the hashed embedding of category × hour of day. A power of two, at most 2,048.
         public var crossBuckets: Int = 1024
         /// Seed of the initial weights.
         public var seed: UInt64 = 1

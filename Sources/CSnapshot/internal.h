@@ -1,0 +1,9 @@
+#ifndef CLVD_SNAPSHOT_INTERNAL_H
+#define CLVD_SNAPSHOT_INTERNAL_H
+
+#include "include/CSnapshot.h"
+
+/// Writes a snapshot, giving up as soon as `channel` (-1 for none) becomes readable or closed.
+int clvd_snapshot_write_watched(const clvd_snapshot_plan *plan, int channel, clvd_snapshot_result *result);
+
+#endif

@@ -1,0 +1,257 @@
+#define _GNU_SOURCE
+#include "internal.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <poll.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <time.h>
+#include <unistd.h>
+
+// Inlined, so that a forked child calls into no library but libc's system call wrappers.
+#define XXH_INLINE_ALL
+#include <xxhash.h>
+
+/// Hashed and written in one go, while it is in the cache; the parent's end is noticed as often.
+enum { chunk_bytes = 1 << 20 };
+/// Regions smaller than this are gathered into one write.
+enum { gather_bytes = 64 << 10 };
+
+/// A file being written.
+typedef struct output {
+    int descriptor;
+    int channel;
+    uint64_t bytes;
+    XXH3_state_t hash;
+    size_t gathered;
+    uint8_t gather[gather_bytes];
+} output;
+
+static void format_checksum(XXH128_hash_t hash, char text[CLVD_CHECKSUM_LENGTH + 1]) {
+    static const char digits[] = "0123456789abcdef";
+    for (int i = 0; i < 16; i++) {
+        text[i] = digits[(hash.high64 >> (60 - 4 * i)) & 15];
+        text[16 + i] = digits[(hash.low64 >> (60 - 4 * i)) & 15];
+    }
+    text[CLVD_CHECKSUM_LENGTH] = 0;
+}
+
+void clvd_snapshot_checksum(const void *bytes, size_t length, char text[CLVD_CHECKSUM_LENGTH + 1]) {
+    format_checksum(XXH3_128bits(bytes, length), text);
+}
+
+/// The parent sends nothing: anything readable is its closing the channel, on purpose or by dying.
+static int is_cancelled(int channel) {
+    if (channel < 0) return 0;
+    struct pollfd p = {.fd = channel, .events = POLLIN};
+    return poll(&p, 1, 0) > 0;
+}
+
+/// Returns 0, an errno, or -1 when cancelled.
+static int put(output *out, const uint8_t *bytes, size_t length) {
+    while (length > 0) {
+        if (is_cancelled(out->channel)) return -1;
+        size_t chunk = length < chunk_bytes ? length : chunk_bytes;
+        XXH3_128bits_update(&out->hash, bytes, chunk);
+        for (size_t done = 0; done < chunk;) {
+            ssize_t n = write(out->descriptor, bytes + done, chunk - done);
+            if (n > 0) done += (size_t)n;
+            else if (n == 0) return ENOSPC;
+            else if (errno != EINTR) return errno;
+        }
+        out->bytes += chunk;
+        bytes += chunk;
+        length -= chunk;
+    }
+    return 0;
+}
+
+static int flush_gathered(output *out) {
+    size_t length = out->gathered;
+    out->gathered = 0;
+    return put(out, out->gather, length);
+}
+
+static int put_region(output *out, const clvd_region *region) {
+    if (region->length >= gather_bytes) {
+        int error = flush_gathered(out);
+        return error ? error : put(out, region->bytes, region->length);
+    }
+    if (out->gathered + region->length > gather_bytes) {
+        int error = flush_gathered(out);
+        if (error) return error;
+    }
+    if (region->length > 0) memcpy(out->gather + out->gathered, region->bytes, region->length);
+    out->gathered += region->length;
+    return 0;
+}
+
+static int sync_descriptor(int descriptor) {
+    int error;
+    do error = fsync(descriptor) ? errno : 0;
+    while (error == EINTR);
+    return error;
+}
+
+static int fail(clvd_snapshot_result *result, clvd_snapshot_step step, int error) {
+    result->step = error < 0 ? clvd_snapshot_cancelled : step;
+    result->error = error < 0 ? 0 : error;
+    return error;
+}
+
+/// Writes one file durably. `out->bytes` and `out->hash` describe it afterwards.
+static int write_file(
+    int folder, int channel, const clvd_snapshot_file *file, output *out, clvd_snapshot_result *result) {
+    out->channel = channel;
+    out->bytes = 0;
+    out->gathered = 0;
+    XXH3_128bits_reset(&out->hash);
+    out->descriptor = openat(folder, file->name, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0640);
+    if (out->descriptor < 0) return fail(result, clvd_snapshot_create, errno);
+    int error = 0;
+    for (size_t i = 0; i < file->region_count && !error; i++) error = put_region(out, &file->regions[i]);
+    if (!error) error = flush_gathered(out);
+    clvd_snapshot_step step = clvd_snapshot_write_bytes;
+    if (!error) {
+        step = clvd_snapshot_sync;
+        error = sync_descriptor(out->descriptor);
+    }
+    // NFS reports what it could not write at close.
+    if (close(out->descriptor) && !error && errno != EINTR) error = errno;
+    result->bytes += out->bytes;
+    return error ? fail(result, step, error) : 0;
+}
+
+// MARK: Manifest
+
+typedef struct text {
+    char *bytes;
+    size_t length;
+    size_t capacity;
+} text;
+
+/// The capacity was computed from the same plan; running over it is a bug, and the child dies of it.
+static void append(text *t, const char *bytes, size_t length) {
+    if (length > t->capacity - t->length) __builtin_trap();
+    memcpy(t->bytes + t->length, bytes, length);
+    t->length += length;
+}
+
+static void append_string(text *t, const char *string) { append(t, string, strlen(string)); }
+
+static void append_number(text *t, uint64_t number) {
+    char digits[20];
+    size_t i = sizeof digits;
+    do digits[--i] = (char)('0' + number % 10);
+    while (number /= 10);
+    append(t, digits + i, sizeof digits - i);
+}
+
+static const char entry_parts[] = ",{\"name\":\"\",\"bytes\":,\"xxh128\":\"\"}";
+static const char trailer_parts[] = ",\"files\":[],\"checksum\":\"\"}\n";
+
+size_t clvd_snapshot_manifest_capacity(const clvd_snapshot_plan *plan) {
+    size_t capacity = plan->head_length + sizeof trailer_parts + CLVD_CHECKSUM_LENGTH;
+    for (size_t i = 0; i < plan->file_count; i++)
+        capacity += strlen(plan->files[i].name) + sizeof entry_parts + 20 + CLVD_CHECKSUM_LENGTH;
+    return capacity;
+}
+
+static void append_entry(text *manifest, const char *name, output *out, int is_first) {
+    char checksum[CLVD_CHECKSUM_LENGTH + 1];
+    format_checksum(XXH3_128bits_digest(&out->hash), checksum);
+    append_string(manifest, is_first ? "{\"name\":\"" : ",{\"name\":\"");
+    append_string(manifest, name);
+    append_string(manifest, "\",\"bytes\":");
+    append_number(manifest, out->bytes);
+    append_string(manifest, ",\"xxh128\":\"");
+    append_string(manifest, checksum);
+    append_string(manifest, "\"}");
+}
+
+/// The checksum is that of every byte before it.
+static void close_manifest(text *manifest) {
+    append_string(manifest, "],\"checksum\":\"");
+    char checksum[CLVD_CHECKSUM_LENGTH + 1];
+    clvd_snapshot_checksum(manifest->bytes, manifest->length, checksum);
+    append_string(manifest, checksum);
+    append_string(manifest, "\"}\n");
+}
+
+// MARK: The whole
+
+static int write_contents(
+    const clvd_snapshot_plan *plan, int folder, int channel, clvd_snapshot_result *result) {
+    output out;
+    text manifest = {plan->manifest, 0, plan->manifest_capacity};
+    append(&manifest, plan->head, plan->head_length);
+    append_string(&manifest, ",\"files\":[");
+    int error;
+    for (size_t i = 0; i < plan->file_count; i++) {
+        result->file = (int32_t)i;
+        if ((error = write_file(folder, channel, &plan->files[i], &out, result))) return error;
+        append_entry(&manifest, plan->files[i].name, &out, i == 0);
+    }
+    close_manifest(&manifest);
+    clvd_region region = {manifest.bytes, manifest.length};
+    clvd_snapshot_file file = {plan->manifest_name, &region, 1};
+    result->file = (int32_t)plan->file_count;
+    if ((error = write_file(folder, channel, &file, &out, result))) return error;
+    result->file = -1;
+    error = sync_descriptor(folder);
+    return error ? fail(result, clvd_snapshot_sync_folder, error) : 0;
+}
+
+static void remove_temporary(const clvd_snapshot_plan *plan, int folder) {
+    for (size_t i = 0; i < plan->file_count; i++) unlinkat(folder, plan->files[i].name, 0);
+    unlinkat(folder, plan->manifest_name, 0);
+    unlinkat(plan->directory, plan->temporary_name, AT_REMOVEDIR);
+}
+
+/// A snapshot of the same name gives way in the same instant; it is left under the temporary name.
+static int rename_over(const clvd_snapshot_plan *plan) {
+    const int d = plan->directory;
+    if (!renameat(d, plan->temporary_name, d, plan->final_name)) return 0;
+    if (errno != EEXIST && errno != ENOTEMPTY) return errno;
+    return renameat2(d, plan->temporary_name, d, plan->final_name, RENAME_EXCHANGE) ? errno : 0;
+}
+
+static int write_folder(const clvd_snapshot_plan *plan, int channel, clvd_snapshot_result *result) {
+    result->file = -1;
+    if (mkdirat(plan->directory, plan->temporary_name, 0750)) return fail(result, clvd_snapshot_make_folder, errno);
+    int folder = openat(plan->directory, plan->temporary_name, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    if (folder < 0) {
+        int error = errno;
+        unlinkat(plan->directory, plan->temporary_name, AT_REMOVEDIR);
+        return fail(result, clvd_snapshot_make_folder, error);
+    }
+    int error = write_contents(plan, folder, channel, result);
+    if (!error && (error = rename_over(plan))) fail(result, clvd_snapshot_rename, error);
+    if (error) {
+        remove_temporary(plan, folder);
+    } else if ((error = sync_descriptor(plan->directory))) {
+        fail(result, clvd_snapshot_sync_folder, error);
+    }
+    close(folder);
+    return error;
+}
+
+static uint64_t now_ns(void) {
+    struct timespec t;
+    clock_gettime(CLOCK_MONOTONIC, &t);
+    return (uint64_t)t.tv_sec * 1000000000u + (uint64_t)t.tv_nsec;
+}
+
+int clvd_snapshot_write_watched(const clvd_snapshot_plan *plan, int channel, clvd_snapshot_result *result) {
+    memset(result, 0, sizeof *result);
+    uint64_t start = now_ns();
+    int error = write_folder(plan, channel, result);
+    result->nanoseconds = now_ns() - start;
+    return error;
+}
+
+int clvd_snapshot_write(const clvd_snapshot_plan *plan, clvd_snapshot_result *result) {
+    return clvd_snapshot_write_watched(plan, -1, result);
+}

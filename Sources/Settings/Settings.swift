@@ -1,0 +1,92 @@
+public import Engine
+public import EventInput
+
+/// Everything that can be configured. The value of a default-initialised `Settings` is what an empty file means.
+public struct Settings: Sendable, Equatable {
+    public var kafka = KafkaSettings()
+    public var input = InputSettings()
+    public var output = OutputSettings()
+    /// How updates and offsets are committed.
+    public var delivery = Delivery.exactlyOnce
+    public var snapshots = SnapshotSettings()
+    public var runtime = RuntimeSettings()
+    /// What the engine computes: `targets`, `binEdgesDays`, `time`, `state`, `model`, `learning`, `segments`, `alerts`.
+    public var engine = EngineConfiguration()
+
+    public init() {}
+
+    public enum Delivery: String, Sendable, Equatable, CaseIterable {
+        /// Updates, alerts, dead letters and offsets in one Kafka transaction.
+        case exactlyOnce = "exactly-once"
+        /// Offsets are committed after the outputs were acknowledged; a crash repeats some outputs.
+        case atLeastOnce = "at-least-once"
+    }
+
+    public struct KafkaSettings: Sendable, Equatable {
+        /// `host:port,host:port`.
+        public var bootstrapServers: String = "localhost:9092"
+        public var groupId: String = "clvd"
+        /// Names this instance among those of the group: static membership and the transactional id hang on it.
+        public var instanceId: String = "0"
+        /// Further librdkafka properties for all clients (`security.protocol`, `sasl.username`, …).
+        public var properties: [String: String] = [:]
+        public init() {}
+    }
+
+    public struct InputSettings: Sendable, Equatable {
+        public enum Start: String, Sendable, Equatable, CaseIterable { case earliest, latest }
+        public var topics: [String] = ["events"]
+        /// Name of a built-in format (`native`, `segment`, `ga4`, `rees46`) or path of a YAML file.
+        public var format: String = "native"
+        /// Where to begin when the group has committed nothing and there is no snapshot.
+        public var start: Start = .earliest
+        public var limits = InputLimits()
+        public var currency = CurrencyTable()
+        public init() {}
+    }
+
+    public struct OutputSettings: Sendable, Equatable {
+        public var updatesTopic: String = "clv-updates"
+        public var alertsTopic: String = "churn-alerts"
+        public var deadLetterTopic: String = "clvd-dead-letters"
+        /// Create output topics that are missing.
+        public var createTopics: Bool = true
+        /// Partitions of created topics; 0: as many as the input topics have.
+        public var partitions: Int = 0
+        /// Replicas of created topics; -1: the broker's default.
+        public var replicationFactor: Int = -1
+        /// A transaction is committed after so many milliseconds …
+        public var commitIntervalMs: Int = 200
+        /// … or so many records, whichever comes first.
+        public var commitRecords: Int = 50_000
+        public init() {}
+    }
+
+    public struct SnapshotSettings: Sendable, Equatable {
+        public var directory: String = "snapshots"
+        /// Seconds of wall clock between snapshots.
+        public var intervalSeconds: Int = 60
+        /// Newest snapshots kept.
+        public var keep: Int = 3
+        /// Start although the log no longer reaches back to the snapshot; the records between are lost to the state.
+        public var acceptGap: Bool = false
+        /// Start empty although the snapshot does not belong to this configuration.
+        public var discardIncompatible: Bool = false
+        public init() {}
+    }
+
+    public struct RuntimeSettings: Sendable, Equatable {
+        /// Threads of the engine; 0: one per processor.
+        public var threads: Int = 0
+        /// Most records of one micro-batch.
+        public var batchRecords: Int = 8192
+        /// Wall-clock seconds without records after which the event clock follows the wall clock; 0: never.
+        public var idleTickSeconds: Int = 60
+        /// Seconds between progress lines in the log.
+        public var reportIntervalSeconds: Int = 10
+        public var logLevel: LogLevel = .info
+        public init() {}
+    }
+
+    public enum LogLevel: String, Sendable, Equatable, CaseIterable { case debug, info, notice, warning, error }
+}

@@ -1,0 +1,237 @@
+import CEventParser
+import Foundation
+
+/// A declarative mapping: where the fields of an event stand in a source's records, and what its event types mean.
+public struct EventFormat: Sendable, Equatable {
+    public let name: String
+    /// One line for lists of formats.
+    public let summary: String
+
+    var fields: [Field: [Place]] = [:]
+    /// Arrays of items, and where the fields of an item stand in each.
+    var items: [String] = []
+    var itemFields: [Field: [String]] = [:]
+    /// Arrays that hold one element at most.
+    var single: [String] = []
+    var headers: [Field: String] = [:]
+    var types: [TypeName] = []
+    var unknownTypes = UnknownTypes.other
+    /// A `clvd_event_type`, or `CLVD_TYPE_REQUIRED`.
+    var defaultType = UInt8(CLVD_TYPE_REQUIRED)
+    var numericStrings = false
+    /// Currency of events that name none.
+    var currency: String?
+
+    struct Place: Sendable, Equatable {
+        var pointer: String
+        var unit = TimeUnit.iso8601
+    }
+
+    struct TypeName: Sendable, Equatable {
+        var name: String
+        /// A `clvd_event_type`, or `CLVD_TYPE_IGNORED`.
+        var type: UInt8
+    }
+
+    enum TimeUnit: String, Sendable, CaseIterable {
+        case iso8601
+        case iso8601UTC = "iso8601_utc"
+        case seconds = "s"
+        case milliseconds = "ms"
+        case microseconds = "us"
+
+        var code: clvd_time_unit {
+            switch self {
+            case .iso8601: clvd_time_iso8601
+            case .iso8601UTC: clvd_time_iso8601_utc
+            case .seconds: clvd_time_seconds
+            case .milliseconds: clvd_time_milliseconds
+            case .microseconds: clvd_time_microseconds
+            }
+        }
+    }
+
+    enum UnknownTypes: String, Sendable, CaseIterable {
+        case other, ignore, reject
+
+        var code: clvd_unknown_type {
+            switch self {
+            case .other: clvd_unknown_type_other
+            case .ignore: clvd_unknown_type_ignore
+            case .reject: clvd_unknown_type_reject
+            }
+        }
+    }
+
+    init(name: String, summary: String) {
+        self.name = name
+        self.summary = summary
+    }
+
+    // MARK: Getting one
+
+    /// Names of the formats that come with clvd.
+    public static let builtInNames = ["native", "segment", "ga4", "rees46"]
+
+    // They are part of the program: one that cannot be read is a defect that the tests find.
+    private static let builtIns: [String: EventFormat] = [
+        "native": PackageResources.native_yaml, "segment": PackageResources.segment_yaml,
+        "ga4": PackageResources.ga4_yaml, "rees46": PackageResources.rees46_yaml,
+    ].reduce(into: [:]) { formats, file in
+        let yaml = String(decoding: file.value, as: UTF8.self)
+        formats[file.key] = try! EventFormat(yaml: yaml, source: file.key + ".yaml")
+    }
+
+    /// One of `builtInNames`, or nil.
+    public static func builtIn(_ name: String) -> EventFormat? { builtIns[name] }
+
+    /// Reads a format from the text of a YAML file.
+    /// - Parameter source: where the text comes from, for messages.
+    /// - Throws: `FormatError` with everything that is wrong with it.
+    public init(yaml: String, source: String) throws {
+        var reader = FormatReader(source: source)
+        self = try reader.read(yaml)
+    }
+
+    /// A built-in format by its name, or one of a YAML file by its path.
+    /// - Throws: `FormatError`.
+    public static func load(_ nameOrPath: String) throws -> EventFormat {
+        if let format = builtIn(nameOrPath) { return format }
+        func failure(_ message: String) -> FormatError {
+            FormatError(source: nameOrPath, problems: [.init(line: nil, key: nil, message: message)])
+        }
+        guard let file = FileHandle(forReadingAtPath: nameOrPath) else {
+            let names = builtInNames.joined(separator: ", ")
+            let guess = suggestion(for: nameOrPath, among: builtInNames)
+            throw failure(
+                "neither a built-in format (\(names)) nor a file that can be read\(guess); "
+                    + "correct the name, or give the path of a YAML file")
+        }
+        defer { try? file.close() }
+        let limit = 1 << 20
+        var bytes = Data()
+        do {
+            while bytes.count <= limit, let part = try file.read(upToCount: limit), !part.isEmpty { bytes += part }
+        } catch {
+            throw failure("cannot be read (\(error.localizedDescription)); check that it is a file and its rights")
+        }
+        guard bytes.count <= limit else { throw failure("longer than 1 MiB, which no format needs; check the path") }
+        guard let yaml = String(validating: bytes, as: UTF8.self) else {
+            throw failure("not UTF-8 text; save it as UTF-8")
+        }
+        return try EventFormat(yaml: yaml, source: nameOrPath)
+    }
+
+    // MARK: Compiling
+
+    /// Puts the mapping into `parser` and calls `refused` with the path of each key (`fields.user_id[0]`) whose value
+    /// the parser does not take.
+    func compile(into parser: OpaquePointer, refused: (String) -> Void = { _ in }) {
+        func check(_ key: @autoclosure () -> String, _ accepted: Bool) { if !accepted { refused(key()) } }
+        for field in Field.allCases {
+            for (index, place) in (fields[field] ?? []).enumerated() {
+                let accepted = clvd_parser_add_source(parser, field.code, place.pointer, place.unit.code)
+                check("fields.\(field)[\(index)]", accepted)
+            }
+            for (index, pointer) in (itemFields[field] ?? []).enumerated() {
+                check("items.\(field)[\(index)]", clvd_parser_add_item_source(parser, field.code, pointer))
+            }
+            if let name = headers[field] { check("headers.\(field)", clvd_parser_add_header(parser, field.code, name)) }
+        }
+        for (index, pointer) in items.enumerated() {
+            check("items.pointer[\(index)]", clvd_parser_add_items(parser, pointer))
+        }
+        for (index, pointer) in single.enumerated() {
+            check("single[\(index)]", clvd_parser_add_single(parser, pointer))
+        }
+        for type in types { check("types.\(type.name)", clvd_parser_add_type(parser, type.name, type.type)) }
+        clvd_parser_set_types(parser, unknownTypes.code, defaultType)
+        clvd_parser_set_numeric_strings(parser, numericStrings)
+    }
+}
+
+/// The fields that a mapping fills, named as formats write them.
+enum Field: String, Sendable, CaseIterable, CustomStringConvertible {
+    case eventID = "event_id"
+    case eventTime = "event_time"
+    case userID = "user_id"
+    case eventType = "event_type"
+    case productID = "product_id"
+    case category, price, quantity, amount, currency
+    case orderID = "order_id"
+    case sessionID = "session_id"
+
+    var description: String { rawValue }
+
+    var code: clvd_field {
+        switch self {
+        case .eventID: clvd_field_event_id
+        case .eventTime: clvd_field_event_time
+        case .userID: clvd_field_user_id
+        case .eventType: clvd_field_event_type
+        case .productID: clvd_field_product_id
+        case .category: clvd_field_category
+        case .price: clvd_field_price
+        case .quantity: clvd_field_quantity
+        case .amount: clvd_field_amount
+        case .currency: clvd_field_currency
+        case .orderID: clvd_field_order_id
+        case .sessionID: clvd_field_session_id
+        }
+    }
+
+    static let ofItems: [Field] = [.productID, .category, .price, .quantity]
+    static let ofHeaders: [Field] = [.eventID, .eventTime]
+}
+
+/// What is wrong with a format, all of it.
+public struct FormatError: Error, Sendable, Equatable, CustomStringConvertible {
+    public struct Problem: Sendable, Equatable, CustomStringConvertible {
+        /// 1-based, or nil for the file as a whole.
+        public let line: Int?
+        /// Path of the key (`fields.user_id`), or nil.
+        public let key: String?
+        /// What is wrong and what to do.
+        public let message: String
+
+        public var description: String {
+            let place = [line.map { "line \($0)" }, key].compactMap(\.self).joined(separator: ", ")
+            return place.isEmpty ? message : "\(place): \(message)"
+        }
+    }
+
+    /// Path or name of the format.
+    public let source: String
+    public let problems: [Problem]
+
+    public var description: String {
+        if problems.count == 1 { return "format \(source): \(problems[0])" }
+        return "format \(source): \(problems.count) problems" + problems.map { "\n  \($0)" }.joined()
+    }
+}
+
+/// `; did you mean "user_id"?` for a near miss, else nothing.
+func suggestion(for word: String, among known: [String]) -> String {
+    func letters(_ text: String) -> [Character] { text.lowercased().filter { $0 != "_" && $0 != "-" && $0 != " " } }
+    let wanted = letters(String(word.prefix(40)))
+    func edits(_ name: String) -> Int {
+        let name = letters(name)
+        return wanted.count >= 3 && name.starts(with: wanted) ? 1 : distance(wanted, name)
+    }
+    let nearest = known.map { ($0, edits($0)) }.min { $0.1 < $1.1 }
+    guard let (name, edits) = nearest, edits <= max(1, wanted.count / 3) else { return "" }
+    return "; did you mean \"\(name)\"?"
+}
+
+/// Insertions, deletions and replacements that turn one text into the other.
+private func distance(_ a: [Character], _ b: [Character]) -> Int {
+    var row = Array(0...b.count)
+    for (i, x) in a.enumerated() {
+        var diagonal = row[0]
+        row[0] = i + 1
+        for (j, y) in b.enumerated() {
+            (diagonal, row[j + 1]) = (row[j + 1], min(row[j] + 1, row[j + 1] + 1, diagonal + (x == y ? 0 : 1)))
+        }
+    }
+    return row[b.count]
+}

@@ -1,0 +1,66 @@
+import CEventParser
+import Foundation
+
+/// Writes rows of clvd's own CSV through a buffer.
+final class CSVWriter {
+    /// The columns of clvd's own CSV files.
+    static let columns =
+        "event_id,event_time_ms,user_id,event_type,item_id,category,price,quantity,amount,order_id,session_id"
+
+    private let path: String
+    private let file: UnsafeMutablePointer<FILE>
+    private var row: [UInt8] = []
+
+    init(path: String, header: String) throws {
+        guard let file = fopen(path, "we") else { throw SimulationError(path, "cannot write", errno) }
+        self.path = path
+        self.file = file
+        text(header)
+        try endRow()
+    }
+
+    deinit { fclose(file) }
+
+    /// Writes what is still buffered. Whoever does not call this does not learn of a full disk.
+    func finish() throws {
+        if fflush(file) != 0 { throw SimulationError(path, "cannot write", errno) }
+    }
+
+    /// A value that needs no quotes.
+    func text(_ value: some StringProtocol) {
+        row.append(contentsOf: value.utf8)
+        comma()
+    }
+
+    func integer(_ value: Int64) { text(String(value)) }
+
+    func number(_ value: Double) {
+        withUnsafeTemporaryAllocation(of: CChar.self, capacity: 32) { digits in
+            let count = Int(clvd_write_number(value, digits.baseAddress))
+            row.append(contentsOf: UnsafeRawBufferPointer(digits)[..<count])
+        }
+        comma()
+    }
+
+    func empty() { comma() }
+
+    func endRow() throws {
+        row[row.count - 1] = UInt8(ascii: "\n")
+        guard fwrite(row, 1, row.count, file) == row.count else { throw SimulationError(path, "cannot write", errno) }
+        row.removeAll(keepingCapacity: true)
+    }
+
+    private func comma() { row.append(UInt8(ascii: ",")) }
+}
+
+/// Why a file of simulated or recorded events cannot be read or written.
+public struct SimulationError: Error, Sendable, Equatable, CustomStringConvertible {
+    public let description: String
+
+    init(_ description: String) { self.description = description }
+
+    init(_ path: String, _ action: String, _ code: Int32) {
+        description =
+            "\(path): \(action): \(String(cString: strerror(code))); check the folder, its rights and the disk"
+    }
+}

@@ -46,8 +46,8 @@ struct Columns {
         func known(_ format: EventFormat) -> Int {
             Set(Field.allCases.flatMap(format.columns)).intersection(header).count
         }
-        if given.name != "native", lacking(given).isEmpty { return given }
-        let fitting = ([given] + own.filter { $0.name != given.name }).filter { lacking($0).isEmpty }
+        if given != own[0], lacking(given).isEmpty { return given }
+        let fitting = ([given] + own.filter { $0 != given }).filter { lacking($0).isEmpty }
         if let best = fitting.max(by: { known($0) < known($1) }) {
             // Of equals the first: `max` would take the last.
             return fitting.first { known($0) == known(best) } ?? best

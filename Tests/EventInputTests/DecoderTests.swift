@@ -112,6 +112,8 @@ private func event(_ changes: [String: String?] = [:], more: String = "") -> Str
         accepts(event()) { $0.event.amount == 10 && $0.user == "u" }
         accepts(event(["event_time": "\"2024-03-01T01:00:00Z\""]))  // an hour ahead is allowed
         accepts(event(["event_time": "\"1990-01-01T00:00:00Z\""]))
+        let last = decoder.decode(event(["event_time": "\"2100-12-31T23:59:59.999Z\""]))
+        #expect(last.status == clvd_status_ok, "\(last.explanation)")
         accepts(event(["user_id": #""\ud83d\ude00\u00e9""#])) { $0.user == "😀é" }
         accepts(event(["user_id": "12345678901234567890"])) { $0.user == "12345678901234567890" }
         accepts(event(["amount": "-0"])) { $0.event.amount == 0 && $0.event.amount.sign == .plus }

@@ -94,12 +94,12 @@ private func gzip(_ text: String) -> [UInt8] {
     @Test func quotesAfterRFC4180() throws {
         let file = try TemporaryFile(
             "\u{FEFF}\"user_id\",event_time_ms,event_type,product_id,other\r\n"
-                + "\"a,b\",1700000000000,view,\"x \"\"é\"\" y\",\r\n"
+                + "\"a,b\",1700000000000,view,\"x \"\"é\"\" 😀\",\r\n"
                 + "\"two\nlines\",1700000000000,view,5\" disk,\"\"\r\n"
                 + "\r\n"
                 + "c,\"1700000000000\",\"view\",,last")
         let expected = [
-            Row(status: clvd_status_ok, user: "a,b", product: hash("x \"é\" y")),
+            Row(status: clvd_status_ok, user: "a,b", product: hash("x \"é\" 😀")),
             Row(status: clvd_status_ok, user: "two\nlines", product: hash("5\" disk")),
             Row(status: clvd_status_ok, user: "c"),
         ]
@@ -243,7 +243,7 @@ private func gzip(_ text: String) -> [UInt8] {
         #expect(events.bytesRead == events.bytesTotal)
         // Cut short: what is whole comes first.
         let cut = try TemporaryFile(bytes.dropLast(20), "cut.csv.gz").open()
-        #expect(try cut.next(maximum: 1).count == 1)
+        #expect(try cut.next(maximum: 9).count >= 1)
         let error = #expect(throws: InputError.self) { while try !cut.next(maximum: 1).isEmpty {} }
         #expect(error?.description.contains("ends early") == true)
     }

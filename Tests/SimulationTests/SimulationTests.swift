@@ -28,7 +28,7 @@ import Testing
     }
 
     @Test func purchasesAgreeWithTheRates() throws {
-        let users = 1500
+        let users = 5000
         let days = 200.0
         let simulation = try ClickstreamSimulation(users: users, days: days, seed: 3)
         let end = simulation.parameters.startMs + Int64(days * 86_400_000)
@@ -44,8 +44,8 @@ import Testing
         }
         // The sum is Poisson, and each user's count varies by its mean.
         #expect(abs(Double(purchases.count) - expected) < 3.5 * expected.squareRoot())
-        #expect(abs(deviation / expected - 1) < 0.15)
-        #expect(expected > 5000)
+        #expect(abs(deviation / expected - 1) < 0.1)
+        #expect(expected > 15_000)
 
         let rates = (0..<users).map { simulation.truth($0).purchaseRatePerDay }
         let mean = rates.reduce(0, +) / Double(users)

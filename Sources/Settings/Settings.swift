@@ -1,7 +1,7 @@
 public import Engine
 public import EventInput
 
-/// Everything that can be configured. The value of a default-initialised `Settings` is what an empty file means.
+/// Everything that can be configured. A default-initialised `Settings` is what a file without keys means.
 public struct Settings: Sendable, Equatable {
     public var kafka = KafkaSettings()
     public var input = InputSettings()

@@ -1,0 +1,337 @@
+import Engine
+import EventInput
+
+/// The table of keys. Reading, checking, writing, documentation and suggestions all come from it.
+extension Settings {
+    static let keys: [SettingKey<Settings>] =
+        kafkaKeys + inputKeys + outputKeys + snapshotKeys + runtimeKeys + targetKeys + stateKeys + modelKeys
+        + learningKeys + samplingKeys + stoppingKeys + decisionKeys
+
+    /// What the sections are about, for the reference.
+    static let sectionTitles: [String: String] = [
+        "kafka": "The cluster, and this instance in it.",
+        "input": "What is read.",
+        "input.limits": "A record beyond one of these limits is a dead letter.",
+        "input.currency": "Amounts are converted to one base currency.",
+        "output": "What is written.",
+        "snapshots": "The state on disk.",
+        "runtime": "The process.",
+        "time": "Event time.",
+        "state": "What is known of users.",
+        "model": "The network. A change needs a new start: snapshots belong to a model.",
+        "learning": "Online learning.",
+        "segments": "Segments by expected value.",
+        "alerts": "Churn alerts.",
+    ]
+
+    /// Sections of all levels, in the order of their keys.
+    static func sections(of paths: [String]) -> [String] {
+        var sections: [String] = []
+        for path in paths {
+            for dot in path.indices where path[dot] == "." && !sections.contains(String(path[..<dot])) {
+                sections.append(String(path[..<dot]))
+            }
+        }
+        return sections
+    }
+
+    /// What stands in place of a secret.
+    static let mask = "********"
+
+    /// Whether a Kafka property holds a secret, by its name.
+    static func isSecret(property name: String) -> Bool {
+        ["password", "secret", "token", "key", "pem", "jaas", "oauthbearer.config"]
+            .contains { name.lowercased().contains($0) }
+    }
+
+    private static let kafkaKeys: [SettingKey<Settings>] = [
+        SettingKey("kafka.bootstrapServers", \.kafka.bootstrapServers, "Brokers to start from.", .servers),
+        SettingKey("kafka.groupId", \.kafka.groupId, "Consumer group.", .notEmpty),
+        SettingKey(
+            "kafka.instanceId", \.kafka.instanceId,
+            "Names this instance among those of the group; static membership and the transactional id hang on it.",
+            .notEmpty),
+        SettingKey(
+            "kafka.properties", \.kafka.properties,
+            "Further librdkafka properties of all clients, such as security.protocol: SASL_SSL. A value may be "
+                + "file:/path, the contents of a file. Secrets are never shown.",
+            mask: { Dictionary(uniqueKeysWithValues: $0.map { ($0, isSecret(property: $0) ? mask : $1) }) }),
+    ]
+
+    private static let inputKeys: [SettingKey<Settings>] = [
+        SettingKey("input.topics", \.input.topics, "Topics of events."),
+        SettingKey(
+            "input.format", \.input.format,
+            "Built-in format (native, segment, ga4, rees46) or path of a YAML file with one.", .notEmpty),
+        SettingKey(
+            "input.start", \.input.start,
+            "Where to begin when the group has committed nothing and there is no snapshot."),
+        SettingKey(
+            "input.limits.maxRecordBytes", \.input.limits.maxRecordBytes, "Largest record.", unit: "bytes",
+            .within(1...1 << 30)),
+        SettingKey(
+            "input.limits.maxIdBytes", \.input.limits.maxIdBytes, "Longest user id and event id, UTF-8.", unit: "bytes",
+            .within(1...4096)),
+        SettingKey(
+            "input.limits.maxAmount", \.input.limits.maxAmount,
+            "Largest amount and price of one event, in the base currency.", .above(0, upTo: 1e12)),
+        SettingKey(
+            "input.limits.maxQuantity", \.input.limits.maxQuantity, "Largest quantity of one event.",
+            .above(0, upTo: 1e12)),
+        SettingKey("input.limits.minYear", \.input.limits.minYear, "First year of event time, UTC.", .within(1...9999)),
+        SettingKey("input.limits.maxYear", \.input.limits.maxYear, "Last year of event time, UTC.", .within(1...9999)),
+        SettingKey(
+            "input.limits.futureSkewSeconds", \.input.limits.futureSkewSeconds,
+            "How far event time may lie after the record's own timestamp.", unit: "seconds",
+            .within(0...3_153_600_000)),
+        SettingKey("input.currency.base", \.input.currency.base, "Currency of all values, ISO 4217.", .currency),
+        SettingKey(
+            "input.currency.assumed", \.input.currency.assumed,
+            "Currency of events that name none; empty: what the format says, else the base currency.",
+            Rule(phrase: "empty or the three letters of a currency") { $0.isEmpty || isCurrency($0) }),
+        SettingKey(
+            "input.currency.rates", \.input.currency.rates,
+            "Units of the base currency that one unit of a currency is worth, {EUR: 1.08}."),
+    ]
+
+    private static let outputKeys: [SettingKey<Settings>] = [
+        SettingKey("output.updatesTopic", \.output.updatesTopic, "Topic of the predictions.", .topic),
+        SettingKey("output.alertsTopic", \.output.alertsTopic, "Topic of the alerts.", .topic),
+        SettingKey(
+            "output.deadLetterTopic", \.output.deadLetterTopic, "Topic of the records that could not be used.", .topic),
+        SettingKey("output.createTopics", \.output.createTopics, "Create output topics that are missing."),
+        SettingKey(
+            "output.partitions", \.output.partitions,
+            "Partitions of created topics; 0: as many as the input topics have.", .within(0...100_000)),
+        SettingKey(
+            "output.replicationFactor", \.output.replicationFactor,
+            "Replicas of created topics; -1: the broker's default.",
+            Rule(phrase: "-1 or from 1 to 100") { $0 == -1 || (1...100).contains($0) }),
+        SettingKey(
+            "output.commitIntervalMs", \.output.commitIntervalMs, "Time after which a transaction is committed.",
+            unit: "milliseconds", .within(1...30_000)),
+        SettingKey(
+            "output.commitRecords", \.output.commitRecords, "Records after which a transaction is committed at once.",
+            .within(1...10_000_000)),
+        SettingKey(
+            "delivery", \.delivery,
+            "Exactly-once: outputs and offsets in one Kafka transaction. At-least-once: offsets after the outputs; a "
+                + "crash repeats some."),
+    ]
+
+    private static let snapshotKeys: [SettingKey<Settings>] = [
+        SettingKey("snapshots.directory", \.snapshots.directory, "Where snapshots are kept.", .notEmpty),
+        SettingKey(
+            "snapshots.intervalSeconds", \.snapshots.intervalSeconds, "Wall clock between snapshots.", unit: "seconds",
+            .within(1...604_800)),
+        SettingKey("snapshots.keep", \.snapshots.keep, "Newest snapshots that are kept.", .within(1...1000)),
+        SettingKey(
+            "snapshots.acceptGap", \.snapshots.acceptGap,
+            "Start although the log no longer reaches back to the snapshot; the records between are lost."),
+        SettingKey(
+            "snapshots.discardIncompatible", \.snapshots.discardIncompatible,
+            "Start empty although the snapshot does not belong to this configuration."),
+    ]
+
+    private static let runtimeKeys: [SettingKey<Settings>] = [
+        SettingKey(
+            "runtime.threads", \.runtime.threads, "Threads of the engine; 0: one per processor.", .within(0...1024)),
+        SettingKey(
+            "runtime.batchRecords", \.runtime.batchRecords, "Most records of one micro-batch.", .within(1...1_000_000)),
+        SettingKey(
+            "runtime.idleTickSeconds", \.runtime.idleTickSeconds,
+            "Wall clock without records after which the event clock follows it; 0: never.", unit: "seconds",
+            .within(0...604_800)),
+        SettingKey(
+            "runtime.reportIntervalSeconds", \.runtime.reportIntervalSeconds, "Time between progress lines in the log.",
+            unit: "seconds", .within(1...86_400)),
+        SettingKey("runtime.logLevel", \.runtime.logLevel, "Least level that is logged."),
+    ]
+
+    private static let targetKeys: [SettingKey<Settings>] = [
+        SettingKey("targets", \.engine.targets, "What is predicted, one head of the model each."),
+        SettingKey(
+            "binEdgesDays", \.engine.binEdgesDays,
+            "Upper edges of the horizon bins, ascending. Every horizon of every target is one of them.", unit: "days"),
+    ]
+
+    private static let stateKeys: [SettingKey<Settings>] = [
+        SettingKey(
+            "time.allowedLatenessSeconds", \.engine.time.allowedLatenessSeconds,
+            "How far behind its partition's highest event time an event may be.", unit: "seconds",
+            .within(0...315_360_000)),
+        SettingKey(
+            "state.retentionDays", \.engine.state.retentionDays, "Users idle for longer, in event time, are evicted.",
+            unit: "days", .within(1...36_500)),
+        SettingKey(
+            "state.maxUsers", \.engine.state.maxUsers, "Most users held; above it those idle longest are evicted.",
+            .within(1...2_000_000_000)),
+        SettingKey("state.hashSeed", \.engine.state.hashSeed, "Seed of the user hash; snapshots keep theirs."),
+        SettingKey(
+            "state.sessionGapMinutes", \.engine.state.sessionGapMinutes,
+            "A longer pause starts a new session when the events carry no session id.", unit: "minutes",
+            .within(1...525_600)),
+        SettingKey(
+            "state.subtractRefunds", \.engine.state.subtractRefunds, "Refunds reduce the value of a user."),
+    ]
+
+    private static let modelKeys: [SettingKey<Settings>] = [
+        SettingKey("model.recurrent", \.engine.model.recurrent, "Kind of the recurrent cell."),
+        SettingKey(
+            "model.units", \.engine.model.units, "Width of the recurrent state.", .multiple(of: 16, upTo: 1024)),
+        SettingKey(
+            "model.hidden", \.engine.model.hidden, "Width of the hidden layer.", .multiple(of: 16, upTo: 1024)),
+        SettingKey(
+            "model.typeEmbedding", \.engine.model.typeEmbedding, "Width of the type embedding.", .within(1...128)),
+        SettingKey(
+            "model.categoryEmbedding", \.engine.model.categoryEmbedding, "Width of the category embedding.",
+            .within(1...128)),
+        SettingKey(
+            "model.categoryBuckets", \.engine.model.categoryBuckets, "Rows of the hashed category embedding.",
+            .powerOfTwo(upTo: 2048)),
+        SettingKey(
+            "model.crossEmbedding", \.engine.model.crossEmbedding, "Width of the embedding of category × hour of day.",
+            .within(1...128)),
+        SettingKey(
+            "model.crossBuckets", \.engine.model.crossBuckets,
+            "Rows of the hashed embedding of category × hour of day.",
+            .powerOfTwo(upTo: 2048)),
+        SettingKey("model.seed", \.engine.model.seed, "Seed of the initial weights."),
+    ]
+
+    private static let learningKeys: [SettingKey<Settings>] = [
+        SettingKey(
+            "learning.enabled", \.engine.learning.enabled,
+            "Off: the weights and the standardisation stay as they are."),
+        SettingKey("learning.optimizer", \.engine.learning.optimizer, "Optimizer."),
+        SettingKey("learning.learningRate", \.engine.learning.learningRate, "Learning rate.", .above(0, upTo: 1)),
+        SettingKey("learning.schedule", \.engine.learning.schedule, "Schedule of the learning rate."),
+        SettingKey(
+            "learning.warmupSteps", \.engine.learning.warmupSteps,
+            "Steps over which the learning rate rises from zero.", .within(0...10_000_000)),
+        SettingKey(
+            "learning.scheduleSteps", \.engine.learning.scheduleSteps,
+            "Steps of one cosine period, or the knee of the inverse square root.", .within(1...1_000_000_000)),
+        SettingKey(
+            "learning.minimumRateFactor", \.engine.learning.minimumRateFactor,
+            "The rate never falls below this share of learningRate.", .share),
+        SettingKey(
+            "learning.beta1", \.engine.learning.beta1, "Decay of Adam's first moment.", .from(0, below: 1)),
+        SettingKey(
+            "learning.beta2", \.engine.learning.beta2, "Decay of Adam's second moment.", .from(0, below: 1)),
+        SettingKey(
+            "learning.epsilon", \.engine.learning.epsilon, "Adam's and AdaGrad's guard against division by zero.",
+            .above(0, upTo: 1)),
+        SettingKey("learning.momentum", \.engine.learning.momentum, "Momentum of SGD.", .from(0, below: 1)),
+        SettingKey("learning.weightDecay", \.engine.learning.weightDecay, "Decay of the weights.", .share),
+        SettingKey(
+            "learning.clipNorm", \.engine.learning.clipNorm, "Largest global L2 norm of a gradient.",
+            .above(0, upTo: 1_000_000)),
+        SettingKey(
+            "learning.dropoutState", \.engine.learning.dropoutState, "Dropout on the recurrent state.",
+            .from(0, below: 1)),
+        SettingKey(
+            "learning.dropoutHidden", \.engine.learning.dropoutHidden, "Dropout on the hidden layer.",
+            .from(0, below: 1)),
+        SettingKey(
+            "learning.emaDecay", \.engine.learning.emaDecay,
+            "Decay per step of the moving average of the weights that serves.", .from(0, below: 1)),
+        SettingKey(
+            "learning.batchSize", \.engine.learning.batchSize, "Landmarks in a minibatch.", .within(1...65_536)),
+        SettingKey(
+            "learning.intervalRecords", \.engine.learning.intervalRecords,
+            "Learning happens after every so many consumed records.", .within(1...10_000_000)),
+        SettingKey(
+            "learning.stepsPerThousandEvents", \.engine.learning.stepsPerThousandEvents,
+            "Compute budget: most minibatch steps per thousand consumed records.", .within(0...1_000_000)),
+        SettingKey(
+            "learning.drawsPerLandmark", \.engine.learning.drawsPerLandmark,
+            "How often, on average, a matured landmark bin is drawn.", .within(0...1000)),
+    ]
+
+    private static let samplingKeys: [SettingKey<Settings>] = [
+        SettingKey(
+            "learning.maxLandmarks", \.engine.learning.maxLandmarks,
+            "Landmarks in memory, open and matured, over all partitions.", .within(1024...1_000_000_000)),
+        SettingKey(
+            "learning.landmarkIntervalDays", \.engine.learning.landmarkIntervalDays,
+            "Time between the grid landmarks of a user.", unit: "days", .within(1...365)),
+        SettingKey(
+            "learning.eventLandmarkShare", \.engine.learning.eventLandmarkShare,
+            "Share of events that become landmarks as well.", .share),
+        SettingKey(
+            "learning.frontierShare", \.engine.learning.frontierShare,
+            "Share of a minibatch drawn from near each bin's frontier; the rest is uniform.", .share),
+        SettingKey(
+            "learning.frontierLandmarks", \.engine.learning.frontierLandmarks,
+            "Landmarks behind a bin's frontier that count as near.", .within(1...1_000_000_000)),
+        SettingKey(
+            "learning.holdOutShare", \.engine.learning.holdOutShare, "Share of users never trained on.", .share),
+    ]
+
+    private static let stoppingKeys: [SettingKey<Settings>] = [
+        SettingKey(
+            "learning.earlyStoppingInterval", \.engine.learning.earlyStoppingInterval,
+            "Steps between evaluations on the users held out.", .within(1...10_000_000)),
+        SettingKey(
+            "learning.earlyStoppingPatience", \.engine.learning.earlyStoppingPatience,
+            "Evaluations in a row without improvement that hold the serving weights and lower the rate.",
+            .within(1...1_000_000)),
+        SettingKey(
+            "learning.earlyStoppingRateFactor", \.engine.learning.earlyStoppingRateFactor,
+            "Factor on the learning rate at each early stop.", .above(0, upTo: 1)),
+        SettingKey(
+            "learning.minimumSteps", \.engine.learning.minimumSteps,
+            "Steps before the model serves; until then population rates do.", .within(0...1_000_000_000)),
+        SettingKey("learning.seed", \.engine.learning.seed, "Seed of sampling and dropout."),
+        SettingKey(
+            "learning.prequentialWindow", \.engine.learning.prequentialWindow,
+            "Matured landmarks in the sliding prequential metrics, per horizon.", .within(1...100_000_000)),
+    ]
+
+    private static let decisionKeys: [SettingKey<Settings>] = [
+        SettingKey(
+            "segments.target", \.engine.segments.target, "The value target whose longest horizon ranks users."),
+        SettingKey("segments.high", \.engine.segments.high, "Quantile above which a user is high.", .share),
+        SettingKey("segments.mid", \.engine.segments.mid, "Quantile above which a user is mid.", .share),
+        SettingKey("alerts.enabled", \.engine.alerts.enabled, "Whether alerts are raised."),
+        SettingKey(
+            "alerts.target", \.engine.alerts.target, "The absence target that is watched, at its longest horizon."),
+        SettingKey(
+            "alerts.raiseThreshold", \.engine.alerts.raiseThreshold,
+            "An alert rises when the probability crosses this from below.", .share),
+        SettingKey(
+            "alerts.clearThreshold", \.engine.alerts.clearThreshold,
+            "It clears when the probability falls to this.", .share),
+        SettingKey(
+            "alerts.coolDownDays", \.engine.alerts.coolDownDays, "After a raise no second one for this long.",
+            unit: "days", .within(0...36_500)),
+        SettingKey(
+            "alerts.minimumPurchases", \.engine.alerts.minimumPurchases, "Only users with at least so many purchases.",
+            .within(0...1_000_000)),
+        SettingKey(
+            "alerts.minimumValueAtRisk", \.engine.alerts.minimumValueAtRisk,
+            "Only users whose expected value over the longest horizon is at least this, in the base currency.",
+            .within(0...1e12)),
+        SettingKey(
+            "alerts.rescoreHours", \.engine.alerts.rescoreHours,
+            "Silent users are scored again so often, in event time.", unit: "hours", .within(1...8760)),
+        SettingKey("alerts.factors", \.engine.alerts.factors, "Factors named in an alert.", .within(0...16)),
+    ]
+}
+
+extension EngineConfiguration.Target {
+    static let keys: [SettingKey<Self>] = [
+        SettingKey("name", \.name, "Name in outputs, metrics and logs.", .targetName, isRequired: true),
+        SettingKey(
+            "kind", \.kind, "Money, P(at least one event) or P(no event) up to a horizon.", isRequired: true),
+        SettingKey("events", \.events, "Event types that count, such as purchase; empty: any."),
+        SettingKey(
+            "horizonsDays", \.horizonsDays, "Horizons, each one of binEdgesDays.",
+            Rule(phrase: "ascending days, at least one") {
+                !$0.isEmpty && zip($0, $0.dropFirst()).allSatisfy { $0 < $1 }
+            }, isRequired: true),
+        SettingKey("weight", \.weight, "Weight in the loss.", .above(0, upTo: 1000)),
+        SettingKey("category", \.category, "Only events of this category count; none: all."),
+    ]
+}

@@ -1,0 +1,310 @@
+import Configuration
+import Engine
+import Foundation
+import Yams
+
+extension Settings {
+    /// The defaults, over them a YAML file, over it the environment.
+    ///
+    /// A variable is `CLVD_` and the path of a key in upper snake case: `CLVD_KAFKA_BOOTSTRAP_SERVERS`. Lists are
+    /// separated by commas or written as YAML, maps and targets as YAML (`{a: 1}`); an empty variable counts as unset.
+    /// Any value may contain `${NAME}`, which stands for a variable of the environment (`$${` for the characters).
+    /// A value of `kafka.properties` may be `file:/path`: the contents of the file without the line break at its end.
+    /// - Parameter path: of the YAML file; nil for none.
+    /// - Throws: `SettingsError` with everything that is wrong.
+    public static func load(path: String?, environment: [String: String]) throws -> Settings {
+        var reading = Reading(environment: environment)
+        var settings = Settings()
+        if let path { reading.readFile(path, into: &settings) }
+        reading.readEnvironment(into: &settings)
+
+        let failed = reading.problems.map(\.path)
+        for var problem in settings.validate() {
+            // A value that could not be read was reported; the default in its place proves nothing.
+            let moot = ([problem.path] + problem.related).contains { path in
+                failed.contains { isWithin(path, $0) || isWithin($0, path) }
+            }
+            if moot { continue }
+            problem.source = reading.source(of: problem.path)
+            reading.problems.append(problem)
+        }
+        guard reading.problems.isEmpty else { throw SettingsError(problems: reading.problems) }
+        return settings
+    }
+
+    /// The environment variable of a key.
+    static func variable(_ path: String) -> String {
+        var name = "CLVD_"
+        for c in path {
+            if c.isUppercase { name += "_" }
+            name += c == "." ? "_" : c.uppercased()
+        }
+        return name
+    }
+
+    /// Whether `path` is `section` or lies in it.
+    static func isWithin(_ path: String, _ section: String) -> Bool {
+        path.hasPrefix(section) && (path.count == section.count || ".[".contains(path.dropFirst(section.count).first!))
+    }
+}
+
+/// Where a value stands.
+struct Place: Sendable {
+    var path: String
+    /// Of the file; nil for the environment.
+    var file: String?
+    var variable: String?
+    var line: Int?
+    var isSecret = false
+
+    var source: String? {
+        if let variable { return variable }
+        return file.map { file in line.map { "\(file) line \($0)" } ?? file }
+    }
+
+    /// The place of something in this value.
+    func inner(_ name: String, _ node: Node) -> Place {
+        var place = self
+        place.path += name
+        if variable == nil { place.line = node.mark?.line ?? line }
+        return place
+    }
+}
+
+/// The settings on their way in: what was wrong so far and where values came from.
+struct Reading {
+    let environment: [String: String]
+    var problems: [SettingsProblem] = []
+    private var sources: [String: String] = [:]
+
+    init(environment: [String: String]) { self.environment = environment }
+
+    mutating func report(_ place: Place, _ problem: String, value: String? = nil, _ remedy: String) {
+        problems.append(
+            SettingsProblem(
+                path: place.path, problem: problem, value: place.isSecret ? nil : value, source: place.source,
+                remedy: remedy))
+    }
+
+    /// Where the value of a key, or that of the list or map around it, was set.
+    func source(of path: String) -> String? {
+        var path = Substring(path)
+        while !path.isEmpty {
+            if let source = sources[String(path)] { return source }
+            path = path.prefix(upTo: path.lastIndex { $0 == "." || $0 == "[" } ?? path.startIndex)
+        }
+        return nil
+    }
+
+    // MARK: File
+
+    mutating func readFile(_ path: String, into settings: inout Settings) {
+        var isDirectory: ObjCBool = false
+        guard FileManager.default.fileExists(atPath: path, isDirectory: &isDirectory) else {
+            return fail(
+                path, "there is no such file", "create it (config/clvd.yaml is a template) or give another path")
+        }
+        if isDirectory.boolValue { return fail(path, "is a directory", "give the path of a YAML file") }
+        guard let data = FileManager.default.contents(atPath: path) else {
+            return fail(path, "cannot be read", "allow this user to read it")
+        }
+        guard let text = String(data: data, encoding: .utf8) else {
+            return fail(path, "is not UTF-8", "save it as UTF-8")
+        }
+        if text.allSatisfy(\.isWhitespace) {
+            return fail(path, "is empty", "write settings into it, or {} to take every default")
+        }
+        let name = path.split(separator: "/").last.map(String.init) ?? path
+        do {
+            guard let root = try Yams.compose(yaml: text), !root.isNull else { return }
+            guard case .mapping(let mapping) = root else {
+                return fail(path, "is not a map of settings", "write lines such as `kafka:` and `  groupId: clvd`")
+            }
+            fill(&settings, keys: Settings.keys, from: mapping, at: Place(path: "", file: name))
+        } catch {
+            let (problem, line) = Self.explain(error, text)
+            fail(path, problem, source: line.map { "line \($0)" }, "correct the YAML")
+        }
+    }
+
+    private mutating func fail(_ path: String, _ problem: String, source: String? = nil, _ remedy: String) {
+        problems.append(SettingsProblem(path: path, problem: problem, source: source, remedy: remedy))
+    }
+
+    /// What is wrong with YAML and in which line. Quotes nothing of the text: it may hold secrets.
+    private static func explain(_ error: any Error, _ text: String) -> (String, Int?) {
+        switch error {
+        case YamlError.scanner(_, let problem, let mark, _), YamlError.parser(_, let problem, let mark, _),
+            YamlError.composer(_, let problem, let mark, _):
+            let lines = text.split(separator: "\n", omittingEmptySubsequences: false)
+            let line = lines.indices.contains(mark.line - 1) ? lines[mark.line - 1] : ""
+            return line.prefix { $0.isWhitespace }.contains("\t")
+                ? ("is indented with a tab, YAML wants spaces", mark.line) : ("is not YAML: \(problem)", mark.line)
+        case YamlError.reader(let problem, let offset, _, _):
+            let line = offset.map { text.utf8.prefix($0).count { $0 == UInt8(ascii: "\n") } + 1 }
+            return ("is not YAML: \(problem)", line)
+        case YamlError.duplicatedKeysInMapping(let names, let context):
+            let keys = names.map { "\"\($0)\"" }.joined(separator: ", ")
+            return ("has the key \(keys) twice in one section", context.mark.line)
+        default: return ("is not YAML", nil)
+        }
+    }
+
+    /// Sets in `root` what a mapping says.
+    /// - Returns: the paths of the keys that were given.
+    @discardableResult
+    mutating func fill<Root>(
+        _ root: inout Root, keys: [SettingKey<Root>], from mapping: Node.Mapping, at place: Place, section: String = ""
+    ) -> Set<String> {
+        var given: Set<String> = []
+        for (nameNode, node) in mapping {
+            let name = nameNode.string ?? ""
+            let path = section + name
+            var inner = place.inner(place.path.isEmpty ? name : "." + name, nameNode)
+            if let key = keys.first(where: { $0.path == path }) {
+                inner.isSecret = key.isSecret
+                given.insert(path)
+                sources[inner.path] = inner.source
+                key.read(node, inner, &self, &root)
+            } else if keys.contains(where: { $0.path.hasPrefix(path + ".") }) {
+                if case .mapping(let mapping) = node {
+                    given.formUnion(fill(&root, keys: keys, from: mapping, at: inner, section: path + "."))
+                } else if !node.isNull {
+                    report(inner, "is a section, not a value", "write its keys below it, indented by two spaces")
+                }
+            } else {
+                let outer = inner.path.dropLast(path.count)
+                let known = keys.map(\.path)
+                report(
+                    inner, "there is no such key",
+                    nearest(to: path, among: known + Settings.sections(of: known)).map { "did you mean \(outer)\($0)?" }
+                        ?? "remove it; config/clvd.yaml lists all keys")
+            }
+        }
+        return given
+    }
+
+    // MARK: Environment
+
+    mutating func readEnvironment(into settings: inout Settings) {
+        let reader = ConfigReader(
+            provider: EnvironmentVariablesProvider(
+                environmentVariables: environment, secretsSpecifier: .specific([Settings.variable("kafka.properties")]))
+        ).scoped(to: "clvd")
+        for key in Settings.keys {
+            guard let text = reader.string(forKey: ConfigKey(key.path), isSecret: key.isSecret), !text.isEmpty
+            else { continue }
+            let variable = Settings.variable(key.path)
+            let place = Place(path: key.path, variable: variable, isSecret: key.isSecret)
+            sources = sources.filter { !Settings.isWithin($0.key, key.path) }
+            sources[key.path] = variable
+            do {
+                key.read(try key.environmentNode(text), place, &self, &settings)
+            } catch {
+                report(place, Self.explain(error, text).0, "write \(key.expectation)")
+            }
+        }
+        rejectUnknownVariables()
+    }
+
+    /// A variable in the name of one of our sections is meant for us. Others are not ours to judge: Kubernetes sets
+    /// `CLVD_SERVICE_HOST` and `CLVD_PORT_9090_TCP` for a service called clvd, `CLVD_KAFKA_SERVICE_HOST` for another.
+    private mutating func rejectUnknownVariables() {
+        let variables = Dictionary(uniqueKeysWithValues: Settings.keys.map { (Settings.variable($0.path), $0.path) })
+        let sections = Set(Settings.keys.map { Settings.variable(String($0.path.prefix { $0 != "." })) })
+        for name in environment.keys.sorted() where variables[name] == nil {
+            guard sections.contains(where: { name.hasPrefix($0 + "_") }),
+                name.firstMatch(of: /_SERVICE_HOST$|_SERVICE_PORT(_|$)|_PORT$|_PORT_[0-9]+_/) == nil
+            else { continue }
+            problems.append(
+                SettingsProblem(
+                    path: name, problem: "there is no such setting",
+                    remedy: nearest(to: name, among: Array(variables.keys)).map { "did you mean \($0)?" }
+                        ?? "unset it; config/clvd.yaml lists all keys"))
+        }
+    }
+
+    // MARK: Text
+
+    /// The text of a scalar, its `${NAME}` replaced.
+    mutating func text(of node: Node, at place: Place, expecting expectation: String) -> String? {
+        guard case .scalar(let scalar) = node else {
+            report(place, "is a list or a map", "write \(expectation)")
+            return nil
+        }
+        if node.isNull {
+            report(place, "has no value", "write \(expectation) or remove the line")
+            return nil
+        }
+        guard let text = expanded(scalar.string, place) else { return nil }
+        return place.isSecret && scalar.string.hasPrefix("file:") ? contents(String(text.dropFirst(5)), place) : text
+    }
+
+    private mutating func expanded(_ text: String, _ place: Place) -> String? {
+        var result = ""
+        var rest = Substring(text)
+        while let dollar = rest.range(of: "${") {
+            let before = rest[..<dollar.lowerBound]
+            result += before
+            rest = rest[dollar.upperBound...]
+            if before.hasSuffix("$") {
+                // "$${" is how "${" is written.
+                result += "{"
+                continue
+            }
+            guard let end = rest.firstIndex(of: "}"),
+                rest[..<end].wholeMatch(of: /[A-Za-z_][A-Za-z0-9_]*/) != nil
+            else {
+                report(place, "has a ${ without NAME}", "write ${NAME}, or $${ for the characters ${")
+                return nil
+            }
+            let name = String(rest[..<end])
+            guard let value = environment[name] else {
+                report(place, "the environment variable \(name) is not set", "set it or write the value here")
+                return nil
+            }
+            result += value
+            rest = rest[rest.index(after: end)...]
+        }
+        return result + rest
+    }
+
+    private mutating func contents(_ path: String, _ place: Place) -> String? {
+        guard let data = FileManager.default.contents(atPath: path) else {
+            report(place, "the file \(path) cannot be read", "create it and allow this user to read it")
+            return nil
+        }
+        guard var text = String(data: data, encoding: .utf8) else {
+            report(place, "the file \(path) is not UTF-8 text", "store the value as text")
+            return nil
+        }
+        // "\r\n" is one Character.
+        if text.last?.isNewline == true { text.removeLast() }
+        return text
+    }
+}
+
+// MARK: Suggestions
+
+/// The candidate that was probably meant, or nil: nearly the same, or the same name in another section.
+private func nearest(to path: String, among candidates: [String]) -> String? {
+    func plain(_ text: some StringProtocol) -> String { text.lowercased().filter { $0.isLetter || $0.isNumber } }
+    func name(_ path: String) -> String { plain(path.split(separator: ".").last ?? "") }
+    let ranked = candidates.map { ($0, distance(plain(path), plain($0))) }.min { ($0.1, $0.0) < ($1.1, $1.0) }
+    if let (candidate, edits) = ranked, edits <= max(1, name(candidate).count / 4 + 1) { return candidate }
+    return candidates.sorted().first { name($0) == name(path) && !name(path).isEmpty }
+}
+
+/// Edits from one text to another: insertions, deletions, replacements (Levenshtein).
+private func distance(_ a: String, _ b: String) -> Int {
+    let b = Array(b)
+    var row = Array(0...b.count)
+    for (i, x) in a.enumerated() {
+        var diagonal = row[0]
+        row[0] = i + 1
+        for j in b.indices {
+            (diagonal, row[j + 1]) = (row[j + 1], min(diagonal + (x == b[j] ? 0 : 1), row[j] + 1, row[j + 1] + 1))
+        }
+    }
+    return row[b.count]
+}

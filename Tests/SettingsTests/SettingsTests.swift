@@ -243,20 +243,20 @@ private let changed: Settings = {
         let yaml = """
             kafka:
               groupId: ${GROUP}
-              instanceId: clvd-${POD}-$${POD}-$
+              instanceId: clvd-${RACK}${POD}-$${POD}-$
               properties: {client.rack: "${RACK}"}
             runtime: {threads: "${N}"}
             """
         let settings = try load(yaml, ["GROUP": "g: ${POD}", "POD": "7", "RACK": "file:x$", "N": "3"])
         #expect(settings.kafka.groupId == "g: ${POD}", "what a variable holds is not expanded again")
-        #expect(settings.kafka.instanceId == "clvd-7-${POD}-$")
+        #expect(settings.kafka.instanceId == "clvd-file:x$7-${POD}-$")
         #expect(settings.kafka.properties == ["client.rack": "file:x$"])
         #expect(settings.runtime.threads == 3)
 
-        let missing = try problems(yaml, ["GROUP": "g", "POD": "7", "N": "3"])
+        let missing = try problems(yaml, ["GROUP": "g", "RACK": "r", "POD": "7"])
         #expect(
             missing.map(\.description) == [
-                "kafka.properties.client.rack: the environment variable RACK is not set (test.yaml line 4), "
+                "runtime.threads: the environment variable N is not set (test.yaml line 5), "
                     + "set it or write the value here"
             ])
         #expect(try problems("kafka: {groupId: \"a${b c}\"}").map(\.path) == ["kafka.groupId"])
@@ -271,6 +271,8 @@ private let changed: Settings = {
                     "DIR": String(path.dropLast("/test.yaml".count))
                 ])
             #expect(settings.kafka.properties == ["sasl.password": "se cret"])
+            let variable = ["CLVD_KAFKA_PROPERTIES": "{sasl.password: 'file:\(path)'}"]
+            #expect(try load(nil, variable).kafka.properties == ["sasl.password": "se cret"])
         }
         let missing = try problems("kafka: {properties: {sasl.password: 'file:/no/such'}}")
         #expect(missing.map(\.problem) == ["the file /no/such cannot be read"])
@@ -309,6 +311,12 @@ private let changed: Settings = {
     ])
     func areNeverInErrors(yaml: String) throws {
         for problem in try problems(yaml, ["SECRET": secret]) { #expect(!problem.description.contains(secret)) }
+    }
+
+    @Test func areNeverReportedAsValues() {
+        var reading = Reading(environment: [:])
+        reading.report(Place(path: "kafka.properties.x", isSecret: true), "is wrong", value: secret, "correct it")
+        #expect(reading.problems.map(\.description) == ["kafka.properties.x: is wrong, correct it"])
     }
 
     @Test(arguments: ["{sasl.password: \"hunter2}", "hunter2", "{sasl.password: [hunter2]}"])

@@ -26,7 +26,7 @@ let package = Package(
     targets: [
         // C boundaries, each one header and a thin shim over a Debian library.
         .target(
-            name: "CRdKafka", cSettings: strictC,
+            name: "CRdKafka", dependencies: ["CEventParser"], cSettings: strictC,
             linkerSettings: [.linkedLibrary("rdkafka")]),
         .target(
             name: "CEventParser", cxxSettings: strictCxx,
@@ -46,7 +46,11 @@ let package = Package(
         .target(
             name: "EventInput",
             dependencies: ["CEventParser", .product(name: "Yams", package: "Yams")],
-            swiftSettings: strict),
+            resources: [.embedInCode("Formats")], swiftSettings: strict),
+        // Streams of events that never were: simulated users with known truth, the CDNOW log.
+        .target(name: "Simulation", dependencies: ["CEventParser"], swiftSettings: strict),
+        // What is drawn on a terminal: live view, progress bars, tables.
+        .target(name: "Terminal", swiftSettings: strict),
         // The deterministic engine: no I/O, no clock, no threads of its own.
         .target(name: "Engine", dependencies: ["CEventParser", "CHash", "CKernels"], swiftSettings: strict),
         // Snapshots on disk: checksums, atomic writes, retention, safetensors.
@@ -76,20 +80,25 @@ let package = Package(
         .executableTarget(
             name: "clvd",
             dependencies: [
-                "Runtime",
+                "Runtime", "Simulation", "Terminal", "Settings", "EventInput", "Engine", "Kafka", "SnapshotStore",
                 .product(name: "ArgumentParser", package: "swift-argument-parser"),
                 .product(name: "Logging", package: "swift-log"),
             ],
             swiftSettings: strict),
 
-        .testTarget(name: "KafkaTests", dependencies: ["Kafka"], swiftSettings: strict),
-        .testTarget(name: "EventInputTests", dependencies: ["EventInput"], swiftSettings: strict),
+        .testTarget(name: "KafkaTests", dependencies: ["Kafka", "CEventParser"], swiftSettings: strict),
+        .testTarget(name: "EventInputTests", dependencies: ["EventInput", "CEventParser"], swiftSettings: strict),
         .testTarget(
-            name: "EngineTests", dependencies: ["Engine", "EventInput"],
+            name: "EngineTests", dependencies: ["Engine", "CEventParser", "CHash", "CKernels"],
             resources: [.copy("Fixtures")], swiftSettings: strict),
         .testTarget(name: "SnapshotStoreTests", dependencies: ["SnapshotStore"], swiftSettings: strict),
         .testTarget(name: "SettingsTests", dependencies: ["Settings"], swiftSettings: strict),
-        .testTarget(name: "RuntimeTests", dependencies: ["Runtime"], swiftSettings: strict),
+        .testTarget(name: "SimulationTests", dependencies: ["Simulation"], swiftSettings: strict),
+        .testTarget(name: "TerminalTests", dependencies: ["Terminal"], swiftSettings: strict),
+        .testTarget(
+            name: "RuntimeTests",
+            dependencies: ["Runtime", "Kafka", "Settings", "SnapshotStore", "Engine", "EventInput", "CEventParser"],
+            swiftSettings: strict),
     ],
     cxxLanguageStandard: .cxx17
 )

@@ -149,13 +149,16 @@ static void append_number(text *t, uint64_t number) {
     append(t, digits + i, sizeof digits - i);
 }
 
-static const char entry_parts[] = ",{\"name\":\"\",\"bytes\":,\"xxh128\":\"\"}";
-static const char trailer_parts[] = ",\"files\":[],\"checksum\":\"\"}\n";
+// What an entry and the end of the manifest take at most, beside names, numbers and checksums.
+enum {
+    entry_bytes = sizeof ",{\"name\":\"\",\"bytes\":,\"xxh128\":\"\"}",
+    trailer_bytes = sizeof ",\"files\":[],\"checksum\":\"\"}\n",
+};
 
 size_t clvd_snapshot_manifest_capacity(const clvd_snapshot_plan *plan) {
-    size_t capacity = plan->head_length + sizeof trailer_parts + CLVD_CHECKSUM_LENGTH;
+    size_t capacity = plan->head_length + trailer_bytes + CLVD_CHECKSUM_LENGTH;
     for (size_t i = 0; i < plan->file_count; i++)
-        capacity += strlen(plan->files[i].name) + sizeof entry_parts + 20 + CLVD_CHECKSUM_LENGTH;
+        capacity += strlen(plan->files[i].name) + entry_bytes + 20 + CLVD_CHECKSUM_LENGTH;
     return capacity;
 }
 

@@ -1,0 +1,177 @@
+#include "include/CRdKafka.h"
+
+#include <string.h>
+
+static void on_log(const rd_kafka_t *rk, int level, const char *facility, const char *text) {
+    clvd_client *client = rd_kafka_opaque(rk);
+    if (client && client->log) client->log(client->log_context, level, facility, text);
+}
+
+static void on_error(rd_kafka_t *rk, int error, const char *reason, void *opaque) {
+    clvd_client *client = opaque;
+    // The fatal error itself says why; the generic code only says that there is one.
+    if (error == RD_KAFKA_RESP_ERR__FATAL) error = rd_kafka_fatal_error(rk, client->error_text, sizeof client->error_text);
+    else {
+        strncpy(client->error_text, reason ? reason : "", sizeof client->error_text - 1);
+        client->error_text[sizeof client->error_text - 1] = 0;
+    }
+    client->error = error;
+    client->error_count++;
+}
+
+/// Only notes the event: assigning is the application's answer, given after the records polled before are processed.
+static void on_rebalance(
+    rd_kafka_t *rk, rd_kafka_resp_err_t kind, rd_kafka_topic_partition_list_t *partitions, void *opaque) {
+    (void)rk;
+    clvd_client *client = opaque;
+    client->rebalance = kind;
+    if (client->partitions) rd_kafka_topic_partition_list_destroy(client->partitions);
+    client->partitions = rd_kafka_topic_partition_list_copy(partitions);
+}
+
+static void on_delivery(rd_kafka_t *rk, const rd_kafka_message_t *message, void *opaque) {
+    (void)rk;
+    clvd_client *client = opaque;
+    if (!message->err) {
+        client->delivered++;
+        return;
+    }
+    if (!client->failed++) client->first_failure = message->err;
+}
+
+void clvd_client_install(clvd_client *client, rd_kafka_conf_t *conf, int is_consumer) {
+    rd_kafka_conf_set_opaque(conf, client);
+    rd_kafka_conf_set_log_cb(conf, on_log);
+    rd_kafka_conf_set_error_cb(conf, on_error);
+    if (is_consumer) rd_kafka_conf_set_rebalance_cb(conf, on_rebalance);
+    else rd_kafka_conf_set_dr_msg_cb(conf, on_delivery);
+}
+
+// MARK: Polling
+
+/// Index of a message's topic among the subscribed ones, -1 for none of them.
+static int32_t topic_index(clvd_topics *topics, const rd_kafka_topic_t *handle) {
+    for (int32_t i = 0; i < topics->count; i++)
+        if (topics->handles[i] == handle) return i;
+    const char *name = rd_kafka_topic_name(handle);
+    for (int32_t i = 0; i < topics->count; i++)
+        if (strcmp(topics->names[i], name) == 0) {
+            topics->handles[i] = handle;
+            return i;
+        }
+    return -1;
+}
+
+static void fill(clvd_record *r, rd_kafka_message_t *m, int32_t topic) {
+    rd_kafka_timestamp_type_t type;
+    rd_kafka_headers_t *headers = NULL;
+    r->key = m->key;
+    r->value = m->payload;
+    r->key_length = (uint32_t)m->key_len;
+    r->value_length = (uint32_t)m->len;
+    r->offset = m->offset;
+    r->timestamp_ms = rd_kafka_message_timestamp(m, &type);
+    if (type == RD_KAFKA_TIMESTAMP_NOT_AVAILABLE) r->timestamp_ms = -1;
+    r->partition = m->partition;
+    r->topic = topic;
+    r->headers = rd_kafka_message_headers(m, &headers) ? NULL : headers;
+}
+
+void clvd_poll(rd_kafka_t *rk, clvd_client *client, clvd_topics *topics, int timeout_ms, clvd_batch *batch) {
+    batch->count = 0;
+    batch->ends = 0;
+    batch->error = RD_KAFKA_RESP_ERR_NO_ERROR;
+    while (batch->count < batch->capacity) {
+        // Not a batch call: those lose records across rebalances in librdkafka 2.0.2.
+        rd_kafka_message_t *m = rd_kafka_consumer_poll(rk, batch->count || batch->ends ? 0 : timeout_ms);
+        if (m && !m->err) {
+            int32_t topic = topic_index(topics, m->rkt);
+            fill(&batch->records[batch->count], m, topic);
+            batch->messages[batch->count++] = m;
+        } else if (m && m->err == RD_KAFKA_RESP_ERR__PARTITION_EOF) {
+            if (batch->ends < 256) {
+                batch->end_topic[batch->ends] = topic_index(topics, m->rkt);
+                batch->end_partition[batch->ends++] = m->partition;
+            }
+            rd_kafka_message_destroy(m);
+        } else if (m) {
+            batch->error = m->err;
+            strncpy(batch->error_text, rd_kafka_message_errstr(m), sizeof batch->error_text - 1);
+            batch->error_text[sizeof batch->error_text - 1] = 0;
+            rd_kafka_message_destroy(m);
+            return;
+        } else {
+            return;
+        }
+        if (client->rebalance) return;
+    }
+}
+
+void clvd_batch_release(clvd_batch *batch) {
+    for (uint32_t i = 0; i < batch->count; i++) rd_kafka_message_destroy(batch->messages[i]);
+    batch->count = 0;
+}
+
+const uint8_t *clvd_find_header(const void *headers, const char *name, uint32_t *length) {
+    const void *value;
+    size_t size;
+    if (!headers || rd_kafka_header_get_last(headers, name, &value, &size)) return NULL;
+    *length = (uint32_t)size;
+    return value;
+}
+
+// MARK: Producing
+
+/// Produces a record that a batch call refused, waiting while the queue is full.
+static rd_kafka_resp_err_t produce_again(rd_kafka_t *rk, rd_kafka_topic_t *topic, const rd_kafka_message_t *m) {
+    while (rd_kafka_produce(topic, RD_KAFKA_PARTITION_UA, 0, m->payload, m->len, m->key, m->key_len, NULL)) {
+        rd_kafka_resp_err_t error = rd_kafka_last_error();
+        if (error != RD_KAFKA_RESP_ERR__QUEUE_FULL) return error;
+        rd_kafka_poll(rk, 10);
+    }
+    return RD_KAFKA_RESP_ERR_NO_ERROR;
+}
+
+rd_kafka_resp_err_t clvd_produce(
+    rd_kafka_t *rk, const clvd_outgoing *records, size_t count, rd_kafka_message_t *scratch) {
+    for (size_t done = 0; done < count;) {
+        // A run of one topic goes in one call.
+        rd_kafka_topic_t *topic = records[done].topic;
+        size_t n = 0;
+        for (; done + n < count && records[done + n].topic == topic; n++) {
+            const clvd_outgoing *r = &records[done + n];
+            scratch[n] = (rd_kafka_message_t){
+                .payload = (void *)r->value, .len = r->value_length, .key = (void *)r->key, .key_len = r->key_length};
+        }
+        int taken = rd_kafka_produce_batch(topic, RD_KAFKA_PARTITION_UA, 0, scratch, (int)n);
+        for (size_t i = 0; taken < (int)n && i < n; i++) {
+            if (!scratch[i].err) continue;
+            rd_kafka_resp_err_t error = scratch[i].err;
+            if (error == RD_KAFKA_RESP_ERR__QUEUE_FULL) error = produce_again(rk, topic, &scratch[i]);
+            if (error) return error;
+        }
+        done += n;
+    }
+    return RD_KAFKA_RESP_ERR_NO_ERROR;
+}
+
+rd_kafka_resp_err_t clvd_produce_with_headers(
+    rd_kafka_t *rk, const clvd_outgoing *record, const clvd_header *headers, size_t count) {
+    rd_kafka_headers_t *list = rd_kafka_headers_new(count);
+    for (size_t i = 0; i < count; i++) rd_kafka_header_add(list, headers[i].name, -1, headers[i].text, -1);
+    rd_kafka_resp_err_t error = rd_kafka_producev(
+        rk, RD_KAFKA_V_RKT(record->topic), RD_KAFKA_V_MSGFLAGS(RD_KAFKA_MSG_F_COPY),
+        RD_KAFKA_V_KEY((void *)record->key, record->key_length),
+        RD_KAFKA_V_VALUE((void *)record->value, record->value_length), RD_KAFKA_V_HEADERS(list), RD_KAFKA_V_END);
+    if (error) rd_kafka_headers_destroy(list);
+    return error;
+}
+
+rd_kafka_resp_err_t clvd_produce_at(
+    rd_kafka_t *rk, const clvd_outgoing *record, int32_t partition, int64_t timestamp_ms) {
+    return rd_kafka_producev(
+        rk, RD_KAFKA_V_RKT(record->topic), RD_KAFKA_V_MSGFLAGS(RD_KAFKA_MSG_F_COPY),
+        RD_KAFKA_V_PARTITION(partition), RD_KAFKA_V_KEY((void *)record->key, record->key_length),
+        RD_KAFKA_V_VALUE((void *)record->value, record->value_length), RD_KAFKA_V_TIMESTAMP(timestamp_ms),
+        RD_KAFKA_V_END);
+}

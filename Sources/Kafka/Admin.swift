@@ -1,0 +1,127 @@
+import CRdKafka
+public import Logging
+
+/// A topic that has to exist.
+public struct TopicSpec: Sendable, Equatable {
+    public var name: String
+    public var partitions: Int
+    /// -1: the broker's default.
+    public var replicationFactor: Int
+    public var configuration: [String: String]
+
+    public init(name: String, partitions: Int, replicationFactor: Int = -1, configuration: [String: String] = [:]) {
+        self.name = name
+        self.partitions = partitions
+        self.replicationFactor = replicationFactor
+        self.configuration = configuration
+    }
+
+    /// The command that creates it with Kafka's own tools.
+    public func command(bootstrap: String) -> String {
+        var words = [
+            "kafka-topics.sh --bootstrap-server \(bootstrap) --create --topic \(name) --partitions \(partitions)"
+        ]
+        if replicationFactor > 0 { words.append("--replication-factor \(replicationFactor)") }
+        words += configuration.sorted { $0.key < $1.key }.map { "--config \($0.key)=\($0.value)" }
+        return words.joined(separator: " ")
+    }
+}
+
+/// A topic is missing and could not be created.
+public struct TopicCreationError: Error, Sendable, CustomStringConvertible {
+    public let description: String
+}
+
+extension Client {
+    /// Partitions of topics; topics that do not exist are absent. Nothing is created by asking.
+    func partitionCounts(_ names: [String], milliseconds: Int) throws(KafkaError) -> [String: Int] {
+        var counts: [String: Int] = [:]
+        var metadata: UnsafePointer<rd_kafka_metadata>?
+        try check(
+            "ask the brokers for their topics", rd_kafka_metadata(handle, 1, nil, &metadata, Int32(milliseconds)))
+        guard let metadata else { return counts }
+        defer { rd_kafka_metadata_destroy(metadata) }
+        for i in 0..<Int(metadata.pointee.topic_cnt) {
+            let t = metadata.pointee.topics[i]
+            let name = String(cString: t.topic)
+            if t.err == RD_KAFKA_RESP_ERR_NO_ERROR, names.contains(name) { counts[name] = Int(t.partition_cnt) }
+        }
+        return counts
+    }
+
+    func create(_ topics: [TopicSpec], milliseconds: Int) throws {
+        var text = [CChar](repeating: 0, count: 256)
+        var news: [OpaquePointer?] = []
+        defer { for n in news { rd_kafka_NewTopic_destroy(n) } }
+        for spec in topics {
+            guard
+                let new = rd_kafka_NewTopic_new(
+                    spec.name, Int32(spec.partitions), Int32(spec.replicationFactor), &text, text.count)
+            else { throw TopicCreationError(description: "topic \(spec.name): \(CText.string(text))") }
+            news.append(new)
+            for (name, value) in spec.configuration { rd_kafka_NewTopic_set_config(new, name, value) }
+        }
+        let queue = rd_kafka_queue_new(handle)
+        defer { rd_kafka_queue_destroy(queue) }
+        let options = rd_kafka_AdminOptions_new(handle, RD_KAFKA_ADMIN_OP_CREATETOPICS)
+        defer { rd_kafka_AdminOptions_destroy(options) }
+        rd_kafka_AdminOptions_set_operation_timeout(options, Int32(milliseconds), nil, 0)
+        rd_kafka_CreateTopics(handle, &news, news.count, options, queue)
+        guard let event = rd_kafka_queue_poll(queue, Int32(milliseconds) + 5000) else {
+            throw KafkaError("create topics", RD_KAFKA_RESP_ERR__TIMED_OUT)
+        }
+        defer { rd_kafka_event_destroy(event) }
+        try check("create topics", rd_kafka_event_error(event))
+        var count = 0
+        guard let result = rd_kafka_event_CreateTopics_result(event),
+            let results = rd_kafka_CreateTopics_result_topics(result, &count)
+        else { return }
+        for i in 0..<count {
+            let error = rd_kafka_topic_result_error(results[i])
+            if error == RD_KAFKA_RESP_ERR_TOPIC_ALREADY_EXISTS || error == RD_KAFKA_RESP_ERR_NO_ERROR { continue }
+            let name = String(cString: rd_kafka_topic_result_name(results[i]))
+            let reason = rd_kafka_topic_result_error_string(results[i]).map { String(cString: $0) }
+            throw KafkaError("create topic \(name)", error, reason: reason)
+        }
+    }
+}
+
+/// Looks after topics before anything flows.
+public final class Admin {
+    private let client: Client
+    private let bootstrap: String
+
+    public init(bootstrap: String, properties: [String: String], logger: Logger) throws {
+        self.bootstrap = bootstrap
+        client = try Client(
+            RD_KAFKA_PRODUCER,
+            properties: [("bootstrap.servers", bootstrap)]
+                + properties.sorted { $0.key < $1.key }.map { ($0.key, $0.value) },
+            logger: logger)
+    }
+
+    /// Partitions of topics; topics that do not exist are absent.
+    public func partitionCounts(_ names: [String], milliseconds: Int = 10_000) throws(KafkaError) -> [String: Int] {
+        rd_kafka_poll(client.handle, 0)
+        return try client.partitionCounts(names, milliseconds: milliseconds)
+    }
+
+    /// Creates those of `topics` that are missing.
+    /// - Throws: `TopicCreationError` with the command that creates them, when that is refused or not allowed.
+    public func ensure(_ topics: [TopicSpec], mayCreate: Bool, milliseconds: Int = 15_000) throws {
+        let present = try partitionCounts(topics.map(\.name))
+        let missing = topics.filter { present[$0.name] == nil }
+        guard !missing.isEmpty else { return }
+        let commands = missing.map { $0.command(bootstrap: bootstrap) }.joined(separator: "\n  ")
+        guard mayCreate else {
+            throw TopicCreationError(
+                description: "missing topics: \(missing.map(\.name).joined(separator: ", ")). "
+                    + "Set output.createTopics: true, or create them:\n  \(commands)")
+        }
+        do {
+            try client.create(missing, milliseconds: milliseconds)
+        } catch let error as KafkaError {
+            throw TopicCreationError(description: "\(error). Create the missing topics yourself:\n  \(commands)")
+        }
+    }
+}

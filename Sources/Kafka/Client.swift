@@ -1,0 +1,97 @@
+import CRdKafka
+import Logging
+
+/// A librdkafka handle with what its callbacks need. The callbacks' state lives exactly as long as the handle.
+final class Client {
+    let handle: OpaquePointer
+    let state: UnsafeMutablePointer<clvd_client>
+    private let sink: Unmanaged<LogSink>
+
+    /// - Parameter properties: librdkafka's own names and values.
+    /// - Throws: `KafkaPropertyError` naming the property that is refused (never its value: it may be a secret).
+    init(_ type: rd_kafka_type_t, properties: [(String, String)], logger: Logger) throws {
+        var text = [CChar](repeating: 0, count: 512)
+        let conf = rd_kafka_conf_new()!
+        for (name, value) in properties {
+            guard rd_kafka_conf_set(conf, name, value, &text, text.count) != RD_KAFKA_CONF_OK else { continue }
+            rd_kafka_conf_destroy(conf)
+            throw KafkaPropertyError(
+                description: "kafka property \(name): "
+                    + (Self.isSecret(name) ? "refused by librdkafka" : CText.string(text))
+                    + "; see librdkafka's CONFIGURATION.md for its properties")
+        }
+        sink = Unmanaged.passRetained(LogSink(logger))
+        state = .allocate(capacity: 1)
+        state.initialize(to: clvd_client())
+        state.pointee.log = { context, level, facility, line in
+            guard let context, let facility, let line else { return }
+            Unmanaged<LogSink>.fromOpaque(context).takeUnretainedValue()
+                .write(level: level, facility: String(cString: facility), line: String(cString: line))
+        }
+        state.pointee.log_context = sink.toOpaque()
+        clvd_client_install(state, conf, type == RD_KAFKA_CONSUMER ? 1 : 0)
+        guard let handle = rd_kafka_new(type, conf, &text, text.count) else {
+            rd_kafka_conf_destroy(conf)
+            state.deallocate()
+            sink.release()
+            throw KafkaPropertyError(description: "kafka client: \(CText.string(text))")
+        }
+        self.handle = handle
+    }
+
+    deinit {
+        rd_kafka_destroy(handle)
+        if let partitions = state.pointee.partitions { rd_kafka_topic_partition_list_destroy(partitions) }
+        state.deallocate()
+        sink.release()
+    }
+
+    static func isSecret(_ name: String) -> Bool {
+        ["password", "secret", "token", "pem", "key"].contains { name.lowercased().contains($0) }
+    }
+
+    /// The latest error of the client as a whole and how many there were.
+    var lastError: (text: String, count: UInt64)? {
+        let count = state.pointee.error_count
+        guard count > 0 else { return nil }
+        return withUnsafePointer(to: &state.pointee.error_text) {
+            $0.withMemoryRebound(to: CChar.self, capacity: 256) { (String(cString: $0), count) }
+        }
+    }
+
+    func check(_ operation: String, _ code: rd_kafka_resp_err_t) throws(KafkaError) {
+        guard code != RD_KAFKA_RESP_ERR_NO_ERROR else { return }
+        throw KafkaError(operation, code)
+    }
+
+    func check(_ operation: String, _ error: OpaquePointer?) throws(KafkaError) {
+        guard let error else { return }
+        throw KafkaError(operation, taking: error)
+    }
+}
+
+/// librdkafka's log lines, on their way into ours.
+private final class LogSink: Sendable {
+    private let logger: Logger
+    init(_ logger: Logger) { self.logger = logger }
+
+    func write(level: Int32, facility: String, line: String) {
+        let ours: Logger.Level =
+            switch level {
+            case ...2: .critical
+            case 3: .error
+            case 4: .warning
+            case 5: .notice
+            case 6: .info
+            default: .debug
+            }
+        logger.log(level: ours, "\(line)", metadata: ["facility": "\(facility)"])
+    }
+}
+
+/// Text that C wrote into a buffer of ours.
+enum CText {
+    static func string(_ buffer: [CChar]) -> String {
+        String(decoding: buffer.prefix { $0 != 0 }.map(UInt8.init(bitPattern:)), as: UTF8.self)
+    }
+}

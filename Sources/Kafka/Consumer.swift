@@ -1,0 +1,241 @@
+public import CEventParser
+import CRdKafka
+import Glibc
+public import Logging
+
+/// A member of a consumer group. One thread uses it. Rebalances come as values and wait for an answer; offsets are
+/// committed by the application alone.
+public final class Consumer {
+    /// What a poll brought. Records stay valid until `release`.
+    public struct Poll {
+        public let records: UnsafeBufferPointer<clvd_record>
+        /// Partitions read to their end.
+        public let ends: [TopicPartition]
+        /// To be answered, after the records, before the next poll.
+        public let rebalance: Rebalance?
+        public let error: KafkaError?
+    }
+
+    public enum Rebalance: Sendable, Equatable {
+        /// Answer with `assign`.
+        case assign([TopicPartition])
+        /// Answer with `unassign`; offsets can still be committed.
+        case revoke([TopicPartition])
+        /// The partitions may belong to another member by now. Answer with `unassign`; commit nothing.
+        case lost([TopicPartition])
+    }
+
+    private let client: Client
+    private let topicNames: [String]
+    private let cNames: UnsafeMutablePointer<UnsafePointer<CChar>?>
+    private var topics: clvd_topics
+    private var batch: clvd_batch
+
+    /// - Parameters:
+    ///   - batchRecords: most records of one poll.
+    ///   - properties: librdkafka's names and values; they win over what is set here.
+    public init(
+        bootstrap: String, groupId: String, instanceId: String?, topics names: [String], batchRecords: Int,
+        properties: [String: String], logger: Logger
+    ) throws {
+        var settings = [
+            ("bootstrap.servers", bootstrap), ("group.id", groupId), ("enable.auto.commit", "false"),
+            ("enable.auto.offset.store", "false"), ("auto.offset.reset", "error"), ("enable.partition.eof", "true"),
+            ("isolation.level", "read_committed"), ("partition.assignment.strategy", "cooperative-sticky"),
+            // The default of 100,000 stalls the fetcher of a fast consumer.
+            ("queued.min.messages", "1000000"), ("queued.max.messages.kbytes", "262144"),
+            ("fetch.wait.max.ms", "100"),
+        ]
+        if let instanceId { settings.append(("group.instance.id", instanceId)) }
+        settings += properties.sorted { $0.key < $1.key }.map { ($0.key, $0.value) }
+        client = try Client(RD_KAFKA_CONSUMER, properties: settings, logger: logger)
+        rd_kafka_poll_set_consumer(client.handle)
+        topicNames = names
+        cNames = .allocate(capacity: names.count)
+        let handles = UnsafeMutablePointer<OpaquePointer?>.allocate(capacity: names.count)
+        for (i, name) in names.enumerated() {
+            (cNames + i).initialize(to: UnsafePointer(strdup(name)))
+            (handles + i).initialize(to: nil)
+        }
+        topics = clvd_topics(names: cNames, handles: handles, count: Int32(names.count))
+        batch = clvd_batch()
+        batch.capacity = UInt32(batchRecords)
+        batch.records = .allocate(capacity: batchRecords)
+        batch.messages = .allocate(capacity: batchRecords)
+    }
+
+    deinit {
+        clvd_batch_release(&batch)
+        batch.records.deallocate()
+        batch.messages.deallocate()
+        for i in topicNames.indices { free(UnsafeMutablePointer(mutating: cNames[i])) }
+        cNames.deallocate()
+        topics.handles.deallocate()
+    }
+
+    public func subscribe() throws(KafkaError) {
+        let names = topicNames.map { TopicPartition($0, RD_KAFKA_PARTITION_UA) }
+        try PartitionList.with(names) { (list) throws(KafkaError) in
+            try client.check(
+                "subscribe to \(topicNames.joined(separator: ", "))", rd_kafka_subscribe(client.handle, list))
+        }
+    }
+
+    // MARK: Records
+
+    /// Waits up to `milliseconds` for records and takes what is there. The batch before must have been released.
+    public func poll(milliseconds: Int) -> Poll {
+        precondition(batch.count == 0, "the batch before was not released")
+        clvd_poll(client.handle, client.state, &topics, Int32(clamping: milliseconds), &batch)
+        let ends = (0..<Int(batch.ends)).compactMap { i -> TopicPartition? in
+            let topic = element(&batch.end_topic, i)
+            return topic < 0 ? nil : TopicPartition(topicNames[Int(topic)], element(&batch.end_partition, i))
+        }
+        var error: KafkaError?
+        if batch.error != RD_KAFKA_RESP_ERR_NO_ERROR {
+            let text = withUnsafePointer(to: &batch.error_text) {
+                $0.withMemoryRebound(to: CChar.self, capacity: 256) { String(cString: $0) }
+            }
+            error = KafkaError("consume", batch.error, reason: text)
+        }
+        return Poll(
+            records: UnsafeBufferPointer(start: batch.records, count: Int(batch.count)), ends: ends,
+            rebalance: takeRebalance(), error: error)
+    }
+
+    private func element<T>(_ tuple: inout T, _ i: Int) -> Int32 {
+        withUnsafeBytes(of: &tuple) { $0.load(fromByteOffset: i * 4, as: Int32.self) }
+    }
+
+    /// Gives the records of the last poll back.
+    public func release() { clvd_batch_release(&batch) }
+
+    /// Looks up a header of a record, for `clvd_parser_set_header_lookup`.
+    public static var headerLookup: clvd_header_lookup { clvd_find_header }
+
+    // MARK: Assignment
+
+    private func takeRebalance() -> Rebalance? {
+        let kind = client.state.pointee.rebalance
+        guard kind != RD_KAFKA_RESP_ERR_NO_ERROR else { return nil }
+        client.state.pointee.rebalance = RD_KAFKA_RESP_ERR_NO_ERROR
+        var partitions: [TopicPartition] = []
+        if let list = client.state.pointee.partitions { partitions = PartitionList.read(list) }
+        if kind == RD_KAFKA_RESP_ERR__ASSIGN_PARTITIONS { return .assign(partitions) }
+        if rd_kafka_assignment_lost(client.handle) != 0 { return .lost(partitions) }
+        return .revoke(partitions)
+    }
+
+    private var isCooperative: Bool {
+        guard let protocolName = rd_kafka_rebalance_protocol(client.handle) else { return false }
+        return String(cString: protocolName) == "COOPERATIVE"
+    }
+
+    /// Answers a rebalance: consumption of the partitions begins at the offsets.
+    public func assign(_ offsets: [TopicPartition: PartitionOffset]) throws(KafkaError) {
+        try PartitionList.with(offsets) { (list) throws(KafkaError) in
+            if isCooperative {
+                try client.check("assign", rd_kafka_incremental_assign(client.handle, list))
+            } else {
+                try client.check("assign", rd_kafka_assign(client.handle, list))
+            }
+        }
+    }
+
+    /// Answers a rebalance: the partitions are given up.
+    public func unassign(_ partitions: [TopicPartition]) throws(KafkaError) {
+        if isCooperative {
+            try PartitionList.with(partitions) { (list) throws(KafkaError) in
+                try client.check("unassign", rd_kafka_incremental_unassign(client.handle, list))
+            }
+        } else {
+            try client.check("unassign", rd_kafka_assign(client.handle, nil))
+        }
+    }
+
+    // MARK: Offsets
+
+    /// Offsets the group has committed; partitions without one are absent.
+    public func committed(
+        _ partitions: [TopicPartition], milliseconds: Int = 10_000
+    ) throws(KafkaError) -> [TopicPartition: PartitionOffset] {
+        try PartitionList.with(partitions) { (list) throws(KafkaError) in
+            try client.check("read committed offsets", rd_kafka_committed(client.handle, list, Int32(milliseconds)))
+            var result: [TopicPartition: PartitionOffset] = [:]
+            for i in 0..<Int(list.pointee.cnt) {
+                let e = list.pointee.elems[i]
+                try client.check("read the committed offset of \(String(cString: e.topic))[\(e.partition)]", e.err)
+                guard e.offset >= 0 else { continue }
+                let metadata = UnsafeRawBufferPointer(start: e.metadata, count: e.metadata_size)
+                result[TopicPartition(String(cString: e.topic), e.partition)] = PartitionOffset(
+                    offset: e.offset, metadata: String(decoding: metadata, as: UTF8.self))
+            }
+            return result
+        }
+    }
+
+    /// First offset the log still has and the one after its last, asked of the broker.
+    public func watermarks(
+        _ p: TopicPartition, milliseconds: Int = 10_000
+    ) throws(KafkaError) -> (low: Int64, high: Int64) {
+        var low: Int64 = 0
+        var high: Int64 = 0
+        try client.check(
+            "ask for the offsets of \(p)",
+            rd_kafka_query_watermark_offsets(client.handle, p.topic, p.partition, &low, &high, Int32(milliseconds)))
+        return (low, high)
+    }
+
+    /// The end of a partition as the last fetch saw it; nil before the first.
+    public func knownEnd(_ p: TopicPartition) -> Int64? {
+        var low: Int64 = 0
+        var high: Int64 = 0
+        let error = rd_kafka_get_watermark_offsets(client.handle, p.topic, p.partition, &low, &high)
+        return error == RD_KAFKA_RESP_ERR_NO_ERROR && high >= 0 ? high : nil
+    }
+
+    /// Commits outside of transactions and waits for the answer.
+    public func commit(_ offsets: [TopicPartition: PartitionOffset]) throws(KafkaError) {
+        try PartitionList.with(offsets) { (list) throws(KafkaError) in
+            try client.check("commit offsets", rd_kafka_commit(client.handle, list, 0))
+        }
+    }
+
+    /// What a transaction has to know of this member.
+    func withGroupMetadata<T>(_ body: (OpaquePointer) throws(KafkaError) -> T) throws(KafkaError) -> T {
+        guard let metadata = rd_kafka_consumer_group_metadata(client.handle) else {
+            throw KafkaError("read the group's metadata", RD_KAFKA_RESP_ERR__STATE)
+        }
+        defer { rd_kafka_consumer_group_metadata_destroy(metadata) }
+        return try body(metadata)
+    }
+
+    /// Partitions of topics; a topic that does not exist is absent.
+    public func partitionCounts(
+        _ names: [String], milliseconds: Int = 10_000
+    ) throws(KafkaError) -> [String: Int] {
+        try client.partitionCounts(names, milliseconds: milliseconds)
+    }
+
+    public var lastError: (text: String, count: UInt64)? { client.lastError }
+
+    /// Leaves the group. Rebalances that come of it are answered on the way.
+    public func close() {
+        release()
+        let queue = rd_kafka_queue_new(client.handle)
+        defer { rd_kafka_queue_destroy(queue) }
+        if let error = rd_kafka_consumer_close_queue(client.handle, queue) { rd_kafka_error_destroy(error) }
+        while rd_kafka_consumer_closed(client.handle) == 0 {
+            rd_kafka_queue_poll_callback(queue, 100)
+            if takeRebalance() != nil {
+                if isCooperative {
+                    if let list = client.state.pointee.partitions {
+                        if let e = rd_kafka_incremental_unassign(client.handle, list) { rd_kafka_error_destroy(e) }
+                    }
+                } else {
+                    rd_kafka_assign(client.handle, nil)
+                }
+            }
+        }
+    }
+}

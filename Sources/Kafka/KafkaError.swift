@@ -1,0 +1,52 @@
+import CRdKafka
+
+/// An error of the Kafka client: what was being done, librdkafka's code and its words.
+public struct KafkaError: Error, Sendable, CustomStringConvertible {
+    /// librdkafka's name of the code (`_TRANSPORT`, `TOPIC_AUTHORIZATION_FAILED`).
+    public let name: String
+    public let code: Int32
+    public let operation: String
+    public let reason: String
+    /// The client can do nothing any more (a fenced producer, for one).
+    public let isFatal: Bool
+    public let isRetriable: Bool
+    /// The transaction has to be aborted; then the producer can go on.
+    public let requiresAbort: Bool
+
+    public var description: String { "\(operation): \(reason) (\(name))" }
+
+    init(_ operation: String, _ code: rd_kafka_resp_err_t, reason: String? = nil) {
+        self.operation = operation
+        self.code = code.rawValue
+        name = String(cString: rd_kafka_err2name(code))
+        self.reason = reason ?? String(cString: rd_kafka_err2str(code))
+        isFatal = code == RD_KAFKA_RESP_ERR__FATAL
+        isRetriable = false
+        requiresAbort = false
+    }
+
+    /// Takes over and destroys an error object.
+    init(_ operation: String, taking error: OpaquePointer) {
+        self.operation = operation
+        code = rd_kafka_error_code(error).rawValue
+        name = String(cString: rd_kafka_error_name(error))
+        reason = String(cString: rd_kafka_error_string(error))
+        isFatal = rd_kafka_error_is_fatal(error) != 0
+        isRetriable = rd_kafka_error_is_retriable(error) != 0
+        requiresAbort = rd_kafka_error_txn_requires_abort(error) != 0
+        rd_kafka_error_destroy(error)
+    }
+
+    /// Another instance with the same transactional id or group instance id has taken over.
+    public var isFenced: Bool {
+        [
+            RD_KAFKA_RESP_ERR__FENCED.rawValue, RD_KAFKA_RESP_ERR_PRODUCER_FENCED.rawValue,
+            RD_KAFKA_RESP_ERR_INVALID_PRODUCER_EPOCH.rawValue, RD_KAFKA_RESP_ERR_FENCED_INSTANCE_ID.rawValue,
+        ].contains(code)
+    }
+}
+
+/// A setting that librdkafka refuses.
+public struct KafkaPropertyError: Error, Sendable, CustomStringConvertible {
+    public let description: String
+}

@@ -1,0 +1,178 @@
+import CRdKafka
+import Glibc
+public import Logging
+
+/// Produces records, in transactions or without. One thread uses it.
+public final class Producer {
+    /// A topic to produce to.
+    public struct Topic: @unchecked Sendable, Hashable { fileprivate let handle: OpaquePointer }
+
+    /// A record whose key and value stay where they are until it is delivered.
+    public struct Record {
+        public var topic: Topic
+        public var key: UnsafeRawBufferPointer
+        /// nil: a tombstone.
+        public var value: UnsafeRawBufferPointer?
+
+        public init(topic: Topic, key: UnsafeRawBufferPointer, value: UnsafeRawBufferPointer?) {
+            self.topic = topic
+            self.key = key
+            self.value = value
+        }
+
+        fileprivate var outgoing: clvd_outgoing {
+            clvd_outgoing(
+                key: key.baseAddress, value: value.map { $0.baseAddress ?? Producer.empty }, key_length: key.count,
+                value_length: value?.count ?? 0, topic: topic.handle)
+        }
+    }
+
+    private let client: Client
+    private var topics: [String: Topic] = [:]
+    private var outgoing: [clvd_outgoing] = []
+    private var scratch: [rd_kafka_message_t] = []
+    /// An empty value is not a tombstone: it needs an address.
+    fileprivate nonisolated(unsafe) static let empty = UnsafeRawPointer(
+        UnsafeMutableRawPointer.allocate(byteCount: 1, alignment: 1))
+
+    /// - Parameters:
+    ///   - transactionalId: stable name of this instance; nil: no transactions.
+    ///   - properties: librdkafka's names and values; they win over what is set here.
+    public init(
+        bootstrap: String, transactionalId: String?, properties: [String: String], logger: Logger
+    ) throws {
+        var settings = [
+            ("bootstrap.servers", bootstrap), ("enable.idempotence", "true"), ("compression.codec", "lz4"),
+            ("linger.ms", "20"), ("partitioner", "murmur2_random"),
+            ("queue.buffering.max.messages", "1000000"), ("queue.buffering.max.kbytes", "1048576"),
+        ]
+        if let transactionalId { settings.append(("transactional.id", transactionalId)) }
+        settings += properties.sorted { $0.key < $1.key }.map { ($0.key, $0.value) }
+        client = try Client(RD_KAFKA_PRODUCER, properties: settings, logger: logger)
+    }
+
+    deinit { for topic in topics.values { rd_kafka_topic_destroy(topic.handle) } }
+
+    public func topic(_ name: String) throws(KafkaError) -> Topic {
+        if let topic = topics[name] { return topic }
+        guard let handle = rd_kafka_topic_new(client.handle, name, nil) else {
+            throw KafkaError("topic \(name)", rd_kafka_last_error())
+        }
+        topics[name] = Topic(handle: handle)
+        return Topic(handle: handle)
+    }
+
+    // MARK: Records
+
+    /// Hands records over; waits while the queue is full.
+    public func produce(_ records: some Collection<Record>) throws(KafkaError) {
+        outgoing.removeAll(keepingCapacity: true)
+        for r in records { outgoing.append(r.outgoing) }
+        if scratch.count < outgoing.count {
+            scratch = [rd_kafka_message_t](repeating: rd_kafka_message_t(), count: outgoing.count)
+        }
+        let error = clvd_produce(client.handle, outgoing, outgoing.count, &scratch)
+        rd_kafka_poll(client.handle, 0)
+        try client.check("produce", error)
+    }
+
+    /// Hands one record with headers over; key and value are copied.
+    public func produce(_ record: Record, headers: [(name: String, text: String)]) throws(KafkaError) {
+        try retryWhileFull("produce") {
+            let names = headers.map { strdup($0.name) }
+            let texts = headers.map { strdup($0.text) }
+            defer { for p in names + texts { free(p) } }
+            let list = zip(names, texts).map { clvd_header(name: $0, text: $1) }
+            var out = record.outgoing
+            return clvd_produce_with_headers(client.handle, &out, list, list.count)
+        }
+    }
+
+    /// Hands one record over with its timestamp (ms); key and value are copied.
+    /// - Parameter partition: nil: by the key.
+    public func produce(_ record: Record, partition: Int32? = nil, timestampMs: Int64) throws(KafkaError) {
+        try retryWhileFull("produce") {
+            var out = record.outgoing
+            return clvd_produce_at(client.handle, &out, partition ?? RD_KAFKA_PARTITION_UA, timestampMs)
+        }
+        rd_kafka_poll(client.handle, 0)
+    }
+
+    private func retryWhileFull(_ operation: String, _ body: () -> rd_kafka_resp_err_t) throws(KafkaError) {
+        while true {
+            let error = body()
+            guard error == RD_KAFKA_RESP_ERR__QUEUE_FULL else { return try client.check(operation, error) }
+            rd_kafka_poll(client.handle, 50)
+        }
+    }
+
+    /// Serves delivery reports and errors.
+    public func poll() { rd_kafka_poll(client.handle, 0) }
+
+    /// Records on their way.
+    public var queued: Int { Int(rd_kafka_outq_len(client.handle)) }
+    public var delivered: UInt64 { client.state.pointee.delivered }
+
+    /// Waits until everything is delivered.
+    /// - Throws: when something was not, or not in time.
+    public func flush(milliseconds: Int = 30_000) throws(KafkaError) {
+        try client.check("deliver records", rd_kafka_flush(client.handle, Int32(milliseconds)))
+        try takeFailures()
+    }
+
+    /// - Throws: the first failed delivery since the last look.
+    public func takeFailures() throws(KafkaError) {
+        let failed = client.state.pointee.failed
+        guard failed > 0 else { return }
+        client.state.pointee.failed = 0
+        throw KafkaError("deliver \(failed) records", client.state.pointee.first_failure)
+    }
+
+    /// Throws everything on its way away and waits for the reports: memory of the records is free afterwards.
+    public func purge() {
+        rd_kafka_purge(client.handle, Int32(RD_KAFKA_PURGE_F_QUEUE | RD_KAFKA_PURGE_F_INFLIGHT))
+        while queued > 0 { rd_kafka_poll(client.handle, 50) }
+        client.state.pointee.failed = 0
+    }
+
+    public var lastError: (text: String, count: UInt64)? { client.lastError }
+
+    /// The error that ended this producer for good, if one did.
+    public var fatalError: KafkaError? {
+        var text = [CChar](repeating: 0, count: 512)
+        let code = rd_kafka_fatal_error(client.handle, &text, text.count)
+        return code == RD_KAFKA_RESP_ERR_NO_ERROR ? nil : KafkaError("producer", code, reason: CText.string(text))
+    }
+
+    // MARK: Transactions
+
+    /// Registers the transactional id; fences an older instance and finishes what it left open.
+    public func initTransactions(milliseconds: Int) throws(KafkaError) {
+        try client.check("start transactions", rd_kafka_init_transactions(client.handle, Int32(milliseconds)))
+    }
+
+    public func beginTransaction() throws(KafkaError) {
+        try client.check("begin a transaction", rd_kafka_begin_transaction(client.handle))
+    }
+
+    /// Makes consumed offsets a part of the transaction.
+    public func send(
+        _ offsets: [TopicPartition: PartitionOffset], of consumer: Consumer, milliseconds: Int
+    ) throws(KafkaError) {
+        try consumer.withGroupMetadata { (group) throws(KafkaError) in
+            try PartitionList.with(offsets) { (list) throws(KafkaError) in
+                try client.check(
+                    "add offsets to the transaction",
+                    rd_kafka_send_offsets_to_transaction(client.handle, list, group, Int32(milliseconds)))
+            }
+        }
+    }
+
+    public func commitTransaction(milliseconds: Int) throws(KafkaError) {
+        try client.check("commit the transaction", rd_kafka_commit_transaction(client.handle, Int32(milliseconds)))
+    }
+
+    public func abortTransaction(milliseconds: Int) throws(KafkaError) {
+        try client.check("abort the transaction", rd_kafka_abort_transaction(client.handle, Int32(milliseconds)))
+    }
+}

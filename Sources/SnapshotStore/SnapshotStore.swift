@@ -1,0 +1,2 @@
+/// The folder of snapshots.
+public final class SnapshotStore {}

@@ -1,0 +1,269 @@
+import CEventParser
+import Foundation
+import Logging
+import Testing
+
+@testable import Kafka
+
+/// Where tests find a cluster: the mock in this process, or a real broker when `CLVD_TEST_BOOTSTRAP` names one.
+final class TestCluster {
+    let mock: MockCluster?
+    let bootstrap: String
+    let logger = Logger(label: "test") { _ in SwiftLogNoOpLogHandler() }
+
+    init() throws {
+        if let external = ProcessInfo.processInfo.environment["CLVD_TEST_BOOTSTRAP"] {
+            mock = nil
+            bootstrap = external
+        } else {
+            let cluster = try MockCluster()
+            mock = cluster
+            bootstrap = cluster.bootstrap
+        }
+    }
+
+    func topic(_ stem: String, partitions: Int) throws -> String {
+        let name = "\(stem)-\(UUID().uuidString.prefix(8))"
+        if let mock {
+            try mock.createTopic(name, partitions: partitions)
+        } else {
+            try Admin(bootstrap: bootstrap, properties: [:], logger: logger)
+                .ensure([TopicSpec(name: name, partitions: partitions)], mayCreate: true)
+        }
+        return name
+    }
+
+    func consumer(_ topics: [String], group: String, properties: [String: String] = [:]) throws -> Consumer {
+        let consumer = try Consumer(
+            bootstrap: bootstrap, groupId: group, instanceId: nil, topics: topics, batchRecords: 1000,
+            properties: properties, logger: logger)
+        try consumer.subscribe()
+        return consumer
+    }
+
+    func producer(transactionalId: String? = nil) throws -> Producer {
+        try Producer(bootstrap: bootstrap, transactionalId: transactionalId, properties: [:], logger: logger)
+    }
+
+    func produce(_ values: [String], to name: String, partition: Int32 = 0) throws {
+        let producer = try producer()
+        let topic = try producer.topic(name)
+        for value in values {
+            try Array("k".utf8).withUnsafeBytes { key in
+                try Array(value.utf8).withUnsafeBytes { bytes in
+                    try producer.produce(
+                        .init(topic: topic, key: key, value: bytes), partition: partition, timestampMs: 1_000)
+                }
+            }
+        }
+        try producer.flush()
+    }
+}
+
+/// Polls until `done` says so, answering rebalances from the beginning.
+@discardableResult
+func consume(
+    _ consumer: Consumer, seconds: Double = 30, start: PartitionOffset = .beginning,
+    until done: (Consumer.Poll) throws -> Bool
+) throws -> Bool {
+    let deadline = Date(timeIntervalSinceNow: seconds)
+    while Date() < deadline {
+        let poll = consumer.poll(milliseconds: 100)
+        let finished = try done(poll)
+        consumer.release()
+        switch poll.rebalance {
+        case .assign(let partitions):
+            try consumer.assign(Dictionary(uniqueKeysWithValues: partitions.map { ($0, start) }))
+        case .revoke(let partitions), .lost(let partitions): try consumer.unassign(partitions)
+        case nil: break
+        }
+        if finished { return true }
+    }
+    return false
+}
+
+func text(_ record: clvd_record) -> String {
+    String(decoding: UnsafeBufferPointer(start: record.value, count: Int(record.value_length)), as: UTF8.self)
+}
+
+@Suite(.serialized) struct KafkaTests {
+    let cluster: TestCluster
+    init() throws { cluster = try TestCluster() }
+
+    @Test func recordsComeInOrderWithKeyTimestampAndEnd() throws {
+        let name = try cluster.topic("in", partitions: 1)
+        let values = (0..<2500).map { "v\($0)" }
+        try cluster.produce(values, to: name)
+        let consumer = try cluster.consumer([name], group: name)
+        var seen: [String] = []
+        var ended = false
+        try consume(consumer) { poll in
+            for r in poll.records {
+                #expect(r.offset == Int64(seen.count) && r.topic == 0 && r.partition == 0 && r.timestamp_ms == 1_000)
+                #expect(r.key_length == 1)
+                seen.append(text(r))
+            }
+            ended = ended || poll.ends.contains(TopicPartition(name, 0))
+            return seen.count >= values.count && ended
+        }
+        #expect(seen == values)
+        #expect(consumer.knownEnd(TopicPartition(name, 0)) == 2500)
+        #expect(try consumer.watermarks(TopicPartition(name, 0)).high == 2500)
+        consumer.close()
+    }
+
+    @Test func headersEmptyValuesAndTombstonesArrive() throws {
+        let name = try cluster.topic("headers", partitions: 1)
+        let producer = try cluster.producer()
+        let topic = try producer.topic(name)
+        try Array("key".utf8).withUnsafeBytes { key in
+            try producer.produce(.init(topic: topic, key: key, value: nil), headers: [("ce_id", "7"), ("x", "ü")])
+            try producer.produce([
+                .init(topic: topic, key: key, value: nil),
+                .init(topic: topic, key: key, value: UnsafeRawBufferPointer(start: nil, count: 0)),
+            ])
+            try producer.flush()
+        }
+        let consumer = try cluster.consumer([name], group: name)
+        var count = 0
+        try consume(consumer) { poll in
+            for r in poll.records {
+                if count == 0 {
+                    var length: UInt32 = 0
+                    let value = Consumer.headerLookup(r.headers, "ce_id", &length)
+                    #expect(length == 1 && value?.pointee == 0x37)
+                    #expect(Consumer.headerLookup(r.headers, "none", &length) == nil)
+                }
+                #expect((r.value == nil) == (count < 2))
+                count += 1
+            }
+            return count == 3
+        }
+        #expect(count == 3)
+        consumer.close()
+    }
+
+    @Test func aTransactionCarriesOffsetsAndMetadata() throws {
+        let (source, target) = (try cluster.topic("source", partitions: 2), try cluster.topic("target", partitions: 1))
+        try cluster.produce(["a", "b"], to: source)
+        let consumer = try cluster.consumer([source], group: source)
+        var seen = 0
+        try consume(consumer) { poll in
+            seen += poll.records.count
+            return seen == 2
+        }
+        let producer = try cluster.producer(transactionalId: "t-\(source)")
+        let topic = try producer.topic(target)
+        try producer.initTransactions(milliseconds: 30_000)
+        try producer.beginTransaction()
+        let partition = TopicPartition(source, 0)
+        try Array("out".utf8).withUnsafeBytes { bytes in
+            try producer.produce([.init(topic: topic, key: bytes, value: bytes)])
+            try producer.send(
+                [partition: PartitionOffset(offset: 2, metadata: "clock=5")], of: consumer, milliseconds: 10_000)
+            try producer.commitTransaction(milliseconds: 10_000)
+        }
+        let committed = try consumer.committed([partition, TopicPartition(source, 1)])
+        #expect(committed == [partition: PartitionOffset(offset: 2, metadata: "clock=5")])
+        consumer.close()
+    }
+
+    @Test func anAbortedTransactionCommitsNoOffsets() throws {
+        let source = try cluster.topic("aborted", partitions: 1)
+        try cluster.produce(["a"], to: source)
+        let consumer = try cluster.consumer([source], group: source)
+        try consume(consumer) { $0.records.count == 1 }
+        let producer = try cluster.producer(transactionalId: "t-\(source)")
+        try producer.initTransactions(milliseconds: 30_000)
+        try producer.beginTransaction()
+        let partition = TopicPartition(source, 0)
+        try producer.send([partition: PartitionOffset(offset: 1)], of: consumer, milliseconds: 10_000)
+        try producer.abortTransaction(milliseconds: 10_000)
+        #expect(try consumer.committed([partition]).isEmpty)
+        try consumer.commit([partition: PartitionOffset(offset: 1, metadata: "m")])
+        #expect(try consumer.committed([partition]) == [partition: PartitionOffset(offset: 1, metadata: "m")])
+        consumer.close()
+    }
+
+    @Test func aSecondMemberTakesPartitionsOverWithoutLoss() throws {
+        let name = try cluster.topic("rebalance", partitions: 4)
+        let total = 4 * 500
+        for p in 0..<4 { try cluster.produce((0..<500).map { "\(p)-\($0)" }, to: name, partition: Int32(p)) }
+        let first = try cluster.consumer([name], group: name)
+        var seen: Set<String> = []
+        var positions: [TopicPartition: Int64] = [:]
+        var revoked = false
+        var assignedToSecond: Set<TopicPartition> = []
+        func turn(_ consumer: Consumer, _ isFirst: Bool) throws {
+            let poll = consumer.poll(milliseconds: 50)
+            for r in poll.records {
+                seen.insert(text(r))
+                positions[TopicPartition(name, r.partition)] = r.offset + 1
+            }
+            consumer.release()
+            if let r = poll.rebalance { print(Date(), isFirst, r) }
+            if let e = poll.error { print(e) }
+            switch poll.rebalance {
+            case .assign(let partitions):
+                if !isFirst { assignedToSecond.formUnion(partitions) }
+                try consumer.assign(
+                    Dictionary(
+                        uniqueKeysWithValues: partitions.map { ($0, PartitionOffset(offset: positions[$0] ?? 0)) }))
+            case .revoke(let partitions), .lost(let partitions):
+                revoked = true
+                try consumer.unassign(partitions)
+            case nil: break
+            }
+        }
+        let deadline = Date(timeIntervalSinceNow: 25)
+        while positions.count < 4 && Date() < deadline { try turn(first, true) }
+        let second = try cluster.consumer([name], group: name)
+        while (assignedToSecond.count < 2 || seen.count < total) && Date() < deadline {
+            try turn(first, true)
+            try turn(second, false)
+        }
+        #expect(revoked && assignedToSecond.count == 2)
+        #expect(seen.count == total)
+        second.close()
+        first.close()
+    }
+
+    @Test func missingTopicsAreRefusedWithTheCommandThatCreatesThem() throws {
+        let admin = try Admin(bootstrap: cluster.bootstrap, properties: [:], logger: cluster.logger)
+        let spec = TopicSpec(
+            name: "never-\(UUID().uuidString.prefix(8))", partitions: 3, configuration: ["cleanup.policy": "compact"])
+        let error = #expect(throws: TopicCreationError.self) { try admin.ensure([spec], mayCreate: false) }
+        #expect(
+            error?.description.contains(
+                "kafka-topics.sh --bootstrap-server \(cluster.bootstrap) --create --topic \(spec.name) --partitions 3"
+                    + " --config cleanup.policy=compact") == true)
+    }
+
+    @Test func refusedPropertiesAreNamedAndSecretsAreNot() {
+        let logger = cluster.logger
+        func message(_ properties: [String: String]) -> String {
+            do {
+                _ = try Producer(bootstrap: "localhost:1", transactionalId: nil, properties: properties, logger: logger)
+                return ""
+            } catch { return "\(error)" }
+        }
+        #expect(message(["no.such.property": "1"]).contains("no.such.property"))
+        let secret = message(["ssl.key.pem": "hunter2"])
+        #expect(secret.contains("ssl.key.pem") && !secret.contains("hunter2"))
+    }
+
+    @Test(.enabled(if: ProcessInfo.processInfo.environment["CLVD_TEST_BOOTSTRAP"] == nil, "needs the mock cluster"))
+    func aBrokerThatIsDownForAWhileDelaysDeliveryOnly() throws {
+        let name = try cluster.topic("down", partitions: 1)
+        let producer = try cluster.producer()
+        let topic = try producer.topic(name)
+        try cluster.mock?.setBroker(1, up: false)
+        try Array("x".utf8).withUnsafeBytes { bytes in
+            try producer.produce([.init(topic: topic, key: bytes, value: bytes)])
+            #expect(throws: KafkaError.self) { try producer.flush(milliseconds: 500) }
+            try cluster.mock?.setBroker(1, up: true)
+            try producer.flush(milliseconds: 30_000)
+        }
+        #expect(producer.delivered == 1)
+    }
+}

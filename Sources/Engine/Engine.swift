@@ -41,6 +41,9 @@ public final class Engine {
         learner.publish(to: serving)
     }
 
+    /// The kernel variant at work, as snapshots record it.
+    public var kernels: String { Network.kernels }
+
     func setPosition(_ value: Int64) { position = value }
 
     // MARK: Tasks
@@ -69,8 +72,18 @@ public final class Engine {
         return task.nextOffset
     }
 
-    /// Records of a partition below `offset` advance the state but produce no output (replay after a restart).
-    public func mute(_ id: TaskID, below offset: Int64) { tasks[id]?.publishFrom = offset }
+    public func holds(_ id: TaskID) -> Bool { tasks[id] != nil }
+
+    /// Says where the records of a held partition go on after a start or a rebalance. Nothing is said to the world
+    /// until its offset and its clock are back where outputs were committed.
+    /// - Parameters:
+    ///   - offset: of the next record. Records below it are repeats of the log.
+    ///   - publishFrom: records below it advance the state but produce no output.
+    ///   - clock: the clock up to which silence was published already, as `clock` gave it at the commit; ms.
+    public func resume(_ id: TaskID, at offset: Int64, publishFrom: Int64, clock: Int64? = nil) {
+        guard let task = tasks[id] else { preconditionFailure("partition \(id) is not held") }
+        task.resume(at: offset, publishFrom: publishFrom, clock: clock)
+    }
 
     /// Event-time clock of a partition: the highest watermark or idle tick, ms; nil before the first event.
     public func clock(_ id: TaskID) -> Int64? {
@@ -134,10 +147,13 @@ public final class Engine {
 
     /// Advances the clock of every task of an idle stream to `time` (event time, ms). Only silence is looked at:
     /// alerts may rise, nothing is learned, no window moves.
-    public func tick(to time: Int64) {
+    public func tick(to time: Int64) { tick(Dictionary(uniqueKeysWithValues: ordered.map { ($0.id, time) })) }
+
+    /// The same for the idle ones among the partitions, each with a time of its own.
+    public func tick(_ times: [TaskID: Int64]) {
         for task in ordered {
             task.outbox.reset()
-            task.tick(to: time, serving)
+            if let time = times[task.id] { task.tick(to: time, serving) }
         }
     }
 

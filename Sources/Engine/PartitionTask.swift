@@ -24,7 +24,10 @@ final class PartitionTask {
     /// Offset after the last record taken in; records below it are repeats of the log and not taken again.
     private(set) var nextOffset: Int64 = -1
     /// Records below this offset advance the state but say nothing (their outputs are committed already).
-    var publishFrom: Int64 = .min
+    private(set) var publishFrom: Int64 = .min
+    /// Silence up to this clock was published before a restart; it is scored again without a word when the records
+    /// that were committed have been taken in.
+    private var publishedClock: Int64?
 
     /// Rows waiting for a batched step: users are distinct.
     private var pending = 0
@@ -62,6 +65,7 @@ final class PartitionTask {
             }
             let mute = event.pointee.offset < publishFrom
             if mute != muted { flush(model) }
+            if !mute && publishedClock != nil { catchUp(model) }
             muted = mute
             nextOffset = event.pointee.offset + 1
             counters.records += 1
@@ -523,15 +527,36 @@ final class PartitionTask {
 
     /// Advances the clock of an idle stream: silent users are scored, nothing else happens.
     func tick(to time: Int64, _ model: ServingModel) {
+        guard nextOffset >= publishFrom else { return }
+        if publishedClock != nil { catchUp(model) }
+        score(through: time, muted: false, model)
+    }
+
+    /// Scores the silence that was published before a restart, without publishing it again.
+    private func catchUp(_ model: ServingModel) {
+        guard let clock = publishedClock else { return }
+        publishedClock = nil
+        score(through: clock, muted: true, model)
+    }
+
+    private func score(through time: Int64, muted mute: Bool, _ model: ServingModel) {
         guard timerHour != .min else { return }
         let hour = Clock.index(time, per: Clock.hour)
         beginRun()
-        muted = false
-        currentRecord = .max
+        let before = (muted, currentRecord)
+        (muted, currentRecord) = (mute, .max)
         while scoredHour < hour {
             scoredHour += 1
             visit(hour: scoredHour, score: true, landmarks: false, model)
         }
+        (muted, currentRecord) = before
+    }
+
+    /// See `Engine.resume`.
+    func resume(at offset: Int64, publishFrom: Int64, clock: Int64?) {
+        nextOffset = offset
+        self.publishFrom = publishFrom
+        publishedClock = clock
     }
 
     private func visit(hour: Int64, score: Bool, landmarks: Bool, _ model: ServingModel) {

@@ -148,4 +148,22 @@ void clvd_file_close(clvd_file *file) {
     delete file;
 }
 
+// zlib's own writer does both kinds: its mode T writes plain text.
+clvd_output *clvd_output_open(const char *path, bool compressed) {
+    errno = 0;
+    gzFile file = gzopen(path, compressed ? "wbe" : "wbeT");
+    if (file == nullptr) {
+        if (errno == 0) errno = ENOMEM;
+        return nullptr;
+    }
+    gzbuffer(file, 1 << 17);
+    return reinterpret_cast<clvd_output *>(file);
+}
+
+bool clvd_output_write(clvd_output *output, const uint8_t *bytes, size_t count) {
+    return gzwrite(reinterpret_cast<gzFile>(output), bytes, static_cast<unsigned>(count)) == static_cast<int>(count);
+}
+
+bool clvd_output_close(clvd_output *output) { return gzclose(reinterpret_cast<gzFile>(output)) == Z_OK; }
+
 }  // extern "C"

@@ -23,6 +23,8 @@ public final class EventFile {
     private let messages = NativeMessages()
     /// Of each message that was handed out, its row in the batch; nil when events were handed out.
     private var rowsOfMessages: [Int]?
+    /// Rows of all batches before the one at hand.
+    private var rowsBefore: Int64 = 0
     /// Why the file could not be read on, held back until the rows before it have been handed out.
     private var failure: InputError?
 
@@ -54,6 +56,8 @@ public final class EventFile {
     public var bytesRead: Int64 { reader.bytesRead }
     /// Bytes of the file itself; -1 when unknown (a pipe).
     public var bytesTotal: Int64 { reader.bytesTotal }
+    /// Rows that have been read, headers and empty ones not counted.
+    public var rowsRead: Int64 { rowsBefore + Int64(rows.count) }
 
     private static func holdsColumns(_ path: String, _ reader: RowReader) throws -> Bool {
         let first = try reader.firstByte()
@@ -105,7 +109,7 @@ public final class EventFile {
                     row: rows[row].total > limits.maxRecordBytes
                         ? nil : UnsafeBufferPointer(start: reader.bytes + rows[row].start, count: rows[row].count))
             }
-            if !kept.isEmpty { return messages.finish() }
+            if !kept.isEmpty { return messages.finish(rowsRead: kept.map { rowsBefore + Int64($0) + 1 }) }
         }
     }
 
@@ -131,6 +135,7 @@ public final class EventFile {
 
     /// Reads and decodes a batch; `visit` gets each CSV row with its columns.
     private func load(_ maximum: Int, _ visit: (Int, UnsafeMutableBufferPointer<clvd_text>) -> Void) throws {
+        rowsBefore = rowsRead
         rows.removeAll(keepingCapacity: true)
         rejectedColumns.removeAll(keepingCapacity: true)
         faults.removeAll(keepingCapacity: true)
@@ -206,4 +211,6 @@ public struct EventMessage {
     public let timeMs: Int64
     /// The `clvd_status` of the row.
     public let status: UInt8
+    /// Rows of the file up to and with this one, those of ignored types included.
+    public let rowsRead: Int64
 }

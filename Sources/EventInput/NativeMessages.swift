@@ -28,16 +28,17 @@ final class NativeMessages {
         count = 0
     }
 
-    /// The messages, valid until the next change.
-    func finish() -> [EventMessage] {
-        entries.map { entry in
+    /// The messages, valid until the next change, each with its `rowsRead`.
+    func finish(rowsRead: [Int64]) -> [EventMessage] {
+        zip(entries, rowsRead).map { entry, rows in
             let value =
                 switch entry.value {
                 case .line(let bytes): bytes
                 case .written(let range):
                     UnsafeBufferPointer(start: json + range.lowerBound, count: range.count)
                 }
-            return EventMessage(key: entry.key, value: value, timeMs: entry.timeMs, status: entry.status)
+            return EventMessage(
+                key: entry.key, value: value, timeMs: entry.timeMs, status: entry.status, rowsRead: rows)
         }
     }
 

@@ -106,6 +106,12 @@ public final class Admin {
         return try client.partitionCounts(names, milliseconds: milliseconds)
     }
 
+    /// The latest error of the client as a whole and how many there were.
+    public var lastError: (text: String, count: UInt64)? {
+        rd_kafka_poll(client.handle, 0)
+        return client.lastError
+    }
+
     /// Creates those of `topics` that are missing.
     /// - Throws: `TopicCreationError` with the command that creates them, when that is refused or not allowed.
     public func ensure(_ topics: [TopicSpec], mayCreate: Bool, milliseconds: Int = 15_000) throws {

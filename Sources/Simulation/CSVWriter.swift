@@ -1,29 +1,33 @@
 import CEventParser
 import Foundation
 
-/// Writes rows of clvd's own CSV through a buffer.
+/// Writes rows of clvd's own CSV through a buffer; gzip when the file's name ends in `.gz`.
 final class CSVWriter {
     /// The columns of clvd's own CSV files.
     static let columns =
         "event_id,event_time_ms,user_id,event_type,item_id,category,price,quantity,amount,order_id,session_id"
 
     private let path: String
-    private let file: UnsafeMutablePointer<FILE>
+    /// nil once it is closed.
+    private var file: OpaquePointer?
     private var row: [UInt8] = []
 
     init(path: String, header: String) throws {
-        guard let file = fopen(path, "we") else { throw SimulationError(path, "cannot write", errno) }
+        guard let file = clvd_output_open(path, path.lowercased().hasSuffix(".gz")) else {
+            throw SimulationError(path, "cannot write", errno)
+        }
         self.path = path
         self.file = file
         text(header)
         try endRow()
     }
 
-    deinit { fclose(file) }
+    deinit { if let file { _ = clvd_output_close(file) } }
 
-    /// Writes what is still buffered. Whoever does not call this does not learn of a full disk.
+    /// Writes what is still buffered and closes the file. Whoever does not call this does not learn of a full disk.
     func finish() throws {
-        if fflush(file) != 0 { throw SimulationError(path, "cannot write", errno) }
+        defer { file = nil }
+        if let file, !clvd_output_close(file) { throw SimulationError(path, "cannot write", errno) }
     }
 
     /// A value that needs no quotes.
@@ -46,7 +50,7 @@ final class CSVWriter {
 
     func endRow() throws {
         row[row.count - 1] = UInt8(ascii: "\n")
-        guard fwrite(row, 1, row.count, file) == row.count else { throw SimulationError(path, "cannot write", errno) }
+        guard clvd_output_write(file, row, row.count) else { throw SimulationError(path, "cannot write", errno) }
         row.removeAll(keepingCapacity: true)
     }
 

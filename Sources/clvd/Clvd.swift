@@ -7,5 +7,5 @@ struct Clvd: AsyncParsableCommand {
         commandName: "clvd",
         abstract: "Customer lifetime value and churn, learned online from a stream of events.",
         version: "0.1.0",
-        subcommands: [])
+        subcommands: [ReplayCommand.self, SimulateCommand.self, ConfigCommand.self])
 }

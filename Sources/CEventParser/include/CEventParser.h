@@ -177,6 +177,14 @@ int64_t clvd_file_position(const clvd_file *file);
 int64_t clvd_file_size(const clvd_file *file);
 void clvd_file_close(clvd_file *file);
 
+/// Writes a plain or gzip file. NULL on failure, with errno.
+typedef struct clvd_output clvd_output;
+clvd_output *clvd_output_open(const char *path, bool compressed);
+/// False on failure, with errno.
+bool clvd_output_write(clvd_output *output, const uint8_t *bytes, size_t count);
+/// Writes what is still buffered and frees the output. False on failure, with errno: the file is incomplete.
+bool clvd_output_close(clvd_output *output);
+
 #ifdef __cplusplus
 }
 #endif

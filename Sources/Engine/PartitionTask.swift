@@ -550,7 +550,7 @@ final class PartitionTask {
     private func score(through time: Int64, muted mute: Bool, _ model: ServingModel) {
         guard timerHour != .min else { return }
         let hour = Clock.index(time, per: Clock.hour)
-let before = (muted, currentRecord)
+        let before = (muted, currentRecord)
         (muted, currentRecord) = (mute, .max)
         while scoredHour < hour {
             scoredHour += 1

@@ -1,9 +1,9 @@
-import Engine
+public import Engine
 import Foundation
-import SnapshotStore
+public import SnapshotStore
 
 /// The engine's image as a snapshot on disk, and back.
-enum EngineSnapshot {
+public enum EngineSnapshot {
     private static let infinities = (positive: "inf", negative: "-inf", nan: "nan")
 
     static func content(_ image: EngineImage) throws -> SnapshotContent {

@@ -31,6 +31,10 @@ public struct EngineImage {
         public var users: Int
         /// Next offset by task, `topic index/partition`.
         public var offsets: [String: Int64]
+        /// Name and next offset of each partition, in order.
+        public var partitionOffsets: [(partition: String, offset: Int64)] {
+            tasks.map { ("\(topics[Int($0.id.topic)])[\($0.id.partition)]", $0.nextOffset) }
+        }
         var tasks: [PartitionTask.Image]
         var learner: Learner.Image
     }

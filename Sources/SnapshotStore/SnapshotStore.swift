@@ -54,6 +54,8 @@ public final class SnapshotStore {
     deinit {
         cancel()
         settle()
+        // Closing alone would leave the lock with any process that was forked and has not yet closed its copy.
+        flock(lock, LOCK_UN)
         close(lock)
         close(descriptor)
     }

@@ -114,7 +114,8 @@ private struct Mount {
     }
 
     func makeReadOnly() throws {
-        try #require(mount("tmpfs", path, "tmpfs", UInt(MS_REMOUNT | MS_RDONLY), nil) == 0)
+        // Busy while a child of another test has not yet closed its copies of our files.
+        try waitUntil { mount("tmpfs", path, "tmpfs", UInt(MS_REMOUNT | MS_RDONLY), nil) == 0 }
     }
 
     func end() { umount2(path, Int32(MNT_DETACH)) }

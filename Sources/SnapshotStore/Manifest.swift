@@ -84,10 +84,11 @@ struct Manifest: Decodable {
     /// - Returns: the manifest and the application's metadata.
     /// - Throws: `SnapshotError` of kind `corrupt`, about `path`.
     static func parse(_ bytes: Data, path: String) throws -> (Manifest, metadata: Data) {
-        let end = "\"}\n"
+        let (opening, closing) = (#"],"checksum":""#, "\"}\n")
         let length = Int(CLVD_CHECKSUM_LENGTH)
-        let covered = bytes.count - length - end.utf8.count
-        guard covered > 0, bytes.suffix(end.utf8.count) == Data(end.utf8),
+        let covered = bytes.count - length - closing.utf8.count
+        guard covered > 0, bytes.suffix(closing.utf8.count) == Data(closing.utf8),
+            bytes.prefix(covered).suffix(opening.utf8.count) == Data(opening.utf8),
             bytes.dropFirst(covered).prefix(length) == Data(checksum(bytes.prefix(covered)).utf8)
         else { throw SnapshotError.damaged(path, "the checksum of the manifest does not fit its content") }
         let decoder = JSONDecoder()

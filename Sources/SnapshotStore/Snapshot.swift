@@ -69,7 +69,7 @@ public final class Snapshot {
             createdAt: manifest.createdAt)
     }
 
-    /// The bytes of a section, aligned to a page, valid while the snapshot lives.
+    /// The bytes of a section, aligned to a page, valid while the snapshot lives: keep it by `withExtendedLifetime`.
     /// - Throws: `SnapshotError` of kind `missing` when it has no such section.
     public func section(_ name: String) throws -> UnsafeRawBufferPointer {
         guard sectionNames.contains(name), let mapping = mappings[Manifest.fileName(ofSection: name)] else {

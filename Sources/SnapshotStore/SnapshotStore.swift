@@ -18,14 +18,14 @@ public final class SnapshotStore {
     private let logger: Logger
     private let descriptor: Int32
     private let lock: Int32
-    private var write: Write?
+    private(set) var running: Write?
     private var ended: SnapshotOutcome?
     /// Deletes what has been moved out of the way: gigabytes take their time, and the stream should not wait.
     private let remover = DispatchQueue(label: "clvd.snapshots.remove", qos: .utility)
     private var removed = 0
 
     /// A write in progress.
-    private struct Write {
+    struct Write {
         var child: clvd_snapshot_child
         let path: String
         let position: Int64
@@ -41,7 +41,7 @@ public final class SnapshotStore {
         self.directory = Self.absolute(directory)
         self.keep = keep
         self.logger = logger
-        (descriptor, lock) = try Self.open(self.directory)
+        (descriptor, lock) = try Self.open(self.directory, logger)
         for name in try Self.names(in: self.directory)
         where [SnapshotName.writing, SnapshotName.removing].contains(where: { name.hasPrefix($0 + SnapshotName.prefix) }
         ) {
@@ -54,6 +54,8 @@ public final class SnapshotStore {
     deinit {
         cancel()
         settle()
+        // Closing alone would leave the lock with any process that was forked and has not yet closed its copy.
+        flock(lock, LOCK_UN)
         close(lock)
         close(descriptor)
     }
@@ -63,19 +65,19 @@ public final class SnapshotStore {
     /// Starts writing in a forked child and returns at once. No write may be in progress.
     /// - Throws: `SnapshotError` of kind `io` when no child can be had.
     public func begin(_ content: SnapshotContent) throws {
-        precondition(write == nil, "a snapshot is being written")
+        precondition(running == nil, "a snapshot is being written")
         ended = nil
         let createdAt = Self.now()
         var child = clvd_snapshot_child()
         let error = withPlan(content, createdAt) { clvd_snapshot_fork($0, &child) }
         let path = "\(directory)/\(content.name)"
         guard error == 0 else { throw SnapshotError("start a process to write", path, errno: error) }
-        write = Write(
+        running = Write(
             child: child, path: path, position: content.position, createdAt: createdAt, fileNames: content.fileNames)
     }
 
     /// Whether a write has begun whose outcome has not been asked for.
-    public var isWriting: Bool { write != nil }
+    public var isWriting: Bool { running != nil }
 
     /// The outcome of the write in progress when it has ended, after which snapshots beyond `keep` are removed; nil
     /// while it runs or when none was begun.
@@ -87,7 +89,7 @@ public final class SnapshotStore {
     /// Writes in this process and waits. No write may be in progress.
     /// - Throws: `SnapshotError`; the old snapshots are then as they were.
     public func write(_ content: SnapshotContent) throws -> SnapshotInfo {
-        precondition(write == nil, "a snapshot is being written")
+        precondition(running == nil, "a snapshot is being written")
         ended = nil
         let createdAt = Self.now()
         var result = clvd_snapshot_result()
@@ -105,8 +107,8 @@ public final class SnapshotStore {
 
     /// Stops a write in progress, whose outcome is then a failure of kind `cancelled`.
     public func cancel() {
-        guard var write else { return }
-        self.write = nil
+        guard var write = running else { return }
+        running = nil
         clvd_snapshot_kill(&write.child)
         ended = fail(
             write,
@@ -123,7 +125,7 @@ public final class SnapshotStore {
     }
 
     private func collect(wait: Bool) -> SnapshotOutcome? {
-        guard var write else {
+        guard var write = running else {
             defer { ended = nil }
             return ended
         }
@@ -131,7 +133,7 @@ public final class SnapshotStore {
         var signal: Int32 = 0
         let state = clvd_snapshot_poll(&write.child, wait ? 1 : 0, &result, &signal)
         guard state != clvd_snapshot_running else { return nil }
-        self.write = nil
+        running = nil
         defer { if wait { settle() } }
         guard state == clvd_snapshot_reported else {
             let cause = signal == 0 ? "" : " by signal \(signal) (\(String(cString: strsignal(signal))))"
@@ -187,8 +189,8 @@ public final class SnapshotStore {
     /// Takes a folder out of sight in one step, then deletes it in the background.
     private func discard(_ name: String) {
         removed += 1
-        let plain = name.hasPrefix(SnapshotName.prefix) ? name : String(name.drop { $0 != "s" })
-        let hidden = "\(SnapshotName.removing)\(plain)-\(removed)"
+        // Whatever it was called before, it is told by `snapshot-` from files that are not ours.
+        let hidden = "\(SnapshotName.removing)\(name.drop { $0 != "s" })-\(removed)"
         guard renameat(descriptor, name, descriptor, hidden) == 0 else {
             if errno != ENOENT {
                 logger.warning(
@@ -271,7 +273,7 @@ public final class SnapshotStore {
     /// To the second, as the manifest has it.
     private static func now() -> Date { Date(timeIntervalSince1970: Date().timeIntervalSince1970.rounded(.down)) }
 
-    private static func open(_ directory: String) throws -> (directory: Int32, lock: Int32) {
+    private static func open(_ directory: String, _ logger: Logger) throws -> (directory: Int32, lock: Int32) {
         do { try FileManager.default.createDirectory(atPath: directory, withIntermediateDirectories: true) } catch {
             throw SnapshotError(
                 .notWritable, "create", directory, error.localizedDescription,
@@ -283,9 +285,15 @@ public final class SnapshotStore {
         var code: Int32 = 0
         var holder: pid_t = 0
         var lock = clvd_snapshot_lock(path, &code, &holder)
-        // A daemon that was killed may leave a child that is about to notice; it holds the lock until then.
+        // A daemon that was killed may leave a child that is about to notice, once the disk has answered; it holds the
+        // lock until then.
         var tries = 0
-        while lock < 0, code == EWOULDBLOCK, tries < 100, kill(holder, 0) != 0, errno == ESRCH {
+        while lock < 0, code == EWOULDBLOCK, tries < 600, kill(holder, 0) != 0, errno == ESRCH {
+            if tries == 0 {
+                logger.notice(
+                    "waiting for what an ended process still writes",
+                    metadata: ["directory": "\(directory)", "process": "\(holder)"])
+            }
             tries += 1
             usleep(50_000)
             lock = clvd_snapshot_lock(path, &code, &holder)

@@ -1,13 +1,16 @@
+import CSnapshot
 import Foundation
 import Logging
-import SnapshotStore
 import Synchronization
 import Testing
+
+@testable import SnapshotStore
 
 /// A folder of its own for one test, and memory that becomes sections of snapshots.
 final class Fixture {
     let folder: String
     private var memory: [UnsafeMutableRawBufferPointer] = []
+    private var mappings: [UnsafeMutableRawBufferPointer] = []
 
     init() {
         folder = NSTemporaryDirectory() + "clvd-snapshots-\(UUID().uuidString)"
@@ -16,6 +19,7 @@ final class Fixture {
 
     deinit {
         for piece in memory { piece.deallocate() }
+        for piece in mappings { munmap(piece.baseAddress, piece.count) }
         try? FileManager.default.removeItem(atPath: folder)
     }
 
@@ -51,6 +55,30 @@ final class Fixture {
         SnapshotContent(
             position: position, metadata: Data(#"{"users":1}"#.utf8),
             sections: [SnapshotSection(name: "users", regions: [UnsafeRawBufferPointer(bytes)])], weights: [])
+    }
+
+    /// A section of zeros that take no memory, before a small one.
+    func zeros(position: Int64, count: Int) -> SnapshotContent {
+        let start = mmap(nil, count, PROT_READ, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0)
+        precondition(start != MAP_FAILED)
+        mappings.append(UnsafeMutableRawBufferPointer(start: start, count: count))
+        return SnapshotContent(
+            position: position, metadata: Data("{}".utf8),
+            sections: [
+                SnapshotSection(name: "zeros", regions: [UnsafeRawBufferPointer(start: start, count: count)]),
+                SnapshotSection(name: "small", regions: [UnsafeRawBufferPointer(bytes(10))]),
+            ], weights: [])
+    }
+
+    /// So many zeros that no test sees the end of writing them.
+    func endless(position: Int64) -> SnapshotContent { zeros(position: position, count: 16 << 30) }
+
+    /// The id of a child that is in the midst of writing.
+    func midway(_ store: SnapshotStore) throws -> pid_t {
+        let child = try #require(store.running).child.pid
+        let name = ".writing-" + (try #require(store.running).path as NSString).lastPathComponent
+        try waitUntil { FileManager.default.fileExists(atPath: "\(directory)/\(name)/zeros.bin") }
+        return child
     }
 
     /// Names in the folder, sorted, without the lock.
@@ -94,6 +122,24 @@ final class LogLines: Sendable {
             log.lines.withLock { $0.append((["\(event.level)", "\(event.message)"] + details).joined(separator: " ")) }
         }
     }
+}
+
+func waitUntil(_ condition: () -> Bool) throws {
+    for _ in 0..<20_000 {
+        if condition() { return }
+        usleep(500)
+    }
+    try #require(Bool(false), "waited for too long")
+}
+
+extension SnapshotOutcome? {
+    var info: SnapshotInfo? { if case .written(let info, _)? = self { info } else { nil } }
+    var error: SnapshotError? { if case .failed(let error)? = self { error } else { nil } }
+}
+
+extension Snapshot {
+    /// A copy of a section, made while the snapshot lives.
+    func data(_ name: String) throws -> Data { try withExtendedLifetime(self) { try Data(section(name)) } }
 }
 
 /// The error of a kind that a call throws.

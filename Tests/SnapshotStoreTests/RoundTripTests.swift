@@ -1,6 +1,7 @@
 import Foundation
-import SnapshotStore
 import Testing
+
+@testable import SnapshotStore
 
 @Suite("What was written is read")
 struct RoundTripTests {
@@ -47,10 +48,10 @@ struct RoundTripTests {
         #expect(snapshot.info == info)
         #expect(snapshot.metadata == metadata)
         #expect(snapshot.sectionNames == ["many", "none", "empty", "small", odd, "..", ",\"metadata\":"])
-        #expect(try Data(snapshot.section("many")) == regions.reduce(Data()) { $0 + Data($1) })
+        #expect(try snapshot.data("many") == regions.reduce(Data()) { $0 + Data($1) })
         #expect(try snapshot.section("none").isEmpty && snapshot.section("empty").isEmpty)
-        #expect(try Data(snapshot.section("small")) == Data(regions[1]) + Data(regions[2]) + Data(regions[7]))
-        #expect(try Data(snapshot.section(odd)) == Data(regions[2]))
+        #expect(try snapshot.data("small") == Data(regions[1]) + Data(regions[2]) + Data(regions[7]))
+        #expect(try snapshot.data(odd) == Data(regions[2]))
         #expect(try snapshot.section("many").baseAddress.map { UInt(bitPattern: $0) % 4096 } == 0)
         #expect(error(.missing) { _ = try snapshot.section("many.bin") }?.reason.contains("many.bin") == true)
         let total = try FileManager.default.contentsOfDirectory(atPath: info.path).reduce(Int64(0)) {

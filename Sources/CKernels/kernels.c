@@ -1,10 +1,11 @@
 // Run-time choice among the variants of the kernels, and the matrix product.
 //
-// The product is oneDNN's on x86-64: measured on 256×96 per row (AVX-512, one thread, 256 rows) oneDNN 299 ns a row,
-// the tile in kernels.inc 351 ns, OpenBLAS 0.3.21 1,523 ns. What decides is that an element of C has the same bits
-// whatever the number of rows in the call and wherever its row stands, or the engine's output would depend on how the
-// stream is cut into batches: oneDNN's and the tile's do (all of 1…300 rows, a test repeats it), and agree bit for bit.
-// Elsewhere (arm64, where oneDNN's sgemm is a plain reference) and when a variant is forced, the tile does it.
+// What decides is that an element of C has the same bits whatever the number of rows in the call and wherever its row
+// stands, or the engine's output would depend on how the stream is cut into batches. The tile in kernels.inc has them by
+// construction. oneDNN's product has them with AVX-512 (all of 1…300 rows, a test repeats it), agrees bit for bit and
+// is taken there: measured on 256×96 per row (one thread, 256 rows) oneDNN 299 ns a row, the tile before its panels were
+// packed 351 ns, OpenBLAS 0.3.21 1,523 ns. With AVX2 oneDNN's bits depend on the number of rows, and it is not faster
+// (562 ns, the tile 555 ns): the tile does it there, on arm64, and when a variant is forced.
 #include "CKernels.h"
 
 #include <stddef.h>
@@ -114,12 +115,16 @@ static void gemm_library(
 
 bool clvd_kernels_select(const char *name) {
 #if defined(__x86_64__)
-    library_product = strcmp(name, "best") == 0;
+    library_product = false;
 #endif
-    if (strcmp(name, "best") == 0)
-        return select_variant("avx512") || select_variant("avx2")
-            || select_variant("portable");
-    return select_variant(name);
+    if (strcmp(name, "best") != 0) return select_variant(name);
+    if (select_variant("avx512")) {
+#if defined(__x86_64__)
+        library_product = true;
+#endif
+        return true;
+    }
+    return select_variant("avx2") || select_variant("portable");
 }
 __attribute__((constructor)) static void choose_best(void) {
     (void)clvd_kernels_select("best");
@@ -127,7 +132,7 @@ __attribute__((constructor)) static void choose_best(void) {
 
 const char *clvd_kernels_name(void) {
 #if defined(__x86_64__)
-    if (library_product) return strcmp(chosen_name, "avx512") == 0 ? "onednn+avx512" : strcmp(chosen_name, "avx2") == 0 ? "onednn+avx2" : "onednn+portable";
+    if (library_product) return "onednn+avx512";
 #endif
     return chosen_name;
 }

@@ -2,6 +2,7 @@
 #include "internal.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <signal.h>
 #include <sys/prctl.h>
 #include <sys/resource.h>
@@ -27,12 +28,23 @@ static void close_others(int kept[3]) {
     close_range(from, ~0u, 0);
 }
 
+/// When copied pages fill the memory, the writer has to go and not the daemon. Without /proc it takes its chance.
+static void be_first_to_go(void) {
+    int file = open("/proc/self/oom_score_adj", O_WRONLY | O_CLOEXEC);
+    if (file < 0) return;
+    ssize_t ignored = write(file, "1000", 4);
+    (void)ignored;
+    close(file);
+}
+
 /// The child's life. Signals are blocked throughout: a Ctrl-C or SIGTERM to the whole group is the parent's to
 /// answer, and too large a file is an errno instead of SIGXFSZ.
-static _Noreturn void run_child(const clvd_snapshot_plan *plan, int channel) {
+static _Noreturn void run_child(const clvd_snapshot_plan *plan, int channel, int parents_end) {
+    close(parents_end);  // whatever becomes of close_range: holding it, the child would not notice the parent's end
     int kept[3] = {plan->directory, plan->lock, channel};
     close_others(kept);
     prctl(PR_SET_NAME, "clvd-snapshot");
+    be_first_to_go();
     setpriority(PRIO_PROCESS, 0, 10);  // the stream goes first
     clvd_snapshot_result result;
     clvd_snapshot_write_watched(plan, channel, &result);
@@ -50,7 +62,7 @@ int clvd_snapshot_fork(const clvd_snapshot_plan *plan, clvd_snapshot_child *chil
     pthread_sigmask(SIG_SETMASK, &all, &before);
     // Not fork(): handlers registered with pthread_atfork take locks that another thread may hold.
     pid_t pid = _Fork();
-    if (pid == 0) run_child(plan, ends[1]);
+    if (pid == 0) run_child(plan, ends[1], ends[0]);
     int error = pid < 0 ? errno : 0;
     pthread_sigmask(SIG_SETMASK, &before, NULL);
     close(ends[1]);

@@ -29,13 +29,17 @@ typedef struct output {
     uint8_t gather[gather_bytes];
 } output;
 
-static void format_checksum(XXH128_hash_t hash, char text[CLVD_CHECKSUM_LENGTH + 1]) {
+void clvd_snapshot_format_checksum(uint64_t high, uint64_t low, char text[CLVD_CHECKSUM_LENGTH + 1]) {
     static const char digits[] = "0123456789abcdef";
     for (int i = 0; i < 16; i++) {
-        text[i] = digits[(hash.high64 >> (60 - 4 * i)) & 15];
-        text[16 + i] = digits[(hash.low64 >> (60 - 4 * i)) & 15];
+        text[i] = digits[(high >> (60 - 4 * i)) & 15];
+        text[16 + i] = digits[(low >> (60 - 4 * i)) & 15];
     }
     text[CLVD_CHECKSUM_LENGTH] = 0;
+}
+
+static void format_checksum(XXH128_hash_t hash, char text[CLVD_CHECKSUM_LENGTH + 1]) {
+    clvd_snapshot_format_checksum(hash.high64, hash.low64, text);
 }
 
 void clvd_snapshot_checksum(const void *bytes, size_t length, char text[CLVD_CHECKSUM_LENGTH + 1]) {

@@ -19,10 +19,13 @@ public final class Engine {
     private(set) var tasks: [TaskID: PartitionTask] = [:]
     /// Tasks in the order of their ids: the order in which everything global looks at them.
     private(set) var ordered: [PartitionTask] = []
-    /// Records consumed since the engine began: the position in the sequence. Learning happens at multiples of
-    /// `learning.intervalRecords`.
+    /// Records consumed since the engine began, repeats not counted: the position in the sequence. Learning happens
+    /// at multiples of `learning.intervalRecords`.
     public private(set) var position: Int64 = 0
     private var order: [(task: Int, item: Int)] = []
+    /// Place of a task in `ordered`, and the records of a stretch that fall to it.
+    private var places: [TaskID: Int] = [:]
+    private var shares: [[UInt32]] = []
 
     /// - Parameters:
     ///   - configuration: a valid one; contradictions trap (validate with `Settings`).
@@ -41,6 +44,9 @@ public final class Engine {
         learner.publish(to: serving)
     }
 
+    /// The kernel variant at work, as snapshots record it.
+    public var kernels: String { Network.kernels }
+
     func setPosition(_ value: Int64) { position = value }
 
     // MARK: Tasks
@@ -54,13 +60,19 @@ public final class Engine {
     func insert(_ task: PartitionTask) {
         precondition(tasks[task.id] == nil, "task \(task.id) is held already")
         tasks[task.id] = task
+        arrange()
+    }
+
+    private func arrange() {
         ordered = tasks.values.sorted { $0.id < $1.id }
+        places = Dictionary(uniqueKeysWithValues: ordered.enumerated().map { ($1.id, $0) })
+        shares = ordered.map { _ in [] }
     }
 
     /// Gives a partition up, with its state.
     public func removeTask(_ id: TaskID) {
         tasks[id] = nil
-        ordered = tasks.values.sorted { $0.id < $1.id }
+        arrange()
     }
 
     /// Offset after the last record taken in of a partition; nil before the first, or for a partition not held.
@@ -69,8 +81,18 @@ public final class Engine {
         return task.nextOffset
     }
 
-    /// Records of a partition below `offset` advance the state but produce no output (replay after a restart).
-    public func mute(_ id: TaskID, below offset: Int64) { tasks[id]?.publishFrom = offset }
+    public func holds(_ id: TaskID) -> Bool { tasks[id] != nil }
+
+    /// Says where the records of a held partition go on after a start or a rebalance. Nothing is said to the world
+    /// until its offset and its clock are back where outputs were committed.
+    /// - Parameters:
+    ///   - offset: of the next record. Records below it are repeats of the log.
+    ///   - publishFrom: records below it advance the state but produce no output.
+    ///   - clock: the clock up to which silence was published already, as `clock` gave it at the commit; ms.
+    public func resume(_ id: TaskID, at offset: Int64, publishFrom: Int64, clock: Int64? = nil) {
+        guard let task = tasks[id] else { preconditionFailure("partition \(id) is not held") }
+        task.resume(at: offset, publishFrom: publishFrom, clock: clock)
+    }
 
     /// Event-time clock of a partition: the highest watermark or idle tick, ms; nil before the first event.
     public func clock(_ id: TaskID) -> Int64? {
@@ -85,44 +107,58 @@ public final class Engine {
     public func step(_ events: UnsafeBufferPointer<clvd_event>) {
         for task in ordered { task.outbox.reset() }
         guard let base = events.baseAddress else { return }
-        let interval = configuration.learning.intervalRecords
+        let interval = Int64(configuration.learning.intervalRecords)
+        var next = ordered.map(\.nextOffset)
         var start = 0
         while start < events.count {
-            let n = min(events.count - start, interval - Int(position % Int64(interval)))
-            process(base, start, n)
-            position += Int64(n)
-            start += n
-            if position % Int64(interval) == 0 { learn() }
+            let (end, taken) = share(base, start..<events.count, most: interval - position % interval, &next)
+            process(base)
+            position += taken
+            start = end
+            if taken > 0 && position % interval == 0 { learn() }
         }
     }
 
-    /// Distributes a stretch without learning over its tasks.
-    private func process(_ events: UnsafePointer<clvd_event>, _ start: Int, _ n: Int) {
-        let batches = split(events, start, n)
-        nonisolated(unsafe) let (input, work, model) = (events, batches, serving)
-        executor.run(count: batches.count) { i in
-            let (task, indices) = work[i]
-            indices.withUnsafeBufferPointer { task.process(input, $0.baseAddress!, count: $0.count, model) }
-        }
-    }
-
-    private func split(_ events: UnsafePointer<clvd_event>, _ start: Int, _ n: Int) -> [(PartitionTask, [UInt32])] {
-        var byTask: [TaskID: [UInt32]] = [:]
-        var current = TaskID(topic: events[start].topic, partition: events[start].partition)
-        var run: [UInt32] = []
-        for i in start..<start + n {
-            let id = TaskID(topic: events[i].topic, partition: events[i].partition)
-            if id != current {
-                byTask[current, default: []].append(contentsOf: run)
-                run.removeAll(keepingCapacity: true)
-                current = id
+    /// Hands out records from the front of `range` to their tasks, at most `most` that are new. Records below the
+    /// offset that a task is at (`next`) are repeats of the log; they are no part of the sequence.
+    /// - Returns: where it stopped, and how many records were new.
+    private func share(
+        _ events: UnsafePointer<clvd_event>, _ range: Range<Int>, most: Int64, _ next: inout [Int64]
+    ) -> (end: Int, taken: Int64) {
+        for i in shares.indices { shares[i].removeAll(keepingCapacity: true) }
+        var taken: Int64 = 0
+        var place = -1
+        var i = range.lowerBound
+        while i < range.upperBound && taken < most {
+            let (topic, partition, offset) = (events[i].topic, events[i].partition, events[i].offset)
+            let id = TaskID(topic: topic, partition: partition)
+            if place < 0 || ordered[place].id != id {
+                guard let found = places[id] else {
+                    preconditionFailure("a record of partition \(id), which is not held")
+                }
+                place = found
             }
-            run.append(UInt32(i))
+            if offset < next[place] {
+                ordered[place].counters.repeated += 1
+            } else {
+                next[place] = offset + 1
+                shares[place].append(UInt32(i))
+                taken += 1
+            }
+            i += 1
         }
-        byTask[current, default: []].append(contentsOf: run)
-        return byTask.sorted { $0.key < $1.key }.map { id, indices in
-            guard let task = tasks[id] else { preconditionFailure("a record of partition \(id), which is not held") }
-            return (task, indices)
+        return (i, taken)
+    }
+
+    /// The tasks take in the records that were handed out: a stretch without learning.
+    private func process(_ events: UnsafePointer<clvd_event>) {
+        let work = ordered.indices.filter { !shares[$0].isEmpty }
+        nonisolated(unsafe) let (me, input, model) = (self, events, serving)
+        executor.run(count: work.count) { i in
+            let place = work[i]
+            me.shares[place].withUnsafeBufferPointer {
+                me.ordered[place].process(input, $0.baseAddress!, count: $0.count, model)
+            }
         }
     }
 
@@ -134,10 +170,13 @@ public final class Engine {
 
     /// Advances the clock of every task of an idle stream to `time` (event time, ms). Only silence is looked at:
     /// alerts may rise, nothing is learned, no window moves.
-    public func tick(to time: Int64) {
+    public func tick(to time: Int64) { tick(Dictionary(uniqueKeysWithValues: ordered.map { ($0.id, time) })) }
+
+    /// The same for the idle ones among the partitions, each with a time of its own.
+    public func tick(_ times: [TaskID: Int64]) {
         for task in ordered {
             task.outbox.reset()
-            task.tick(to: time, serving)
+            if let time = times[task.id] { task.tick(to: time, serving) }
         }
     }
 

@@ -7,6 +7,9 @@ import Glibc
 /// state is a function of the records of its partition and of the model between them; it never looks at another
 /// task, so tasks run in parallel.
 final class PartitionTask {
+    /// No amount of an event is larger: what the decoder lets through by mistake shall not reach sums and weights.
+    static let maximumAmount = 1e12
+
     let id: TaskID
     let settings: EngineSettings
     let scratch: Scratch
@@ -24,12 +27,15 @@ final class PartitionTask {
     /// Offset after the last record taken in; records below it are repeats of the log and not taken again.
     private(set) var nextOffset: Int64 = -1
     /// Records below this offset advance the state but say nothing (their outputs are committed already).
-    var publishFrom: Int64 = .min
+    private(set) var publishFrom: Int64 = .min
+    /// Silence up to this clock was published before a restart; it is scored again without a word when the records
+    /// that were committed have been taken in.
+    private var publishedClock: Int64?
 
     /// Rows waiting for a batched step: users are distinct.
     private var pending = 0
     private var pendingEvents: UnsafeMutablePointer<UnsafePointer<clvd_event>>
-    private var run: UInt16 = 1
+    private var pendingRecords: UnsafeMutablePointer<UInt32>
     /// Record that outputs are attributed to.
     private var currentRecord: UInt32 = 0
     private var muted = false
@@ -43,25 +49,25 @@ final class PartitionTask {
         quantiles = StreamQuantiles(quantiles: settings.segmentQuantiles)
         scratch = settings.makeScratch()
         pendingEvents = .allocate(capacity: Scratch.rows)
+        pendingRecords = .allocate(capacity: Scratch.rows)
     }
 
-    deinit { pendingEvents.deallocate() }
+    deinit {
+        pendingEvents.deallocate()
+        pendingRecords.deallocate()
+    }
 
     // MARK: Records
 
-    /// Takes in the records of this task in order. Everything said goes to the outbox.
+    /// Takes in the records of this task in order, none of them below `nextOffset`. Everything said goes to the outbox.
     func process(
         _ events: UnsafePointer<clvd_event>, _ indices: UnsafePointer<UInt32>, count: Int, _ model: ServingModel
     ) {
-        beginRun()
         for i in 0..<count {
             let event = events + Int(indices[i])
-            if event.pointee.offset < nextOffset {
-                counters.repeated += 1
-                continue
-            }
             let mute = event.pointee.offset < publishFrom
             if mute != muted { flush(model) }
+            if !mute && publishedClock != nil { catchUp(model) }
             muted = mute
             nextOffset = event.pointee.offset + 1
             counters.records += 1
@@ -81,6 +87,10 @@ final class PartitionTask {
             return
         default:
             reject(index, event.pointee.status, model)
+            return
+        }
+        guard abs(event.pointee.amount) <= PartitionTask.maximumAmount else {
+            reject(index, UInt8(clvd_status_absurd_amount.rawValue), model)
             return
         }
         let time = event.pointee.time_ms
@@ -120,13 +130,14 @@ final class PartitionTask {
                 evictIdlest()
             }
             slot = users.insert(key, length, hash: hash)
-        } else if users.slot(slot).header.pointee.runMark == run {
+        } else if users.slot(slot).header.pointee.flags & UserHeader.pending != 0 {
             flush(model)
         }
         remember(event, users.slot(slot))
-        users.slot(slot).header.pointee.runMark = run
+        users.slot(slot).header.pointee.flags |= UserHeader.pending
         scratch.slots[pending] = slot
         pendingEvents[pending] = event
+        pendingRecords[pending] = index
         pending += 1
         counters.accepted += 1
         if pending == Scratch.rows { flush(model) }
@@ -163,12 +174,6 @@ final class PartitionTask {
 
     // MARK: Runs of distinct users
 
-    private func beginRun() {
-        pending = 0
-        run &+= 1
-        if run == 0 { run = 1 }
-    }
-
     /// Applies the pending events: state, one recurrent step, heads, outputs, landmarks, in the order of the records.
     private func flush(_ model: ServingModel) {
         guard pending > 0 else { return }
@@ -182,7 +187,7 @@ final class PartitionTask {
         }
         model.predict(scratch, rows: rows)
         for r in 0..<rows { finish(r, pendingEvents[r], model) }
-        beginRun()
+        pending = 0
     }
 
     /// Advances everything of a user but the recurrent state and fills its row of inputs.
@@ -198,7 +203,7 @@ final class PartitionTask {
         let time = event.pointee.time_ms
         let now = max(time, h.pointee.lastEventMs)
         let context = StepInputs.Context(
-            previousTime: h.pointee.events == 0 ? 0 : UInt32(truncatingIfNeeded: h.pointee.lastEventMs / 1000),
+            previousTime: h.pointee.events == 0 ? 0 : UInt32(clamping: h.pointee.lastEventMs / 1000),
             previousCode: lastCode(slot), lastPurchase: h.pointee.lastPurchase,
             amountMean: model.amountMean, amountInverse: model.amountInverse)
         let event16 = updateTotals(slot, slotNumber, event, now: now)
@@ -288,8 +293,13 @@ final class PartitionTask {
     ) {
         guard isPurchase else { return }
         if continues {
+            if order != h.pointee.orderA {
+                swap(&h.pointee.orderA, &h.pointee.orderB)
+                swap(&h.pointee.orderAmount, &h.pointee.orderBAmount)
+            }
             h.pointee.orderAmount += Float(e.amount)
         } else {
+            h.pointee.orderBAmount = h.pointee.orderAmount
             h.pointee.orderAmount = Float(e.amount)
             h.pointee.orderB = h.pointee.orderA
             h.pointee.orderA = order
@@ -331,7 +341,9 @@ final class PartitionTask {
         let value = settings.segmentReading.value(row)
         quantiles.add(value)
         let churn = settings.alerts.churn.value(row)
-        currentRecord = event.pointee.record
+        currentRecord = pendingRecords[r]
+        h.pointee.flags &= ~UserHeader.pending
+        counters.updates += 1
         if !muted { publishUpdate(slot, event, row, value: value, churn: churn, model) }
         if model.version > 0 {
             alert(slot, r, value: value, churn: churn, silent: false, model)
@@ -355,8 +367,7 @@ final class PartitionTask {
         let scored = h.pointee.events > 1
         let e = event
         let key = UnsafeBufferPointer(start: e.pointee.user!, count: Int(e.pointee.user_length))
-        counters.updates += 1
-        outbox.append(.update, record: e.pointee.record, key: key) { w in
+        outbox.append(.update, record: currentRecord, key: key) { w in
             w.append("{\"user_id\":")
             w.append(json: key.baseAddress!, key.count)
             w.append(",\"event_id\":")
@@ -406,7 +417,8 @@ final class PartitionTask {
         }
     }
 
-    /// The id of an alert is a function of its cause: the user, when it was raised, and whether it clears.
+    /// The id of an alert is a function of its cause: the user, and when it was raised. Its clearing has the same id;
+    /// id and state together tell repeats.
     private func publishAlert(
         _ slot: UserSlot, _ r: Int, state: StaticString, reason: StaticString, _ value: Float, _ churn: Float,
         _ model: ServingModel
@@ -523,21 +535,41 @@ final class PartitionTask {
 
     /// Advances the clock of an idle stream: silent users are scored, nothing else happens.
     func tick(to time: Int64, _ model: ServingModel) {
+        guard nextOffset >= publishFrom else { return }
+        if publishedClock != nil { catchUp(model) }
+        score(through: time, muted: false, model)
+    }
+
+    /// Scores the silence that was published before a restart, without publishing it again.
+    private func catchUp(_ model: ServingModel) {
+        guard let clock = publishedClock else { return }
+        publishedClock = nil
+        score(through: clock, muted: true, model)
+    }
+
+    private func score(through time: Int64, muted mute: Bool, _ model: ServingModel) {
         guard timerHour != .min else { return }
         let hour = Clock.index(time, per: Clock.hour)
-        beginRun()
-        muted = false
-        currentRecord = .max
+        let before = (muted, currentRecord)
+        (muted, currentRecord) = (mute, .max)
         while scoredHour < hour {
             scoredHour += 1
             visit(hour: scoredHour, score: true, landmarks: false, model)
         }
+        (muted, currentRecord) = before
+    }
+
+    /// See `Engine.resume`.
+    func resume(at offset: Int64, publishFrom: Int64, clock: Int64?) {
+        nextOffset = offset
+        self.publishFrom = publishFrom
+        publishedClock = clock
     }
 
     private func visit(hour: Int64, score: Bool, landmarks: Bool, _ model: ServingModel) {
         let step = settings.rescoreHours
-        let phase = Int(hour % Int64(step))
-        let turn = hour / Int64(step)
+        let phase = Int(Clock.remainder(hour, per: Int64(step)))
+        let turn = Clock.index(hour, per: Int64(step))
         let now = hour * Clock.hour
         var rows = 0
         var i = phase
@@ -683,6 +715,7 @@ final class PartitionTask {
             sinceRenewal: image.quantileRenewal, thresholds: image.quantileThresholds)
         scratch = settings.makeScratch()
         pendingEvents = .allocate(capacity: Scratch.rows)
+        pendingRecords = .allocate(capacity: Scratch.rows)
         watermark = image.watermark
         timerHour = image.timerHour
         scoredHour = image.scoredHour

@@ -46,6 +46,22 @@ public struct KafkaError: Error, Sendable, CustomStringConvertible {
     }
 }
 
+extension KafkaError {
+    /// The group has gone on without this member: its partitions may be another's by now.
+    public var isOfGroup: Bool {
+        [
+            RD_KAFKA_RESP_ERR_ILLEGAL_GENERATION.rawValue, RD_KAFKA_RESP_ERR_UNKNOWN_MEMBER_ID.rawValue,
+            RD_KAFKA_RESP_ERR_REBALANCE_IN_PROGRESS.rawValue, RD_KAFKA_RESP_ERR__ASSIGNMENT_LOST.rawValue,
+            RD_KAFKA_RESP_ERR__MAX_POLL_EXCEEDED.rawValue,
+        ].contains(code)
+    }
+
+    /// The log no longer has the offset that was asked for.
+    public var isOutOfRange: Bool {
+        code == RD_KAFKA_RESP_ERR__AUTO_OFFSET_RESET.rawValue || code == RD_KAFKA_RESP_ERR_OFFSET_OUT_OF_RANGE.rawValue
+    }
+}
+
 /// A setting that librdkafka refuses.
 public struct KafkaPropertyError: Error, Sendable, CustomStringConvertible {
     public let description: String

@@ -71,8 +71,8 @@ public struct LiveView: Sendable {
 
     /// Gini coefficients of the model and of the naive forecast; 1 is a perfect ranking, 0 a random one.
     public struct Gini: Sendable {
-        var model: Double
-        var naive: Double
+        public var model: Double
+        public var naive: Double
         /// Both over the same users and the same days.
         public init(model: Double, naive: Double) { (self.model, self.naive) = (model, naive) }
     }

@@ -7,5 +7,8 @@ struct Clvd: AsyncParsableCommand {
         commandName: "clvd",
         abstract: "Customer lifetime value and churn, learned online from a stream of events.",
         version: "0.1.0",
-        subcommands: [ReplayCommand.self, SimulateCommand.self, ConfigCommand.self])
+        subcommands: [
+            RunCommand.self, DemoCommand.self, ReplayCommand.self, SimulateCommand.self, SnapshotCommand.self,
+            ConfigCommand.self,
+        ])
 }

@@ -15,12 +15,12 @@ struct CommandFailure: Error, CustomStringConvertible {
 
 extension ExitCode {
     /// The settings, a format or a property cannot be used.
-    static let configuration = ExitCode(2)
+    static let configuration = ExitCode(78)
 }
 
 extension Clvd {
-    /// Runs the command that the arguments ask for. Exit codes: 0, 1 for what failed, 2 for settings that cannot be
-    /// used, 64 for arguments that cannot.
+    /// Runs the command that the arguments ask for. Exit codes: 0, 1 for what failed, 64 for arguments and 78 for
+    /// settings that cannot be used; `run` has more.
     static func main() async {
         do {
             var command = try await asyncParseAsRoot()

@@ -21,7 +21,7 @@ struct ConfigCommand: ParsableCommand {
                 Reads the file, the CLVD_… variables of the environment, which go before it, and the input format that \
                 they name. No broker is asked.
 
-                Exit codes: 0; 2 when there are problems; 64 for arguments that cannot be used.
+                Exit codes: 0; 78 when there are problems; 64 for arguments that cannot be used.
 
                 EXAMPLES
                   clvd config check --config config/clvd.yaml

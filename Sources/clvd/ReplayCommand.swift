@@ -21,7 +21,7 @@ struct ReplayCommand: ParsableCommand {
             would soon delete what happened years ago. Look to the retention of a topic that exists.
 
             Interrupted (SIGINT, SIGTERM), it delivers what it has sent and says how much that was. Exit codes: 0; 1 \
-            when something could not be read or delivered; 2 for settings that cannot be used; 64 for arguments.
+            when something could not be read or delivered; 64 for arguments, 78 for settings that cannot be used.
 
             EXAMPLES
               clvd replay --events events.csv.gz --bootstrap localhost:9092 --topic events

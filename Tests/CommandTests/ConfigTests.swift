@@ -27,7 +27,7 @@ import Testing
             """, to: "bad.yaml")
         let environment = ["CLVD_RUNTIME_THREADS": "-3"]
         let run = try clvd("config", "check", "--config", path, environment: environment)
-        #expect(run.status == 2 && run.output.isEmpty)
+        #expect(run.status == 78 && run.output.isEmpty)
         for part in [
             "kafka.groupID: there is no such key", "learning.batchSize: is not a whole number", "model.units: must be",
             "input.topics", "runtime.threads", "bad.yaml line 4", "CLVD_RUNTIME_THREADS",
@@ -35,7 +35,7 @@ import Testing
         #expect(!run.errors.contains("\u{1b}"))
 
         let machine = try clvd("config", "check", "--config", path, "--json", environment: environment)
-        #expect(machine.status == 2)
+        #expect(machine.status == 78)
         let problems = try #require(try machine.json["problems"] as? [[String: String]])
         #expect(
             Set(problems.compactMap { $0["path"] }).isSuperset(of: [
@@ -47,9 +47,9 @@ import Testing
         let format = try folder.write("name: own\nfields: {user: [/u]}\n", to: "own.yaml")
         let path = try folder.write("input: {format: \(format)}", to: "clvd.yaml")
         let run = try clvd("config", "check", "--config", path)
-        #expect(run.status == 2 && run.errors.contains("own.yaml") && run.errors.contains("fields"), "\(run.errors)")
+        #expect(run.status == 78 && run.errors.contains("own.yaml") && run.errors.contains("fields"), "\(run.errors)")
         let machine = try clvd("config", "check", "--config", path, "--json")
-        #expect(machine.status == 2)
+        #expect(machine.status == 78)
         #expect(try machine.json["ok"] as? Bool == false)
     }
 
@@ -77,6 +77,6 @@ import Testing
 
     @Test func missingFile() throws {
         let run = try clvd("config", "check", "--config", "/nowhere/clvd.yaml")
-        #expect(run.status == 2 && run.errors.contains("/nowhere/clvd.yaml: there is no such file"))
+        #expect(run.status == 78 && run.errors.contains("/nowhere/clvd.yaml: there is no such file"))
     }
 }

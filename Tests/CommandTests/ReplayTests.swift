@@ -127,8 +127,8 @@ import Testing
         }
         refusal(try replay("/nowhere.csv"), 1, "/nowhere.csv: cannot open: No such file")
         refusal(try replay(try folder.write("a,b\n1,2\n", to: "x.csv")), 1, "no column user_id")
-        refusal(try replay(file, "--format", "nativ"), 2, "did you mean \"native\"?")
-        refusal(try replay(file, "--property", "no.such=1"), 2, "kafka property no.such")
+        refusal(try replay(file, "--format", "nativ"), 78, "did you mean \"native\"?")
+        refusal(try replay(file, "--property", "no.such=1"), 78, "kafka property no.such")
         refusal(try replay(file, "--property", "acks"), 64, "--property")
         refusal(try replay(file, "--speed", "0"), 64, "--speed")
         refusal(try replay(file, "--limit", "0"), 64, "--limit")

@@ -103,6 +103,10 @@ int clvd_snapshot_lock(const char *path, int *error, pid_t *holder);
 /// Puts the checksum of bytes into `text`, NUL-terminated.
 void clvd_snapshot_checksum(const void *bytes, size_t length, char text[CLVD_CHECKSUM_LENGTH + 1]);
 
+/// Puts the checksum of the first `length` bytes of a file into `text`. Returns 0, or the errno of reading, ENODATA
+/// when the file is shorter. It reads rather than maps: a fault of the disk is an errno and not a SIGBUS.
+int clvd_snapshot_checksum_file(int descriptor, uint64_t length, char text[CLVD_CHECKSUM_LENGTH + 1]);
+
 #ifdef __cplusplus
 }
 #endif

@@ -90,11 +90,17 @@ enum Clock {
         return (time % unit < 0) ? q - 1 : q
     }
 
+    /// The remainder of floor division, 0..<unit.
+    @inline(__always)
+    static func remainder(_ time: Int64, per unit: Int64) -> Int64 {
+        let r = time % unit
+        return r < 0 ? r + unit : r
+    }
+
     /// Hour of the week in UTC, 0…167, 0 is Sunday 00:00.
     @inline(__always)
     static func hourOfWeek(_ time: Int64) -> Int {
         let hours = index(time, per: hour) + 96  // 1970-01-01 was a Thursday
-        let h = hours % 168
-        return Int(h < 0 ? h + 168 : h)
+        return Int(remainder(hours, per: 168))
     }
 }

@@ -110,12 +110,13 @@ struct LandmarkPool: ~Copyable {
         }
     }
 
-    /// Advances a bin's frontier to the watermark; `matured` sees each landmark that passes, in order.
+    /// Advances a bin's frontier to the watermark; `matured` sees each landmark that passes, in order. An event at
+    /// the watermark itself may still come, so the watermark has to be past the bin's end.
     mutating func mature(bin: Int, watermark: Int64, _ matured: (UnsafeMutableRawPointer) -> Void) {
         var s = frontier[bin]
         while s < tail {
             let landmark = at(s)
-            if LandmarkPool.header(landmark).pointee.instant + binEnds[bin] > watermark { break }
+            if LandmarkPool.header(landmark).pointee.instant + binEnds[bin] >= watermark { break }
             matured(landmark)
             s += 1
         }

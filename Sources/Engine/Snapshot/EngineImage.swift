@@ -31,6 +31,10 @@ public struct EngineImage {
         public var users: Int
         /// Next offset by task, `topic index/partition`.
         public var offsets: [String: Int64]
+        /// Name and next offset of each partition, in order.
+        public var partitionOffsets: [(partition: String, offset: Int64)] {
+            tasks.map { ("\(topics[Int($0.id.topic)])[\($0.id.partition)]", $0.nextOffset) }
+        }
         var tasks: [PartitionTask.Image]
         var learner: Learner.Image
     }
@@ -99,26 +103,40 @@ extension Engine {
     /// - Throws: `SnapshotMismatch` when the image is of another format, configuration or set of topics.
     public func restore(_ metadata: EngineImage.Metadata, section: (String) throws -> UnsafeRawBufferPointer) throws {
         precondition(ordered.isEmpty && position == 0, "restore into a fresh engine")
-        guard metadata.format == EngineImage.Metadata.currentFormat else {
-            throw SnapshotMismatch(
-                "the snapshot has state format \(metadata.format), this program reads \(EngineImage.Metadata.currentFormat)"
-            )
-        }
         try checkCompatible(metadata)
-        for image in metadata.tasks {
-            let name = "task-\(image.id.topic)-\(image.id.partition)"
-            insert(
-                try PartitionTask(
-                    image: image, settings: settings, slots: section("\(name)-users"),
-                    longKeys: section("\(name)-keys"), landmarks: section("\(name)-landmarks")))
-        }
+        for image in metadata.tasks { try insert(task(image, section)) }
         try learner.restore(metadata.learner, section: section)
         learner.publish(to: serving)
         setPosition(metadata.position)
     }
 
+    /// Takes on a partition with the state it has in an image; the model stays what it is.
+    /// - Returns: false when the image does not hold the partition.
+    /// - Throws: as `restore`.
+    public func adopt(
+        _ id: TaskID, from metadata: EngineImage.Metadata, section: (String) throws -> UnsafeRawBufferPointer
+    ) throws -> Bool {
+        guard let image = metadata.tasks.first(where: { $0.id == id }) else { return false }
+        try checkCompatible(metadata)
+        try insert(task(image, section))
+        return true
+    }
+
+    private func task(
+        _ image: PartitionTask.Image, _ section: (String) throws -> UnsafeRawBufferPointer
+    ) throws -> PartitionTask {
+        let name = "task-\(image.id.topic)-\(image.id.partition)"
+        return try PartitionTask(
+            image: image, settings: settings, slots: section("\(name)-users"), longKeys: section("\(name)-keys"),
+            landmarks: section("\(name)-landmarks"))
+    }
+
     /// What decides the layout of state and weights must be equal; rates, thresholds and budgets may differ.
     private func checkCompatible(_ metadata: EngineImage.Metadata) throws {
+        let format = EngineImage.Metadata.currentFormat
+        guard metadata.format == format else {
+            throw SnapshotMismatch("the snapshot has state format \(metadata.format), this program reads \(format)")
+        }
         var differences: [String] = []
         func check<T: Equatable>(_ name: String, _ saved: T, _ now: T) {
             if saved != now { differences.append("\(name) was \(saved), is \(now)") }

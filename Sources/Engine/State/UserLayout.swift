@@ -22,10 +22,11 @@ struct UserHeader {
     /// CLV and churn probability of the latest update.
     var lastValue: Float = 0
     var lastChurn: Float = 0
-    /// Hashes of the two latest orders, and the money of the latest so far.
+    /// Hashes of the two orders that lines came for last (0 for one without an id), and their money so far.
     var orderA: UInt32 = 0
     var orderB: UInt32 = 0
     var orderAmount: Float = 0
+    var orderBAmount: Float = 0
     var session: UInt32 = 0
     var alertRaisedAt: UInt32 = 0
     /// Time and code of the event that left the ring last, and the last purchase before the ring.
@@ -44,12 +45,13 @@ struct UserHeader {
     var dedupNext: UInt8 = 0
     var flags: UInt8 = 0
     var alerts: UInt8 = 0
-    /// Run in which the user was last touched: two events of one user never share a batched step.
-    var runMark: UInt16 = 0
 
     static let inUse: UInt8 = 1
     static let alertRaised: UInt8 = 2
     static let scored: UInt8 = 4
+    /// An event of the user waits for the batched step: two events of one user never share one. Never set between
+    /// the engine's steps, so snapshots do not depend on them.
+    static let pending: UInt8 = 8
 }
 
 /// Where everything of one user lies in its slot: one contiguous piece of memory, no pointers.

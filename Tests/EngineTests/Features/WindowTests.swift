@@ -43,7 +43,7 @@ import Testing
         return sums
     }
 
-    @Test(arguments: 0..<40)
+    @Test(arguments: 0..<16)
     func windowsEqualARecount(seed: Int) {
         var random = RandomNumbers(seed: UInt64(seed))
         let memory = UnsafeMutableRawPointer.allocate(byteCount: Panes.bytes, alignment: 8)

@@ -1,0 +1,61 @@
+/// A user as the model sees it now.
+public struct RankedUser: Sendable, Equatable, Codable {
+    public var user: String
+    /// Expected value over the longest horizon of the segment target, base currency.
+    public var value: Double
+    /// Probability of the watched absence; nil when no alerts are configured.
+    public var churnProbability: Double?
+    public var valueToDate: Double
+    public var orders: Int
+    /// ms since 1970.
+    public var lastEventMs: Int64
+}
+
+extension Engine {
+    /// The users of highest expected value at each partition's clock, the highest first. Nothing changes by asking.
+    public func topUsers(_ count: Int) -> [RankedUser] {
+        var best: [RankedUser] = []
+        let scratch = settings.makeScratch()
+        for task in ordered {
+            guard let now = clock(task.id) else { continue }
+            task.score(at: now, scratch, serving) { slot, row in
+                let value = Double(settings.segmentReading.value(row))
+                if best.count == count, let last = best.last, value <= last.value { return }
+                let h = slot.header.pointee
+                let user = RankedUser(
+                    user: String(decoding: task.users.key(of: slot), as: UTF8.self), value: value,
+                    churnProbability: settings.alerts.enabled ? Double(settings.alerts.churn.value(row)) : nil,
+                    valueToDate: h.valueToDate, orders: Int(h.purchases), lastEventMs: h.lastEventMs)
+                best.insert(user, at: best.firstIndex { $0.value < value } ?? best.count)
+                if best.count > count { best.removeLast() }
+            }
+        }
+        return best
+    }
+}
+
+extension PartitionTask {
+    /// Predictions of all users at an instant, one row of cells each.
+    func score(
+        at now: Int64, _ s: Scratch, _ model: ServingModel, _ body: (UserSlot, UnsafePointer<Float>) -> Void
+    ) {
+        var rows = 0
+        func flush() {
+            model.predict(s, rows: rows)
+            for r in 0..<rows { body(users.slot(s.slots[r]), s.predictions + r * settings.horizons.cells) }
+            rows = 0
+        }
+        for i in 0..<UInt32(users.slotCount) {
+            let slot = users.slot(i)
+            guard slot.header.pointee.flags & UserHeader.inUse != 0 else { continue }
+            s.slots[rows] = i
+            SnapshotFeatures.write(
+                slot, settings.userLayout, now: max(now, slot.header.pointee.lastEventMs),
+                into: s.features + rows * SnapshotFeatures.count)
+            settings.codec.unpack(slot + settings.userLayout.rolling, into: s.state + rows * settings.stateWidth)
+            rows += 1
+            if rows == Scratch.rows { flush() }
+        }
+        if rows > 0 { flush() }
+    }
+}

@@ -1,0 +1,119 @@
+import Engine
+import Foundation
+import Kafka
+import Logging
+public import Settings
+import SnapshotStore
+
+/// The daemon: keeps a pipeline alive between a cluster and a folder of snapshots.
+public final class Daemon: Sendable {
+    private let settings: Settings
+    private let logger: Logger
+    private let shared = SharedState()
+    private let rankedUsers: Int
+
+    /// - Parameters:
+    ///   - settings: valid ones.
+    ///   - rankedUsers: how many of the highest-ranked users `status` names once the daemon has stopped.
+    public init(settings: Settings, rankedUsers: Int = 0, logger: Logger) {
+        self.settings = settings
+        self.rankedUsers = rankedUsers
+        self.logger = logger
+    }
+
+    public var status: DaemonStatus { shared.status }
+
+    /// Asks the daemon to drain and leave; returns at once. From any thread or signal source.
+    public func stop() { shared.stop() }
+
+    /// Runs on the caller's thread until `stop`. Passing failures of the cluster begin a new life of the pipeline,
+    /// from the newest snapshot.
+    /// - Throws: what only people can mend: `RecoveryError`, `SnapshotError`, `TopicCreationError`, an error of the
+    ///   settings, or a `KafkaError` that is fatal or says that another instance has taken over (`isFenced`).
+    public func run() throws {
+        defer { shared.update { $0.phase = .stopped } }
+        let store = try SnapshotStore(
+            directory: settings.snapshots.directory, keep: settings.snapshots.keep, logger: logger)
+        var delay = 0.5
+        while !shared.isStopping {
+            let began = monotonic()
+            do {
+                try live(store)
+                return
+            } catch let error where Self.isPassing(error) {
+                if monotonic() - began > 60 { delay = 0.5 }
+                RuntimeMetrics.restarted()
+                shared.update { $0.restarts += 1 }
+                logger.error(
+                    "the pipeline ends and begins again from the newest snapshot",
+                    metadata: ["error": "\(error)", "delay_seconds": "\(delay)"])
+                sleep(delay)
+                delay = min(30, delay * 2)
+            }
+        }
+    }
+
+    private func live(_ store: SnapshotStore) throws {
+        shared.update { $0.phase = .starting }
+        guard let partitionCount = try prepareTopics() else { return }
+        let pipeline = try Pipeline(
+            settings, partitionCount: partitionCount, store: store, shared: shared, logger: logger)
+        try pipeline.run()
+        if rankedUsers > 0 {
+            let top = pipeline.topUsers(rankedUsers)
+            shared.update { $0.topUsers = top }
+        }
+    }
+
+    /// Waits for the cluster and the input topics, and sees that the output topics are there.
+    /// - Returns: partitions of the input topics together; nil when the daemon was stopped while waiting.
+    private func prepareTopics() throws -> Int? {
+        let (kafka, output) = (settings.kafka, settings.output)
+        let admin = try Admin(bootstrap: kafka.bootstrapServers, properties: kafka.properties, logger: logger)
+        while !shared.isStopping {
+            do {
+                let counts = try admin.partitionCounts(settings.input.topics, milliseconds: 5_000)
+                let missing = settings.input.topics.filter { counts[$0] == nil }
+                if missing.isEmpty {
+                    let total = counts.values.reduce(0, +)
+                    try admin.ensure(outputTopics(partitions: total), mayCreate: output.createTopics)
+                    return total
+                }
+                logger.warning(
+                    "waiting for the input topics", metadata: ["missing": "\(missing.joined(separator: ", "))"])
+            } catch let error as KafkaError {
+                logger.warning(
+                    "waiting for the cluster",
+                    metadata: ["bootstrap": "\(kafka.bootstrapServers)", "error": "\(error)"])
+            }
+            sleep(2)
+        }
+        return nil
+    }
+
+    private func outputTopics(partitions: Int) -> [TopicSpec] {
+        let output = settings.output
+        let count = output.partitions > 0 ? output.partitions : partitions
+        func spec(_ name: String, _ configuration: [String: String]) -> TopicSpec {
+            TopicSpec(
+                name: name, partitions: count, replicationFactor: output.replicationFactor,
+                configuration: configuration)
+        }
+        return [
+            spec(output.updatesTopic, ["cleanup.policy": "compact"]),
+            spec(output.alertsTopic, ["cleanup.policy": "delete"]),
+            spec(output.deadLetterTopic, ["cleanup.policy": "delete"]),
+        ]
+    }
+
+    /// Sleeps, but not past a stop.
+    private func sleep(_ seconds: Double) {
+        let end = monotonic() + seconds
+        while monotonic() < end && !shared.isStopping { usleep(50_000) }
+    }
+
+    private static func isPassing(_ error: any Error) -> Bool {
+        if let error = error as? KafkaError { return !error.isFatal && !error.isFenced }
+        return error is LostPartitions
+    }
+}

@@ -1,0 +1,53 @@
+import Engine
+import Foundation
+import Synchronization
+
+/// Where the daemon stands, as of the last look; cheap to read from any thread.
+public struct DaemonStatus: Sendable {
+    public enum Phase: String, Sendable, Codable {
+        case starting
+        /// Reading a snapshot.
+        case restoring
+        /// Reading again what was committed after the snapshot.
+        case replaying
+        case live
+        /// Finishing what is begun.
+        case draining
+        case stopped
+    }
+    public var phase = Phase.starting
+    /// Records taken in by this process.
+    public var records: Int64 = 0
+    /// Records a second, lately.
+    public var recordsPerSecond = 0.0
+    /// Records that wait in the log; nil before the first fetch.
+    public var lag: Int64?
+    public var report: EngineReport?
+    /// JSON of the latest alerts, newest first.
+    public var recentAlerts: [Data] = []
+    public var snapshot: SnapshotStatus?
+    public var snapshotFailures: Int64 = 0
+    public var commits: Int64 = 0
+    /// Lives of the pipeline that ended with an error and were begun again.
+    public var restarts: Int64 = 0
+    /// The highest-ranked users, when the daemon was asked for them at its end.
+    public var topUsers: [RankedUser] = []
+
+    public struct SnapshotStatus: Sendable {
+        public var takenAt: Date
+        public var bytes: Int64
+        public var position: Int64
+    }
+}
+
+/// What the thread of the pipeline and its onlookers share.
+final class SharedState: Sendable {
+    private let value = Mutex(DaemonStatus())
+    private let stopping = Atomic<Bool>(false)
+
+    var status: DaemonStatus { value.withLock { $0 } }
+    func update(_ change: (inout DaemonStatus) -> Void) { value.withLock { change(&$0) } }
+
+    var isStopping: Bool { stopping.load(ordering: .relaxed) }
+    func stop() { stopping.store(true, ordering: .relaxed) }
+}

@@ -1,0 +1,454 @@
+import CEventParser
+import Engine
+import EventInput
+import Foundation
+import Kafka
+import Logging
+import Settings
+import SnapshotStore
+
+/// One life of the daemon's loop: restore, then poll → decode → step → publish → commit → snapshot until it is told to
+/// stop or something fails. One thread runs all of it. What it has in memory is good for one life: after a failure the
+/// next one begins from the newest snapshot.
+final class Pipeline {
+    private let settings: Settings
+    private let logger: Logger
+    private let shared: SharedState
+    private let store: SnapshotStore
+    private let engine: Engine
+    private let decoder: EventDecoder
+    private let consumer: Consumer
+    private let committer: Committer
+    private let events: UnsafeMutablePointer<clvd_event>
+    private let kept: UnsafeMutablePointer<clvd_record>
+    private let reporter: Reporter
+    private var partitions: [TaskID: Partition] = [:]
+    /// Records taken in since the last commit, and when the first of them was.
+    private var uncommitted = 0
+    private var uncommittedSince: Double?
+    private var snapshotAt: Double
+    private var snapshotPosition: Int64
+    /// The restored snapshot, while partitions may still be taken from it.
+    private var restored: (metadata: EngineImage.Metadata, snapshot: Snapshot)?
+
+    /// What the loop knows of a partition it holds.
+    private struct Partition {
+        let name: TopicPartition
+        var publishFrom: Int64
+        /// What was committed last.
+        var committed: PartitionOffset?
+        var lastRecordAt: Double
+        /// Clock when the partition fell idle, ms, and the latest tick.
+        var idleClock: Int64?
+        var tickedAt: Double
+    }
+
+    init(_ settings: Settings, partitionCount: Int, store: SnapshotStore, shared: SharedState, logger: Logger) throws {
+        self.settings = settings
+        self.store = store
+        self.shared = shared
+        self.logger = logger
+        let threads =
+            settings.runtime.threads > 0
+            ? settings.runtime.threads : ProcessInfo.processInfo.activeProcessorCount
+        engine = Engine(
+            configuration: settings.engine, topics: settings.input.topics, partitions: partitionCount,
+            executor: WorkerPool(threads: threads))
+        decoder = try EventDecoder(
+            format: EventFormat.load(settings.input.format), limits: settings.input.limits,
+            currency: settings.input.currency, headerLookup: Consumer.headerLookup)
+        let kafka = settings.kafka
+        consumer = try Consumer(
+            bootstrap: kafka.bootstrapServers, groupId: kafka.groupId,
+            instanceId: "\(kafka.groupId)-\(kafka.instanceId)", topics: settings.input.topics,
+            batchRecords: settings.runtime.batchRecords, properties: kafka.properties, logger: logger)
+        let producer = try Producer(
+            bootstrap: kafka.bootstrapServers,
+            transactionalId: settings.delivery == .exactlyOnce ? "clvd-\(kafka.groupId)-\(kafka.instanceId)" : nil,
+            properties: kafka.properties, logger: logger)
+        if settings.delivery == .exactlyOnce { try producer.initTransactions(milliseconds: 60_000) }
+        committer = try Committer(settings, producer: producer, consumer: consumer, logger: logger)
+        events = .allocate(capacity: settings.runtime.batchRecords)
+        kept = .allocate(capacity: settings.runtime.batchRecords)
+        reporter = Reporter(settings, shared: shared, logger: logger)
+        snapshotAt = monotonic()
+        snapshotPosition = -1
+    }
+
+    deinit {
+        events.deallocate()
+        kept.deallocate()
+    }
+
+    // MARK: Life
+
+    /// Runs until `shared` says stop.
+    /// - Throws: whatever ended this life.
+    func run() throws {
+        defer { consumer.close() }
+        do {
+            try restore()
+            try consumer.subscribe()
+            while !shared.isStopping { try turn() }
+            try drain()
+        } catch {
+            committer.leave()
+            store.cancel()
+            throw error
+        }
+    }
+
+    private func turn() throws {
+        let poll = consumer.poll(milliseconds: pollMilliseconds)
+        try take(poll.records)
+        consumer.release()
+        if let rebalance = poll.rebalance { try answer(rebalance) }
+        if let error = poll.error { try consider(error) }
+        try tick()
+        try committer.flow()
+        if isCommitDue { try commit() }
+        try snapshotIfDue()
+        reporter.report(engine, lag: lag, phase: phase)
+    }
+
+    /// SIGTERM: nothing more is read; what was taken in is committed and kept.
+    private func drain() throws {
+        shared.update { $0.phase = .draining }
+        logger.notice("draining")
+        try commit()
+        if case .failed(let error)? = store.finish() { note(failed: error) }
+        if engine.position != snapshotPosition, isQuiet {
+            do {
+                let info = try store.write(EngineSnapshot.content(engine.image()))
+                reporter.snapshotTaken(info, seconds: nil)
+            } catch let error as SnapshotError {
+                note(failed: error)
+            }
+        }
+        reporter.final(engine, lag: lag)
+    }
+
+    private var phase: DaemonStatus.Phase {
+        if partitions.isEmpty { return .starting }
+        return partitions.contains { engine.nextOffset($0.key) ?? 0 < $0.value.publishFrom } ? .replaying : .live
+    }
+
+    private var lag: Int64? {
+        var lag: Int64?
+        for (id, p) in partitions {
+            guard let end = consumer.knownEnd(p.name), let next = engine.nextOffset(id) else { continue }
+            lag = (lag ?? 0) + max(0, end - next)
+        }
+        return lag
+    }
+
+    // MARK: Records
+
+    private var pollMilliseconds: Int {
+        guard let since = uncommittedSince else { return 100 }
+        let left = Double(settings.output.commitIntervalMs) / 1000 - (monotonic() - since)
+        return max(0, min(100, Int(left * 1000)))
+    }
+
+    private func take(_ records: UnsafeBufferPointer<clvd_record>) throws {
+        guard !records.isEmpty else { return }
+        let records = held(records)
+        decoder.decode(records, into: events)
+        let batch = UnsafeBufferPointer(start: UnsafePointer(events), count: records.count)
+        engine.step(batch)
+        engine.forEachOutput { entry in publish(entry, records) }
+        noteRecords(batch)
+        uncommitted += records.count
+        if uncommittedSince == nil { uncommittedSince = monotonic() }
+        shared.update { $0.records += Int64(records.count) }
+    }
+
+    /// The records of partitions that are held: some may have been given up while their records were on their way.
+    private func held(_ records: UnsafeBufferPointer<clvd_record>) -> UnsafeBufferPointer<clvd_record> {
+        var last: TaskID?
+        let foreign = records.contains { r in
+            let id = TaskID(topic: r.topic, partition: r.partition)
+            if id == last { return false }
+            last = id
+            return partitions[id] == nil
+        }
+        guard foreign else { return records }
+        var n = 0
+        for r in records where partitions[TaskID(topic: r.topic, partition: r.partition)] != nil {
+            kept[n] = r
+            n += 1
+        }
+        return UnsafeBufferPointer(start: kept, count: n)
+    }
+
+    private func noteRecords(_ batch: UnsafeBufferPointer<clvd_event>) {
+        let now = monotonic()
+        var last: TaskID?
+        for e in batch {
+            let id = TaskID(topic: e.topic, partition: e.partition)
+            if id == last { continue }
+            last = id
+            partitions[id]?.lastRecordAt = now
+            partitions[id]?.idleClock = nil
+        }
+    }
+
+    private func publish(_ entry: OutboxEntry, _ records: UnsafeBufferPointer<clvd_record>) {
+        switch entry.kind {
+        case .update: committer.publication.append(update: entry)
+        case .alert:
+            committer.publication.append(alert: entry)
+            reporter.alert(entry.value)
+        case .deadLetter:
+            let record = records[Int(entry.record)]
+            var event = events[Int(entry.record)]
+            let late = entry.reason == UInt8(clvd_status_too_late.rawValue)
+            event.status = entry.reason
+            committer.publication.append(
+                deadLetter: record, topic: settings.input.topics[Int(record.topic)],
+                reason: String(cString: clvd_status_name(entry.reason)), explanation: decoder.explain(record, event),
+                stage: late ? "event_time" : "decode")
+        }
+    }
+
+    /// Errors of the consumer that do not end this life are logged by the client.
+    private func consider(_ error: KafkaError) throws {
+        if error.isOutOfRange {
+            throw RecoveryError(
+                description: "\(error.reason): the log no longer has the records that come next. Start again with "
+                    + "snapshots.acceptGap: true to go on without them")
+        }
+        if error.isFatal || error.isFenced || error.isOfGroup { throw error }
+        reporter.trouble(error)
+    }
+
+    // MARK: Silence
+
+    /// Partitions without records for a while: their clock follows the wall's.
+    private func tick() throws {
+        let idle = Double(settings.runtime.idleTickSeconds)
+        guard idle > 0 else { return }
+        let now = monotonic()
+        var times: [TaskID: Int64] = [:]
+        for (id, p) in partitions where now - max(p.lastRecordAt, p.tickedAt) >= idle {
+            partitions[id]?.tickedAt = now
+            guard let clock = p.idleClock ?? engine.clock(id) else { continue }
+            partitions[id]?.idleClock = clock
+            times[id] = clock + Int64((now - p.lastRecordAt) * 1000)
+        }
+        guard !times.isEmpty else { return }
+        engine.tick(times)
+        engine.forEachOutput { entry in publish(entry, UnsafeBufferPointer(start: nil, count: 0)) }
+        if !committer.publication.isEmpty, uncommittedSince == nil { uncommittedSince = now }
+    }
+
+    // MARK: Commits
+
+    private var isCommitDue: Bool {
+        guard let since = uncommittedSince else { return false }
+        return uncommitted >= settings.output.commitRecords
+            || monotonic() - since >= Double(settings.output.commitIntervalMs) / 1000
+    }
+
+    private func commit() throws {
+        uncommitted = 0
+        uncommittedSince = nil
+        var offsets: [TopicPartition: PartitionOffset] = [:]
+        var changed: [TaskID: PartitionOffset] = [:]
+        for (id, p) in partitions {
+            // While committed records are read again there is nothing to commit.
+            guard let next = engine.nextOffset(id), next >= p.publishFrom else { continue }
+            let offset = PartitionOffset(offset: next, metadata: CommitMetadata(clock: engine.clock(id)).text)
+            if offset == p.committed { continue }
+            offsets[p.name] = offset
+            changed[id] = offset
+        }
+        guard !offsets.isEmpty || !committer.publication.isEmpty else { return }
+        try committer.commit(offsets)
+        for (id, offset) in changed { partitions[id]?.committed = offset }
+        reporter.committed()
+    }
+
+    // MARK: Partitions
+
+    private func id(_ p: TopicPartition) -> TaskID? {
+        settings.input.topics.firstIndex(of: p.topic).map { TaskID(topic: Int32($0), partition: p.partition) }
+    }
+
+    private func answer(_ rebalance: Consumer.Rebalance) throws {
+        switch rebalance {
+        case .assign(let list):
+            logger.notice("partitions assigned", metadata: ["partitions": "\(list.map(\.description).sorted())"])
+            try consumer.assign(takeOn(list))
+        case .revoke(let list):
+            logger.notice("partitions revoked", metadata: ["partitions": "\(list.map(\.description).sorted())"])
+            try release(list)
+            try consumer.unassign(list)
+        case .lost(let list):
+            // Another member may have them: what is in memory is ahead of what was committed.
+            try? consumer.unassign(list)
+            throw LostPartitions(list)
+        }
+    }
+
+    /// Where each partition begins, its state being taken from the snapshot where that has it.
+    private func takeOn(_ list: [TopicPartition]) throws -> [TopicPartition: PartitionOffset] {
+        let committed = try consumer.committed(list, milliseconds: 30_000)
+        var starts: [TopicPartition: PartitionOffset] = [:]
+        for p in list.sorted() {
+            guard let id = id(p) else { continue }
+            if !engine.holds(id), !(try adopt(id)) { engine.addTask(id) }
+            let log = try consumer.watermarks(p, milliseconds: 30_000)
+            let facts = StartPlan.Facts(
+                partition: p, state: engine.nextOffset(id), committed: committed[p]?.offset, low: log.low,
+                high: log.high)
+            let plan = try StartPlan.make(
+                facts, latest: settings.input.start == .latest, acceptGap: settings.snapshots.acceptGap)
+            if let warning = plan.warning { logger.warning("\(warning)", metadata: ["partition": "\(p)"]) }
+            let clock = committed[p].flatMap { CommitMetadata(text: $0.metadata).clock }
+            engine.resume(id, at: plan.from, publishFrom: plan.publishFrom, clock: clock)
+            let now = monotonic()
+            partitions[id] = Partition(
+                name: p, publishFrom: plan.publishFrom, committed: committed[p], lastRecordAt: now, tickedAt: now)
+            starts[p] = PartitionOffset(offset: plan.from)
+            logger.info(
+                "partition begins",
+                metadata: [
+                    "partition": "\(p)", "offset": "\(plan.from)", "publish_from": "\(plan.publishFrom)",
+                    "log": "\(log.low)..<\(log.high)",
+                ])
+        }
+        // What the snapshot held of partitions that are another's now is not ours to advance.
+        for id in engine.taskIDs where partitions[id] == nil { engine.removeTask(id) }
+        return starts
+    }
+
+    private func adopt(_ id: TaskID) throws -> Bool {
+        guard let (metadata, snapshot) = restored else { return false }
+        return try engine.adopt(id, from: metadata) { try snapshot.section($0) }
+    }
+
+    /// Finishes partitions: what they said is committed and their state is in a snapshot before they go.
+    private func release(_ list: [TopicPartition]) throws {
+        try commit()
+        if engine.position != snapshotPosition, isQuiet {
+            _ = store.finish()
+            do {
+                let info = try store.write(EngineSnapshot.content(engine.image()))
+                reporter.snapshotTaken(info, seconds: nil)
+                snapshotPosition = info.position
+                try remember()
+            } catch let error as SnapshotError {
+                note(failed: error)
+            }
+        }
+        for p in list {
+            guard let id = id(p) else { continue }
+            partitions[id] = nil
+            if engine.holds(id) { engine.removeTask(id) }
+        }
+    }
+
+    // MARK: Snapshots
+
+    private func restore() throws {
+        shared.update { $0.phase = .restoring }
+        let start = monotonic()
+        guard try remember(), let (metadata, snapshot) = restored else {
+            logger.notice("no snapshot, starting with an empty state")
+            return
+        }
+        do {
+            try engine.restore(metadata) { try snapshot.section($0) }
+        } catch let mismatch as SnapshotMismatch {
+            restored = nil
+            guard settings.snapshots.discardIncompatible else {
+                throw RecoveryError(
+                    description:
+                        "\(snapshot.info.path): \(mismatch). Start with the settings it was made with, move it "
+                        + "away, or set snapshots.discardIncompatible: true to learn anew from the log")
+            }
+            logger.warning("the snapshot is left aside", metadata: ["reason": "\(mismatch)"])
+            return
+        }
+        snapshotPosition = metadata.position
+        logger.notice(
+            "snapshot restored",
+            metadata: [
+                "snapshot": "\(snapshot.info.name)", "users": "\(metadata.users)",
+                "model_version": "\(metadata.modelVersion)", "bytes": "\(snapshot.info.bytes)",
+                "seconds": "\(rounded(monotonic() - start))",
+            ])
+        if metadata.kernels != engine.kernels {
+            logger.warning(
+                "the snapshot was made with other kernels; results may differ in the last bits",
+                metadata: ["snapshot": "\(metadata.kernels)", "here": "\(engine.kernels)"])
+        }
+    }
+
+    /// Looks up the newest whole snapshot.
+    @discardableResult
+    private func remember() throws -> Bool {
+        do {
+            restored = try store.newest().map { (try EngineSnapshot.metadata($0), $0) }
+        } catch let mismatch as SnapshotMismatch {
+            guard settings.snapshots.discardIncompatible else {
+                throw RecoveryError(
+                    description: "\(mismatch). Move the snapshots away, or set snapshots.discardIncompatible: true to "
+                        + "learn anew from the log")
+            }
+            restored = nil
+        }
+        return restored != nil
+    }
+
+    /// Nothing is published that is not committed: the state may be kept.
+    private var isQuiet: Bool { committer.publication.isEmpty && uncommittedSince == nil }
+
+    private func snapshotIfDue() throws {
+        if let outcome = store.poll() {
+            switch outcome {
+            case .written(let info, let seconds): reporter.snapshotTaken(info, seconds: seconds)
+            case .failed(let error): note(failed: error)
+            }
+        }
+        guard !store.isWriting, isQuiet || uncommittedSince != nil,
+            monotonic() - snapshotAt >= Double(settings.snapshots.intervalSeconds), engine.position != snapshotPosition
+        else { return }
+        // A busy stream is seldom quiet by itself.
+        try commit()
+        guard isQuiet else { return }
+        snapshotAt = monotonic()
+        do {
+            try store.begin(EngineSnapshot.content(engine.image()))
+            snapshotPosition = engine.position
+        } catch let error as SnapshotError {
+            note(failed: error)
+        }
+    }
+
+    /// The stream goes on without: the last good snapshot stays.
+    private func note(failed error: SnapshotError) {
+        snapshotPosition = -1
+        reporter.snapshotFailed(error)
+    }
+
+    /// The highest-ranked users now.
+    func topUsers(_ count: Int) -> [RankedUser] { engine.topUsers(count) }
+}
+
+/// Partitions went without warning: what is in memory is worth nothing any more.
+struct LostPartitions: Error, CustomStringConvertible {
+    let description: String
+
+    init(_ list: [TopicPartition]) {
+        description =
+            "the group took \(list.map(\.description).sorted().joined(separator: ", ")) away; "
+            + "was this instance paused for longer than session.timeout.ms?"
+    }
+}
+
+/// Seconds since an arbitrary start, never backwards.
+func monotonic() -> Double { ProcessInfo.processInfo.systemUptime }
+
+func rounded(_ seconds: Double) -> Double { (seconds * 1000).rounded() / 1000 }

@@ -1,0 +1,85 @@
+import CEventParser
+import Engine
+import EventInput
+import Kafka
+
+/// Everything that is to be published between two commits. Its bytes stay where they are until the commit, so they
+/// are neither copied for the producer nor lost when a transaction has to be made again.
+final class Publication {
+    /// A record for the dead-letter topic, with what Kafka Connect writes about such.
+    struct DeadLetter {
+        var key: UnsafeRawBufferPointer
+        /// nil: a tombstone.
+        var value: UnsafeRawBufferPointer?
+        var headers: [(name: String, text: String)]
+    }
+
+    private let updates: Producer.Topic
+    private let alerts: Producer.Topic
+    private(set) var records: [Producer.Record] = []
+    private(set) var deadLetters: [DeadLetter] = []
+    private var chunks: [UnsafeMutableRawBufferPointer] = []
+    /// Chunk being filled, and bytes of it that are.
+    private var chunk = 0
+    private var used = 0
+    private static let chunkBytes = 4 << 20
+
+    init(updates: Producer.Topic, alerts: Producer.Topic) {
+        self.updates = updates
+        self.alerts = alerts
+    }
+
+    deinit { for c in chunks { c.deallocate() } }
+
+    var isEmpty: Bool { records.isEmpty && deadLetters.isEmpty }
+
+    /// Forgets everything; to be called when nothing of it is on its way any more.
+    func removeAll() {
+        records.removeAll(keepingCapacity: true)
+        deadLetters.removeAll(keepingCapacity: true)
+        // A flood's memory goes back, a usual interval's stays.
+        while chunks.count > 16 { chunks.removeLast().deallocate() }
+        chunk = 0
+        used = 0
+    }
+
+    private func keep(_ bytes: UnsafeRawBufferPointer) -> UnsafeRawBufferPointer {
+        guard let base = bytes.baseAddress else { return bytes }
+        while chunk < chunks.count && used + bytes.count > chunks[chunk].count {
+            chunk += 1
+            used = 0
+        }
+        if chunk == chunks.count {
+            chunks.append(.allocate(byteCount: max(Self.chunkBytes, bytes.count), alignment: 16))
+        }
+        let place = chunks[chunk].baseAddress! + used
+        place.copyMemory(from: base, byteCount: bytes.count)
+        used += bytes.count
+        return UnsafeRawBufferPointer(start: place, count: bytes.count)
+    }
+
+    func append(update entry: OutboxEntry) { append(entry, updates) }
+    func append(alert entry: OutboxEntry) { append(entry, alerts) }
+
+    private func append(_ entry: OutboxEntry, _ topic: Producer.Topic) {
+        let key = keep(UnsafeRawBufferPointer(entry.key))
+        let value = entry.value.isEmpty ? nil : keep(UnsafeRawBufferPointer(entry.value))
+        records.append(Producer.Record(topic: topic, key: key, value: value))
+    }
+
+    /// - Parameter reason: the name of the record's status, such as `invalid_json`.
+    func append(deadLetter r: clvd_record, topic: String, reason: String, explanation: String, stage: String) {
+        deadLetters.append(
+            DeadLetter(
+                key: keep(UnsafeRawBufferPointer(start: r.key, count: Int(r.key_length))),
+                value: r.value.map { keep(UnsafeRawBufferPointer(start: $0, count: Int(r.value_length))) },
+                headers: [
+                    ("__connect.errors.topic", topic),
+                    ("__connect.errors.partition", String(r.partition)),
+                    ("__connect.errors.offset", String(r.offset)),
+                    ("__connect.errors.stage", stage),
+                    ("__connect.errors.class.name", reason),
+                    ("__connect.errors.exception.message", explanation),
+                ]))
+    }
+}

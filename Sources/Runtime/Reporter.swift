@@ -1,0 +1,141 @@
+import Engine
+import Foundation
+import Kafka
+import Logging
+import Settings
+import SnapshotStore
+
+/// Tells the log, the metrics and the status how the loop is doing, at a pace that costs it nothing.
+final class Reporter {
+    private let settings: Settings
+    private let shared: SharedState
+    private let logger: Logger
+    private var metrics = RuntimeMetrics()
+    private var statusAt = 0.0
+    private var reportAt: Double
+    /// Records and time of the last looks, for the rate.
+    private var looks: [(at: Double, position: Int64)] = []
+    private var prequential: [PrequentialReport] = []
+    private var troubles: [String: Double] = [:]
+    private var phase = DaemonStatus.Phase.starting
+
+    init(_ settings: Settings, shared: SharedState, logger: Logger) {
+        self.settings = settings
+        self.shared = shared
+        self.logger = logger
+        reportAt = monotonic()
+    }
+
+    /// To be called every turn.
+    func report(_ engine: Engine, lag: @autoclosure () -> Int64?, phase now: DaemonStatus.Phase) {
+        let time = monotonic()
+        guard time - statusAt >= 0.2 else { return }
+        statusAt = time
+        if now != phase {
+            phase = now
+            logger.notice("phase", metadata: ["phase": "\(now.rawValue)"])
+        }
+        let isDue = time - reportAt >= Double(settings.runtime.reportIntervalSeconds)
+        if isDue { reportAt = time }
+        var report = engine.report(prequential: isDue)
+        if isDue { prequential = report.prequential } else { report.prequential = prequential }
+        looks.append((time, report.position))
+        while looks.count > 2 && time - looks[0].at > 5 { looks.removeFirst() }
+        let rate =
+            looks.count > 1
+            ? Double(report.position - looks[0].position) / max(1e-3, time - looks[0].at) : 0
+        let lag = lag()
+        let latest = report
+        shared.update { status in
+            status.phase = now
+            status.report = latest
+            status.recordsPerSecond = rate
+            status.lag = lag
+        }
+        guard isDue else { return }
+        metrics.observe(report, lag: lag)
+        log(report, rate: rate, lag: lag)
+    }
+
+    /// The last word.
+    func final(_ engine: Engine, lag: Int64?) {
+        let report = engine.report()
+        metrics.observe(report, lag: lag)
+        shared.update { status in
+            status.report = report
+            status.lag = lag
+        }
+        log(report, rate: 0, lag: lag)
+    }
+
+    private func log(_ report: EngineReport, rate: Double, lag: Int64?) {
+        let c = report.counters
+        var metadata: Logger.Metadata = [
+            "records": "\(c.records)", "per_second": "\(Int(rate))", "lag": "\(lag.map(String.init) ?? "-")",
+            "updates": "\(c.updates)", "duplicates": "\(c.duplicates)", "ignored": "\(c.ignored)",
+            "dead_letters": "\(c.deadLetters)", "alerts": "\(c.alertsRaised)", "users": "\(report.users)",
+            "steps": "\(report.learning.steps)", "model_version": "\(report.modelVersion)",
+            "loss": "\(rounded(report.learning.loss))", "learning_rate": "\(report.learning.learningRate)",
+        ]
+        if report.learning.skipped > 0 { metadata["steps_skipped"] = "\(report.learning.skipped)" }
+        logger.info("progress", metadata: metadata)
+        for p in report.prequential where p.landmarks > 0 {
+            let name = p.horizonDays == p.horizonDays.rounded() ? String(Int(p.horizonDays)) : String(p.horizonDays)
+            func pair(_ a: Double?, _ b: Double?) -> String? {
+                a.map { "\(rounded($0))" + (b.map { " (naive \(rounded($0)))" } ?? "") }
+            }
+            var m: Logger.Metadata = [
+                "target": "\(p.target)", "horizon_days": "\(name)", "landmarks": "\(p.landmarks)",
+            ]
+            m["gini"] = pair(p.model.gini, p.naive.gini).map { "\($0)" }
+            m["mae"] = pair(p.model.mae, p.naive.mae).map { "\($0)" }
+            m["bias"] = pair(p.model.bias, p.naive.bias).map { "\($0)" }
+            m["auc"] = pair(p.model.auc, p.naive.auc).map { "\($0)" }
+            m["log_loss"] = pair(p.model.logLoss, p.naive.logLoss).map { "\($0)" }
+            m["calibration_error"] = pair(p.model.calibrationError, p.naive.calibrationError).map { "\($0)" }
+            logger.info("prequential", metadata: m)
+        }
+    }
+
+    func alert(_ value: UnsafeBufferPointer<UInt8>) {
+        let data = Data(value)
+        shared.update { status in
+            status.recentAlerts.insert(data, at: 0)
+            if status.recentAlerts.count > 12 { status.recentAlerts.removeLast() }
+        }
+    }
+
+    func committed() {
+        metrics.commit()
+        shared.update { $0.commits += 1 }
+    }
+
+    /// - Parameter seconds: how long it took, when it was written beside the stream.
+    func snapshotTaken(_ info: SnapshotInfo, seconds: Double?) {
+        metrics.snapshotTaken(at: info.createdAt.timeIntervalSince1970, bytes: info.bytes)
+        shared.update {
+            $0.snapshot = .init(takenAt: info.createdAt, bytes: info.bytes, position: info.position)
+        }
+        logger.info(
+            "snapshot taken",
+            metadata: [
+                "snapshot": "\(info.name)", "bytes": "\(info.bytes)",
+                "seconds": "\(seconds.map { "\(rounded($0))" } ?? "-")",
+            ])
+    }
+
+    func snapshotFailed(_ error: SnapshotError) {
+        metrics.snapshotFailed()
+        shared.update { $0.snapshotFailures += 1 }
+        logger.error(
+            "no snapshot was taken; the stream goes on and the last one stays", metadata: ["error": "\(error)"])
+    }
+
+    /// An error that does not end anything: logged once in half a minute.
+    func trouble(_ error: KafkaError) {
+        let now = monotonic()
+        if let last = troubles[error.name], now - last < 30 { return }
+        troubles[error.name] = now
+        logger.warning("trouble with Kafka", metadata: ["error": "\(error)"])
+    }
+}

@@ -1,0 +1,178 @@
+import CSnapshot
+public import Foundation
+
+/// Which snapshot, where, how large, how old.
+public struct SnapshotInfo: Sendable, Equatable, Codable {
+    public let position: Int64
+    /// The name of the folder.
+    public let name: String
+    /// The folder, absolute.
+    public let path: String
+    /// Bytes of all files.
+    public let bytes: Int64
+    /// When it was begun, to the second.
+    public let createdAt: Date
+
+    init(position: Int64, path: String, bytes: Int64, createdAt: Date) {
+        self.position = position
+        self.name = (path as NSString).lastPathComponent
+        self.path = path
+        self.bytes = bytes
+        self.createdAt = createdAt
+    }
+
+    /// Describes a folder without verifying its files. The date of one with a damaged manifest is the folder's.
+    init(unverified path: String, position: Int64) throws {
+        let folder = try Folder(path)
+        let parsed = try? folder.manifest().manifest
+        var status = stat()
+        fstat(folder.descriptor, &status)
+        var bytes: Int64 = 0
+        for name in (try? FileManager.default.contentsOfDirectory(atPath: path)) ?? [] {
+            var file = stat()
+            if fstatat(folder.descriptor, name, &file, AT_SYMLINK_NOFOLLOW) == 0 { bytes += Int64(file.st_size) }
+        }
+        let changed = Date(timeIntervalSince1970: Double(status.st_mtim.tv_sec))
+        self.init(position: position, path: path, bytes: bytes, createdAt: parsed?.createdAt ?? changed)
+    }
+}
+
+/// A snapshot that was found whole: its files, mapped read-only while this object lives.
+public final class Snapshot {
+    public let info: SnapshotInfo
+    /// The application's JSON object, byte for byte as it was given.
+    public let metadata: Data
+    public let sectionNames: [String]
+    /// The files, without the manifest, with their XXH3-128 as `xxh128sum` prints it.
+    public let files: [(name: String, bytes: Int64, checksum: String)]
+    private let mappings: [String: Mapping]
+
+    /// Verifies everything.
+    /// - Throws: `SnapshotError`: `corrupt` when it is not what was written, `missing` when there is no such folder,
+    ///   `io` when it cannot be read.
+    init(path: String) throws {
+        let folder = try Folder(path)
+        let (manifest, metadata, bytes) = try folder.manifest()
+        if let position = SnapshotName.position(of: (path as NSString).lastPathComponent) {
+            guard position == manifest.position else {
+                throw SnapshotError.damaged(path, "it is of position \(manifest.position), not of that of its name")
+            }
+        }
+        var mappings: [String: Mapping] = [:]
+        for file in manifest.files { mappings[file.name] = try folder.map(file) }
+        self.mappings = mappings
+        self.metadata = metadata
+        sectionNames = manifest.sections
+        files = manifest.files.map { ($0.name, $0.bytes, $0.xxh128) }
+        info = SnapshotInfo(
+            position: manifest.position, path: path, bytes: manifest.files.reduce(Int64(bytes)) { $0 + $1.bytes },
+            createdAt: manifest.createdAt)
+    }
+
+    /// The bytes of a section, aligned to a page, valid while the snapshot lives.
+    /// - Throws: `SnapshotError` of kind `missing` when it has no such section.
+    public func section(_ name: String) throws -> UnsafeRawBufferPointer {
+        guard sectionNames.contains(name), let mapping = mappings[Manifest.fileName(ofSection: name)] else {
+            throw SnapshotError(
+                .missing, "read", info.path, "it has no section \(name)",
+                advice: "it was written by another version of this program, or with another configuration")
+        }
+        return mapping.bytes
+    }
+}
+
+/// The bytes of an open file.
+private final class Mapping {
+    let bytes: UnsafeRawBufferPointer
+
+    /// nil with errno set when the system refuses.
+    init?(_ descriptor: Int32, count: Int) {
+        guard count > 0 else {
+            bytes = UnsafeRawBufferPointer(start: nil, count: 0)
+            return
+        }
+        guard let start = mmap(nil, count, PROT_READ, MAP_PRIVATE, descriptor, 0), start != MAP_FAILED else {
+            return nil
+        }
+        bytes = UnsafeRawBufferPointer(start: start, count: count)
+    }
+
+    deinit { if let start = bytes.baseAddress { munmap(UnsafeMutableRawPointer(mutating: start), bytes.count) } }
+}
+
+/// The open folder of a snapshot.
+private final class Folder {
+    let descriptor: Int32
+    private let path: String
+
+    init(_ path: String) throws {
+        self.path = path
+        descriptor = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC)
+        guard descriptor >= 0 else { throw SnapshotError("open", path, errno: errno) }
+    }
+
+    deinit { if descriptor >= 0 { close(descriptor) } }
+
+    func manifest() throws -> (manifest: Manifest, metadata: Data, bytes: Int) {
+        let bytes = try withFile(Manifest.name) { file, count throws in
+            guard count <= Manifest.maxBytes else {
+                throw SnapshotError.damaged(path, "the manifest is too large to be one")
+            }
+            var bytes = Data(count: count)
+            var done = 0
+            while done < count {
+                let n = bytes.withUnsafeMutableBytes { pread(file, $0.baseAddress! + done, count - done, off_t(done)) }
+                if n > 0 {
+                    done += n
+                } else if n == 0 || errno != EINTR {
+                    throw unreadable(Manifest.name, n == 0 ? ENODATA : errno)
+                }
+            }
+            return bytes
+        }
+        let (manifest, metadata) = try Manifest.parse(bytes, path: path)
+        return (manifest, metadata, bytes.count)
+    }
+
+    /// Verifies a file, then maps it.
+    func map(_ expected: Manifest.File) throws -> Mapping {
+        let name = expected.name
+        return try withFile(name) { file, count throws in
+            guard Int64(count) == expected.bytes else {
+                throw SnapshotError.damaged(path, "\(name) has \(count) bytes instead of \(expected.bytes)")
+            }
+            var text = [CChar](repeating: 0, count: Int(CLVD_CHECKSUM_LENGTH) + 1)
+            let error = clvd_snapshot_checksum_file(file, UInt64(count), &text)
+            guard error == 0 else { throw unreadable(name, error) }
+            guard Manifest.string(text) == expected.xxh128 else {
+                throw SnapshotError.damaged(path, "the checksum of \(name) does not fit its content")
+            }
+            guard let mapping = Mapping(file, count: count) else { throw unreadable(name, errno) }
+            return mapping
+        }
+    }
+
+    /// Opens a regular file of this folder; a link or pipe in its place is not followed or waited for.
+    private func withFile<R>(
+        _ name: String, _ body: (Int32, Int) throws -> R
+    ) throws -> R {
+        let file = openat(descriptor, name, O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC)
+        guard file >= 0 else { throw unreadable(name, errno) }
+        defer { close(file) }
+        var status = stat()
+        guard fstat(file, &status) == 0 else { throw unreadable(name, errno) }
+        guard status.st_mode & S_IFMT == S_IFREG else {
+            throw SnapshotError.damaged(path, "\(name) is no regular file")
+        }
+        return try body(file, Int(status.st_size))
+    }
+
+    /// What cannot be read for want of permission, memory or descriptors may be whole; the rest is damage.
+    private func unreadable(_ name: String, _ code: Int32) -> SnapshotError {
+        switch code {
+        case ENOENT: .damaged(path, "\(name) is missing")
+        case EIO, ENODATA, ELOOP, ENXIO: .damaged(path, "\(name): \(String(cString: strerror(code)))")
+        default: SnapshotError("read", "\(path)/\(name)", errno: code)
+        }
+    }
+}

@@ -1,0 +1,267 @@
+import EventInput
+import Foundation
+import Kafka
+import Logging
+import Engine
+import Runtime
+import Settings
+import Synchronization
+import Terminal
+
+/// A daemon, a cluster and a replay in one process, watched until all of the file has gone through.
+final class Demo {
+    /// What came of it, for machines.
+    struct Summary: Encodable {
+        var eventsIn: Int64 = 0
+        var accepted: Int64 = 0
+        var duplicates: Int64 = 0
+        var ignored: Int64 = 0
+        var deadLetters: Int64 = 0
+        var updatesOut: Int64 = 0
+        var alertsRaised: Int64 = 0
+        var alertsForSilence: Int64 = 0
+        var users = 0
+        var learningSteps: Int64 = 0
+        /// Normalised Gini of the 30-day forecasts, and of the customer's own rate; nil when there is no such target.
+        var gini30D: Double?
+        var gini30DNaive: Double?
+        var seconds = 0.0
+
+        enum CodingKeys: String, CodingKey {
+            case eventsIn, accepted, duplicates, ignored, deadLetters, updatesOut, alertsRaised, alertsForSilence
+            case users, learningSteps, seconds
+            // The encoder's snake case would make gini30_d of it.
+            case gini30D = "gini_30d"
+            case gini30DNaive = "gini_30d_naive"
+        }
+    }
+
+    struct Result {
+        var summary: Summary
+        var top: [RankedUser]
+        var horizonDays: String
+    }
+
+    private let settings: Settings
+    private let cluster: MockCluster?
+    private let screen: LiveScreen?
+    private let title: String
+    private var view = LiveView.State()
+    private let start = ContinuousClock.now
+    private var sampledAt = 0.0
+
+    init(settings: Settings, embedded: Bool, isQuiet: Bool, title: String) throws {
+        var settings = settings
+        cluster = embedded ? try MockCluster() : nil
+        if let cluster {
+            settings.kafka.bootstrapServers = cluster.bootstrap
+            let output = settings.output
+            for topic in settings.input.topics + [output.updatesTopic, output.alertsTopic, output.deadLetterTopic] {
+                try cluster.createTopic(topic, partitions: 1)
+            }
+        }
+        self.settings = settings
+        self.title = title
+        screen = isQuiet ? nil : LiveScreen()
+    }
+
+    deinit { screen?.finish() }
+
+    private var seconds: Double { (ContinuousClock.now - start) / .seconds(1) }
+
+    /// - Throws: what stopped the replay or the daemon; `CommandFailure` when a signal did.
+    func run(events: String, format: EventFormat) throws -> Result {
+        var logger = Logger(label: "clvd") { StreamLogHandler.standardError(label: $0) }
+        logger.logLevel = .error
+        let daemon = Daemon(settings: settings, rankedUsers: 10, logger: logger)
+        let replay = try ReplayThread(events, format, settings, flowControlled: cluster != nil, daemon, logger)
+        let thread = DaemonThread(daemon)
+        thread.start()
+        replay.start()
+        while thread.result == nil {
+            Thread.sleep(forTimeInterval: 0.05)
+            let status = daemon.status
+            show(status, replay)
+            if StopSignal.isRequested || replay.failure != nil { daemon.stop() }
+            if let sent = replay.sent, status.records >= sent { daemon.stop() }
+        }
+        replay.abandon()
+        let status = daemon.status
+        show(status, replay, isLast: true)
+        screen?.finish()
+        if let error = replay.failure { throw error }
+        try thread.result?.get()
+        if StopSignal.isRequested { throw CommandFailure("stopped before the end of the file") }
+        return result(status)
+    }
+
+    // MARK: Result
+
+    /// The value target whose forecasts are shown.
+    private var valueTarget: String? { settings.engine.targets.first { $0.kind == .value }?.name }
+
+    private func result(_ status: DaemonStatus) -> Result {
+        var s = Summary()
+        s.seconds = seconds
+        if let report = status.report {
+            let c = report.counters
+            s.eventsIn = c.records
+            s.accepted = c.accepted
+            s.duplicates = c.duplicates
+            s.ignored = c.ignored + c.tombstones + c.erased
+            s.deadLetters = c.deadLetters
+            s.updatesOut = c.updates
+            s.alertsRaised = c.alertsRaised
+            s.alertsForSilence = c.alertsForSilence
+            s.users = report.users
+            s.learningSteps = report.learning.steps
+            let metric = report.prequential.first { $0.target == valueTarget && $0.horizonDays == 30 }
+            s.gini30D = metric?.model.gini
+            s.gini30DNaive = metric?.naive.gini
+        }
+        let target = settings.engine.targets.first { $0.name == settings.engine.segments.target }
+        let days = target?.horizonsDays.last ?? 0
+        return Result(summary: s, top: status.topUsers, horizonDays: Human.number(days, decimals: 0))
+    }
+
+    // MARK: Screen
+
+    private func show(_ status: DaemonStatus, _ replay: ReplayThread, isLast: Bool = false) {
+        guard let screen else { return }
+        view.title = title
+        view.phase = isLast ? "done" : status.phase.rawValue
+        view.elapsedSeconds = seconds
+        view.eventsPerSecond = status.recordsPerSecond
+        view.lag = status.lag
+        view.progress = .init(done: status.records, total: replay.total)
+        if let report = status.report { fill(report) }
+        view.recentAlerts = status.recentAlerts.compactMap(AlertLine.init).map(\.line)
+        view.snapshot = status.snapshot.map { .init(ageSeconds: -$0.takenAt.timeIntervalSinceNow, bytes: $0.bytes) }
+        if seconds - sampledAt >= 0.5 {
+            sampledAt = seconds
+            view.rateHistory.append(status.recordsPerSecond)
+            if let gini = view.gini { view.giniHistory.append(gini.model) }
+        }
+        screen.show(view)
+    }
+
+    private func fill(_ report: EngineReport) {
+        let c = report.counters
+        view.users = Int64(report.users)
+        view.learningSteps = report.learning.steps
+        view.losses = [.init(target: "training", value: report.learning.loss)]
+        if let heldOut = report.learning.holdOutLoss { view.losses.append(.init(target: "held out", value: heldOut)) }
+        view.deadLetters = c.deadLetters
+        view.duplicates = c.duplicates
+        view.alertsRaised = c.alertsRaised
+        view.alertsCleared = c.alertsCleared
+        view.alertsForSilence = c.alertsForSilence
+        view.eventTime = report.clock.map { Date(timeIntervalSince1970: Double($0) / 1000) }
+        view.modelVersion = report.modelVersion > 0 ? "version \(report.modelVersion)" : "population rates"
+        let values = report.prequential.filter { $0.target == valueTarget && $0.landmarks > 0 }
+        if let month = values.first(where: { $0.horizonDays == 30 }), let gini = month.model.gini,
+            let naive = month.naive.gini
+        {
+            view.gini = .init(model: gini, naive: naive)
+        }
+        view.horizons = values.map { value in
+            let chance = report.prequential.first {
+                $0.target != value.target && $0.horizonDays == value.horizonDays && $0.model.auc != nil
+            }
+            return .init(
+                days: Int(value.horizonDays), gini: value.model.gini, giniNaive: value.naive.gini,
+                mae: value.model.mae, maeNaive: value.naive.mae, auc: chance?.model.auc, aucNaive: chance?.naive.auc,
+                bias: value.model.bias.map { $0 - 1 })
+        }
+    }
+
+    /// What the screen shows of an alert's JSON.
+    private struct AlertLine: Decodable {
+        var userId: String
+        var state: String
+        var reason: String
+        var at: String
+        var churnProbability: Double
+        var clvAtRisk: Double
+
+        init?(_ data: Data) {
+            let decoder = JSONDecoder()
+            decoder.keyDecodingStrategy = .convertFromSnakeCase
+            guard let alert = try? decoder.decode(Self.self, from: data) else { return nil }
+            self = alert
+        }
+
+        var line: LiveView.Alert {
+            let style = Date.ISO8601FormatStyle(includingFractionalSeconds: true)
+            return LiveView.Alert(
+                time: (try? Date(at, strategy: style)) ?? .distantPast, user: userId, reason: "\(state): \(reason)",
+                churn: churnProbability, valueAtRisk: clvAtRisk)
+        }
+    }
+}
+
+/// The replay on a thread of its own.
+private final class ReplayThread: @unchecked Sendable {
+    // Made here, used by the thread alone once it runs.
+    private let replay: EventReplay
+    private let flow: EventReplay.FlowControl?
+
+    private struct State {
+        var progress: EventReplay.Progress?
+        var sent: Int64?
+        var failure: (any Error)?
+        var abandoned = false
+    }
+    private let state = Mutex(State())
+
+    init(
+        _ path: String, _ format: EventFormat, _ settings: Settings, flowControlled: Bool, _ daemon: Daemon,
+        _ logger: Logger
+    ) throws {
+        let kafka = settings.kafka
+        let producer = try Producer(
+            bootstrap: kafka.bootstrapServers, transactionalId: nil, properties: kafka.properties, logger: logger)
+        let topic = settings.input.topics[0]
+        try Admin(bootstrap: kafka.bootstrapServers, properties: kafka.properties, logger: logger)
+            .ensure([TopicSpec(name: topic, partitions: 1)], mayCreate: true)
+        replay = try EventReplay(
+            file: path, format: format, limits: settings.input.limits, currency: settings.input.currency,
+            producer: producer, topic: topic)
+        flow =
+            flowControlled
+            ? EventReplay.FlowControl(maxAhead: 12_000) { daemon.status.records } : nil
+    }
+
+    func start() {
+        let thread = Thread { [self] in
+            let outcome = Swift.Result {
+                try replay.run(
+                    flow: flow, shouldStop: { self.state.withLock { $0.abandoned } || StopSignal.isRequested },
+                    onProgress: { progress in self.state.withLock { $0.progress = progress } })
+            }
+            state.withLock { state in
+                switch outcome {
+                case .success(let summary): state.sent = summary.sent
+                case .failure(let error): state.failure = error
+                }
+            }
+        }
+        thread.name = "clvd-replay"
+        thread.start()
+    }
+
+    func abandon() { state.withLock { $0.abandoned = true } }
+
+    /// Records sent, once all are.
+    var sent: Int64? { state.withLock(\.sent) }
+    var failure: (any Error)? { state.withLock(\.failure) }
+
+    /// Records in all: known at the end, before that by the share of the file that was read.
+    var total: Int64? {
+        state.withLock { state in
+            if let sent = state.sent { return sent }
+            guard let p = state.progress, p.bytesRead > 0, p.bytesTotal > 0 else { return nil }
+            return Int64(Double(p.records) / Double(p.bytesRead) * Double(p.bytesTotal))
+        }
+    }
+}

@@ -1,0 +1,152 @@
+import ArgumentParser
+import Engine
+import EventInput
+import Foundation
+import Kafka
+import Logging
+import Runtime
+import Settings
+import Simulation
+import Terminal
+
+/// `clvd demo`
+struct DemoCommand: ParsableCommand {
+    static let configuration = CommandConfiguration(
+        commandName: "demo",
+        abstract: "Watch the daemon learn from a purchase log, through a Kafka cluster inside this process.",
+        discussion: """
+            Replays an event file through Kafka (the embedded cluster speaks the real protocol) while the daemon learns \
+            from it, and ends with a summary and the customers of highest value. State and settings live in a temporary \
+            folder that is removed at the end.
+
+            EXAMPLES
+              clvd demo --events data/CDNOW_master.txt
+              clvd demo --events my-shop.csv.gz --format native
+              clvd demo --simulate --json
+              clvd demo --events my-shop.jsonl --bootstrap localhost:9092
+            """)
+
+    @Option(
+        help: ArgumentHelp("CDNOW_master.txt, or an event file as `clvd replay` takes it.", valueName: "file"))
+    var events: String?
+
+    @Flag(help: "Show simulated customers instead.")
+    var simulate = false
+
+    @Option(
+        help: ArgumentHelp(
+            "Built-in format (\(EventFormat.builtInNames.joined(separator: ", "))) or path of a YAML file with one.",
+            valueName: "name"))
+    var format = "native"
+
+    @Option(help: ArgumentHelp("A real cluster, host:port. (default: the embedded one)", valueName: "servers"))
+    var bootstrap: String?
+
+    @Option(
+        help: ArgumentHelp("Settings for the daemon. (default: config/demo.yaml as built in)", valueName: "file"))
+    var config: String?
+
+    @Option(help: ArgumentHelp("Keep the snapshots in this folder.", valueName: "folder"))
+    var snapshots: String?
+
+    @Flag(help: "Print the summary as JSON and nothing else.")
+    var json = false
+
+    func validate() throws {
+        guard simulate != (events != nil) else {
+            throw ValidationError("Give an event file with --events, or --simulate.")
+        }
+    }
+
+    func run() throws {
+        let folder = FileManager.default.temporaryDirectory.appending(path: "clvd-demo-\(UUID().uuidString.prefix(8))")
+        try FileManager.default.createDirectory(at: folder, withIntermediateDirectories: true)
+        defer { try? FileManager.default.removeItem(at: folder) }
+        StopSignal.install()
+        let input = try prepareEvents(folder)
+        let demo = try Demo(
+            settings: prepareSettings(folder), embedded: bootstrap == nil, isQuiet: json,
+            title: "clvd demo — \(input.title)")
+        let result = try demo.run(events: input.path, format: EventFormat.load(input.isOurs ? "native" : format))
+        if json { return try Report.json(result.summary) }
+        tell(result)
+    }
+
+    // MARK: Preparation
+
+    private struct Input {
+        var path: String
+        var title: String
+        var isOurs: Bool
+    }
+
+    private func prepareEvents(_ folder: URL) throws -> Input {
+        let path = folder.appending(path: "events.csv").path()
+        guard let events else {
+            var simulation = try ClickstreamSimulation(users: 5_000, days: 400, seed: 1)
+            try simulation.writeCSV(to: path, truth: folder.appending(path: "truth.csv").path()) { _ in
+                if StopSignal.isRequested { throw CommandFailure("stopped") }
+            }
+            return Input(path: path, title: "5,000 simulated customers", isOurs: true)
+        }
+        let name = (events as NSString).lastPathComponent
+        guard name.hasPrefix("CDNOW_master") else { return Input(path: events, title: name, isOurs: false) }
+        try CDNOW(path: events).writeCSV(to: path)
+        return Input(path: path, title: "CDNOW, 18 months of purchases", isOurs: true)
+    }
+
+    private func prepareSettings(_ folder: URL) throws -> Settings {
+        let path = folder.appending(path: "demo.yaml")
+        try Data(PackageResources.demo_yaml).write(to: path)
+        var settings = try Settings.load(
+            path: config ?? path.path(), environment: ProcessInfo.processInfo.environment)
+        settings.input.format = "native"
+        settings.snapshots.directory = snapshots ?? folder.appending(path: "snapshots").path()
+        settings.kafka.groupId += "-demo-\(UUID().uuidString.prefix(8))"
+        if let bootstrap { settings.kafka.bootstrapServers = bootstrap }
+        return settings
+    }
+
+    // MARK: The end
+
+    private func tell(_ result: Demo.Result) {
+        let s = result.summary
+        func number(_ value: Double?) -> String { value.map { Human.number($0, decimals: 3) } ?? Human.missing }
+        Report.line()
+        Report.facts([
+            ("events", "\(Human.count(s.eventsIn))   in \(Human.duration(s.seconds))"),
+            (
+                "accepted",
+                "\(Human.count(s.accepted))   \(Human.count(s.duplicates)) duplicates, \(Human.count(s.ignored)) "
+                    + "ignored, \(Human.count(s.deadLetters)) dead letters"
+            ),
+            ("updates published", Human.count(s.updatesOut)),
+            (
+                "alerts raised",
+                "\(Human.count(s.alertsRaised))   \(Human.count(s.alertsForSilence)) of them for silence"
+            ),
+            ("customers", Human.count(Int64(s.users))),
+            ("learning steps", Human.count(s.learningSteps)),
+            (
+                "Gini, 30 days",
+                "\(number(s.gini30D))   the customer's own rate drawn on: \(number(s.gini30DNaive))"
+            ),
+        ])
+        Report.line()
+        Report.line("The ten customers of highest expected value over \(result.horizonDays) days:")
+        Report.line()
+        var table = TextTable(columns: [
+            .init("customer"), .init("expected", .right), .init("churn", .right), .init("orders", .right),
+            .init("value to date", .right), .init("last seen"),
+        ])
+        for user in result.top {
+            let seen = Date(timeIntervalSince1970: Double(user.lastEventMs) / 1000)
+            table.addRow([
+                user.user, Human.money(user.value), user.churnProbability.map(Human.percent) ?? Human.missing,
+                Human.count(Int64(user.orders)), Human.money(user.valueToDate),
+                String(seen.formatted(.iso8601).prefix(10)),
+            ])
+        }
+        Report.line(table.render(width: 100))
+    }
+}

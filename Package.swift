@@ -101,6 +101,9 @@ let package = Package(
             name: "RuntimeTests",
             dependencies: ["Runtime", "Kafka", "Settings", "SnapshotStore", "Engine", "EventInput", "CEventParser"],
             swiftSettings: strict),
+        // Runs the program itself.
+        .testTarget(
+            name: "CommandTests", dependencies: ["clvd", "EventInput", "Kafka", "CEventParser"], swiftSettings: strict),
     ],
     cxxLanguageStandard: .cxx17
 )

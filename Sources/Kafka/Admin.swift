@@ -65,13 +65,17 @@ extension Client {
         defer { rd_kafka_queue_destroy(queue) }
         let options = rd_kafka_AdminOptions_new(handle, RD_KAFKA_ADMIN_OP_CREATETOPICS)
         defer { rd_kafka_AdminOptions_destroy(options) }
+        rd_kafka_AdminOptions_set_request_timeout(options, Int32(milliseconds), nil, 0)
         rd_kafka_AdminOptions_set_operation_timeout(options, Int32(milliseconds), nil, 0)
         rd_kafka_CreateTopics(handle, &news, news.count, options, queue)
         guard let event = rd_kafka_queue_poll(queue, Int32(milliseconds) + 5000) else {
             throw KafkaError("create topics", RD_KAFKA_RESP_ERR__TIMED_OUT)
         }
         defer { rd_kafka_event_destroy(event) }
-        try check("create topics", rd_kafka_event_error(event))
+        let error = rd_kafka_event_error(event)
+        if error != RD_KAFKA_RESP_ERR_NO_ERROR {
+            throw KafkaError("create topics", error, reason: String(cString: rd_kafka_event_error_string(event)))
+        }
         var count = 0
         guard let result = rd_kafka_event_CreateTopics_result(event),
             let results = rd_kafka_CreateTopics_result_topics(result, &count)

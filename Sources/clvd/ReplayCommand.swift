@@ -201,7 +201,7 @@ private struct Target {
                     + "Check --bootstrap, and that the brokers are up and reachable from here.")
         }
         let spec = TopicSpec(name: topic, partitions: partitions, configuration: ["retention.ms": "-1"])
-        try admin.ensure([spec], mayCreate: true)
+        try admin.ensure([spec], mayCreate: true, milliseconds: milliseconds)
         Report.note("Created topic \(topic) with \(partitions) \(partitions == 1 ? "partition" : "partitions").")
         return partitions
     }

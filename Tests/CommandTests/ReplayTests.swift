@@ -1,0 +1,174 @@
+import EventInput
+import Foundation
+import Kafka
+import Testing
+
+@testable import clvd
+
+@Suite(.serialized) struct Replay {
+    private let folder: Folder
+    private let cluster: MockCluster
+
+    init() throws {
+        folder = try Folder()
+        cluster = try MockCluster()
+        try cluster.createTopic("events", partitions: 4)
+    }
+
+    private func replay(_ file: String, _ more: String..., interruptAfter: Double? = nil) throws -> Run {
+        try clvd(
+            ["replay", "--events", file, "--bootstrap", cluster.bootstrap, "--topic", "events"] + more,
+            interruptAfter: interruptAfter)
+    }
+
+    /// `count` purchases of seven users, a second apart.
+    private func purchases(_ count: Int) throws -> String {
+        let rows = (0..<count).map { "\(1_700_000_000_000 + $0 * 1000),u\($0 % 7),purchase,\($0 + 1)\n" }
+        return try folder.write("event_time_ms,user_id,event_type,amount\n" + rows.joined(), to: "purchases.csv")
+    }
+
+    @Test func everyRowOnceInOrderOfEachUserWithItsTime() throws {
+        let run = try replay(try purchases(5000), "--json")
+        try #require(run.status == 0, "\(run.errors)")
+        let summary = try run.json
+        #expect(summary["rows"] as? Int == 5000 && summary["sent"] as? Int == 5000)
+        #expect(summary["rejected"] as? Int == 0 && summary["ignored"] as? Int == 0)
+        #expect(summary["complete"] as? Bool == true)
+        #expect(summary["last_event_ms"] as? Int == 1_700_004_999_000)
+
+        let records = try contents(of: "events", partitions: 4, at: cluster.bootstrap)
+        #expect(records.count == 5000 && Set(records.map(\.value)).count == 5000)
+        for user in 0..<7 {
+            let own = records.filter { $0.key == "u\(user)" }
+            #expect(Set(own.map(\.partition)).count == 1)
+            let times = stride(from: user, to: 5000, by: 7).map { Int64(1_700_000_000_000 + $0 * 1000) }
+            #expect(own.map(\.timestampMs) == times)
+        }
+        let first = records.first { $0.timestampMs == 1_700_000_000_000 }?.value
+        #expect(first == #"{"event_type":"purchase","event_time_ms":1700000000000,"user_id":"u0","amount":1}"#)
+    }
+
+    @Test func countsAddUp() throws {
+        let format = try folder.write(
+            """
+            name: own
+            summary: a test's
+            fields:
+              user_id: [/user]
+              event_time: [{pointer: /at, unit: ms}]
+              event_type: [/what]
+              amount: [/sum]
+            types: {buy: purchase, ping: ignore}
+            """, to: "own.yaml")
+        let file = try folder.write(
+            """
+            at,user,what,sum
+            1700000000000,a,ping,
+            1700000001000,a,buy,1
+            1700000002000,b,ping,
+            1700000003000,b,buy,\u{1b}[2J
+            1700000004000,,buy,3
+
+            1700000005000,c,buy,4
+            1700000006000,c,ping,
+            """, to: "own.csv")
+        let run = try replay(file, "--format", format, "--json")
+        try #require(run.status == 0, "\(run.errors)")
+        let summary = try run.json
+        #expect(summary["rows"] as? Int == 7 && summary["sent"] as? Int == 4)
+        #expect(summary["rejected"] as? Int == 2 && summary["ignored"] as? Int == 3)
+        #expect((summary["first_rejection"] as? String)?.hasPrefix("own.csv, row 5: ") == true)
+        let records = try contents(of: "events", partitions: 4, at: cluster.bootstrap)
+        #expect(records.count == 4)
+        // The rejected ones go with the event before them.
+        #expect(
+            records.map(\.timestampMs).sorted() == [1_700_000_001_000, 1_700_000_001_000, 1_700_000_001_000]
+                + [1_700_000_005_000])
+
+        let limited = try replay(file, "--format", format, "--limit", "2")
+        #expect(limited.status == 0 && limited.output.contains("row 5") && !limited.output.contains("\u{1b}"))
+        #expect(try contents(of: "events", partitions: 4, at: cluster.bootstrap).count == 6)
+    }
+
+    @Test func linesOfJSONStayAsTheyAre() throws {
+        let lines = [
+            #"{"user_id":"a","event_time":"2024-01-01T00:00:00Z","event_type":"view","own":{"x":[1]}}"#,
+            #"{"user_id":"a","event_time":"today","event_type":"view"}"#, "no JSON",
+        ]
+        let file = try folder.write(lines.joined(separator: "\n"), to: "events.jsonl")
+        let run = try replay(file, "--json")
+        #expect(try run.json["rejected"] as? Int == 2)
+        let records = try contents(of: "events", partitions: 4, at: cluster.bootstrap)
+        #expect(Set(records.map(\.value)) == Set(lines))
+        #expect(records.allSatisfy { $0.timestampMs == 1_704_067_200_000 })
+    }
+
+    @Test func keepsPaceAndStopsWhenInterrupted() throws {
+        // Ten rows a second of the clock.
+        let run = try replay(try purchases(600), "--speed", "10", "--json", interruptAfter: 1.5)
+        try #require(run.status == 0, "\(run.errors)")
+        let sent = try #require(try run.json["sent"] as? Int)
+        #expect(try run.json["complete"] as? Bool == false && run.json["rows"] as? Int == sent)
+        #expect((2...17).contains(sent), "\(sent)")
+        #expect(try contents(of: "events", partitions: 4, at: cluster.bootstrap).count == sent)
+    }
+
+    @Test func takesBrokersAndTopicFromTheSettings() throws {
+        let config = try folder.write(
+            "kafka: {bootstrapServers: \"\(cluster.bootstrap)\"}\ninput: {topics: [events]}", to: "clvd.yaml")
+        let run = try clvd("replay", "--events", try purchases(3), "--config", config, "--json")
+        #expect(try run.json["sent"] as? Int == 3 && run.json["topic"] as? String == "events")
+    }
+
+    @Test func saysWhatIsWrong() throws {
+        let file = try purchases(3)
+        func refusal(_ run: Run, _ status: Int32, _ reason: String) {
+            #expect(run.status == status && run.output.isEmpty && run.errors.contains(reason), "\(run)")
+        }
+        refusal(try replay("/nowhere.csv"), 1, "/nowhere.csv: cannot open: No such file")
+        refusal(try replay(try folder.write("a,b\n1,2\n", to: "x.csv")), 1, "no column user_id")
+        refusal(try replay(file, "--format", "nativ"), 78, "did you mean \"native\"?")
+        refusal(try replay(file, "--property", "no.such=1"), 78, "kafka property no.such")
+        refusal(try replay(file, "--property", "acks"), 64, "--property")
+        refusal(try replay(file, "--speed", "0"), 64, "--speed")
+        refusal(try replay(file, "--limit", "0"), 64, "--limit")
+        refusal(try clvd("replay", "--events", file, "--topic", "t"), 64, "--bootstrap")
+        let begin = Date()
+        refusal(
+            try replay(file, "--bootstrap", "127.0.0.1:1", "--timeout", "1"), 1,
+            "no Kafka broker answers at 127.0.0.1:1")
+        #expect(Date().timeIntervalSince(begin) < 8)
+        // The embedded cluster creates no topics.
+        let missing = try replay(file, "--topic", "missing", "--timeout", "2")
+        refusal(missing, 1, "--create --topic missing --partitions 1 --config retention.ms=-1")
+    }
+
+    @Test func failedDeliveryIsAFailure() throws {
+        // Larger than the broker takes.
+        let long = String(repeating: "x", count: 900_000)
+        let file = try folder.write(
+            #"{"user_id":"a","event_time":"2024-01-01T00:00:00Z","event_type":"view","x":"\#(long)"}"#, to: "e.jsonl")
+        let run = try replay(file, "--property", "message.max.bytes=1000")
+        #expect(run.status == 1 && run.output.isEmpty)
+        #expect(run.errors.contains("0 of 0 records were delivered"), "\(run.errors)")
+    }
+
+    @Test func waitsForItsReader() throws {
+        let producer = try Producer(
+            bootstrap: cluster.bootstrap, transactionalId: nil, properties: [:], logger: quiet)
+        let replay = try EventReplay(
+            file: try purchases(3000), format: try EventFormat.load("native"), limits: InputLimits(),
+            currency: CurrencyTable(), producer: producer, topic: "events", partition: 2)
+        var consumed: Int64 = 0
+        var farthest: Int64 = 0
+        let summary = try replay.run(
+            flow: .init(maxAhead: 150) { consumed },
+            onProgress: {
+                farthest = max(farthest, $0.records - consumed)
+                consumed = min(consumed + 60, $0.records)
+            })
+        #expect(summary.sent == 3000 && summary.complete && farthest <= 150 && farthest > 100)
+        let records = try contents(of: "events", partitions: 4, at: cluster.bootstrap)
+        #expect(records.count == 3000 && records.allSatisfy { $0.partition == 2 })
+    }
+}

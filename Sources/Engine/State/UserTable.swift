@@ -230,12 +230,30 @@ extension UserTable {
     /// Bytes of memory the table holds (touched or not).
     var allocatedBytes: Int { slotCapacity * layout.size + indexCapacity * 8 + longKeys.capacity }
 
+    /// Whether as many slots are in use as there are users, and every long key lies in the arena.
+    private static func areSound(
+        _ slots: UnsafeRawBufferPointer, _ layout: UserLayout, users: Int, longKeys: Int
+    ) -> Bool {
+        var used = 0
+        for at in stride(from: 0, to: slots.count, by: layout.size) {
+            let header = slots.loadUnaligned(fromByteOffset: at, as: UserHeader.self)
+            guard header.flags & UserHeader.inUse != 0 else { continue }
+            used += 1
+            let length = Int(header.keyLength)
+            if length <= UserLayout.keyBytes { continue }
+            let key = slots.loadUnaligned(fromByteOffset: at + layout.key, as: UInt64.self)
+            guard key <= UInt64(longKeys), length <= longKeys - Int(key) else { return false }
+        }
+        return used == users
+    }
+
     init(layout: UserLayout, image: Image, slots bytes: UnsafeRawBufferPointer, longKeys: UnsafeRawBufferPointer) throws
     {
         guard image.slotBytes == layout.size, image.slotCount * layout.size == bytes.count, image.slotCount >= 0,
             image.userCount + image.freeSlots.count == image.slotCount,
             image.freeSlots.allSatisfy({ Int($0) < image.slotCount }),
-            image.indexCapacity >= 128, image.userCount * 100 <= image.indexCapacity * 85
+            image.indexCapacity >= 128, image.userCount * 100 <= image.indexCapacity * 85,
+            UserTable.areSound(bytes, layout, users: image.userCount, longKeys: longKeys.count)
         else { throw SnapshotMismatch("the user table does not fit its own description") }
         self.layout = layout
         seed = image.seed

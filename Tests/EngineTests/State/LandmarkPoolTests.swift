@@ -1,0 +1,155 @@
+import Testing
+
+@testable import Engine
+
+/// The ring of landmarks, and the chains of its users through it, against plain lists.
+@Suite struct LandmarkPoolTests {
+    private static let user = UserLayout(units: 16, hasCell: false)
+    private static let layout = LandmarkLayout(user: user, features: 64, heads: 2, bins: 2)
+
+    struct Held: Equatable {
+        var user: UInt32
+        var instant: Int64
+    }
+
+    /// What the pool holds, in order; nil for landmarks of users who left.
+    private static func held(_ pool: borrowing LandmarkPool) -> [Held?] {
+        var all: [Held?] = []
+        for sequence in pool.head..<pool.tail {
+            let h = LandmarkPool.header(pool.at(sequence)).pointee
+            #expect(h.sequence == sequence)
+            all.append(h.user == UserTable.none ? nil : Held(user: h.user, instant: h.instant))
+            // A mark of the owner travels with the landmark.
+            if h.user != UserTable.none {
+                #expect(
+                    pool.at(sequence).at(layout.labels, as: Float.self)[0] == Float(h.user) + Float(h.instant % 977))
+            }
+        }
+        return all
+    }
+
+    private static func checkChains(_ pool: borrowing LandmarkPool, _ users: borrowing UserTable, _ slots: [UInt32]) {
+        let held = held(pool)
+        for slot in slots {
+            var chain: [Int64] = []
+            pool.forEachOpen(of: slot, newest: users.slot(slot).header.pointee.landmark, at: .min) {
+                chain.append(LandmarkPool.header($0).pointee.instant)
+            }
+            #expect(chain == held.compactMap { $0?.user == slot ? $0?.instant : nil }.reversed())
+        }
+    }
+
+    @Test(arguments: [1, 2, 3, 4, 5] as [UInt64])
+    func chainsThroughThinningAndLeaving(seed: UInt64) throws {
+        var random = RandomNumbers(seed: seed)
+        var users = UserTable(layout: Self.user, seed: 1)
+        var slots: [UInt32] = []
+        for i in 0..<12 { slots.append(users.insert([UInt8(i)], 1, hash: users.hash([UInt8(i)], 1))) }
+        var pool = LandmarkPool(layout: Self.layout, capacity: 100, binEnds: [7 * day, 60 * day])
+        var now = epoch
+        var (thinned, appended) = (0, 0)
+        var all: [Held] = []
+        for step in 0..<4000 {
+            // Dense at first, so that all are open when the ring is full; then sparse.
+            now += Int64(random.uniform() * (step < 2000 ? 0.2 : 3) * Double(day))
+            let slot = slots[random.below(slots.count)]
+            let priority = UInt32(truncatingIfNeeded: random.next())
+            if pool.admits(priority) {
+                let before = pool.threshold
+                if let place = pool.append(user: slot, instant: now, priority: priority, users: users) {
+                    place.at(Self.layout.labels, as: Float.self)[0] = Float(slot) + Float(now % 977)
+                    all.append(Held(user: slot, instant: now))
+                    appended += 1
+                }
+                if pool.threshold < before { thinned += 1 }
+            }
+            #expect(pool.count <= 100)
+            if step % 50 == 0 {
+                for bin in 0..<2 {
+                    let from = pool.frontier[bin]
+                    var seen: [Int64] = []
+                    pool.mature(bin: bin, watermark: now) { seen.append(LandmarkPool.header($0).pointee.sequence) }
+                    #expect(seen == Array(from..<pool.frontier[bin]))
+                }
+                #expect(pool.frontier[1] <= pool.frontier[0] && pool.frontier[1] >= pool.head)
+                for sequence in pool.head..<pool.tail {
+                    let instant = LandmarkPool.header(pool.at(sequence)).pointee.instant
+                    for (bin, end) in pool.binEnds.enumerated() {
+                        #expect((sequence < pool.frontier[bin]) == (instant + end < now))
+                    }
+                }
+            }
+            if random.uniform() < 0.01 {
+                pool.forget(user: slot, newest: users.slot(slot).header.pointee.landmark)
+                users.slot(slot).header.pointee.landmark = 0
+                all.removeAll { $0.user == slot }
+            }
+            if step % 101 == 0 { Self.checkChains(pool, users, slots) }
+        }
+        Self.checkChains(pool, users, slots)
+        #expect(thinned >= 2 && appended > 500)
+        // What is held is a part of what was appended, in its order.
+        var rest = all[...]
+        for landmark in Self.held(pool).compactMap({ $0 }) {
+            let at = rest.firstIndex(of: landmark)
+            #expect(at != nil)
+            if let at { rest = rest[(at + 1)...] }
+        }
+
+        // The image: the same ring again.
+        let bytes = pool.regions.flatMap { Array($0) }
+        try bytes.withUnsafeBytes { bytes in
+            let again = try LandmarkPool(
+                layout: Self.layout, capacity: 100, binEnds: pool.binEnds, image: pool.image, bytes: bytes)
+            #expect(again.image == pool.image)
+            #expect(Self.held(again) == Self.held(pool))
+            Self.checkChains(again, users, slots)
+        }
+    }
+
+    /// Thinning keeps a uniform sample: what stays is what has the lowest hashes, whenever it came.
+    @Test func thinningKeepsTheLowestPriorities() {
+        var random = RandomNumbers(seed: 9)
+        var users = UserTable(layout: Self.user, seed: 1)
+        let slot = users.insert([1], 1, hash: users.hash([1], 1))
+        var pool = LandmarkPool(layout: Self.layout, capacity: 400, binEnds: [day, 1000 * day])
+        var offered: [(instant: Int64, priority: UInt32)] = []
+        for i in 0..<5000 {
+            let (instant, priority) = (epoch + Int64(i) * hour, UInt32(truncatingIfNeeded: random.next()))
+            offered.append((instant, priority))
+            guard pool.admits(priority) else { continue }
+            _ = pool.append(user: slot, instant: instant, priority: priority, users: users)
+        }
+        #expect(pool.threshold < 1 << 30)
+        var instants: [Int64] = []
+        for sequence in pool.head..<pool.tail {
+            instants.append(LandmarkPool.header(pool.at(sequence)).pointee.instant)
+        }
+        #expect(instants == offered.filter { UInt64($0.priority) < pool.threshold }.map(\.instant))
+        #expect(instants.count > 150)
+    }
+
+    /// The frontiers mark the same landmarks after thinning as before.
+    @Test func frontiersSurviveThinning() {
+        var random = RandomNumbers(seed: 10)
+        var users = UserTable(layout: Self.user, seed: 1)
+        let slot = users.insert([1], 1, hash: users.hash([1], 1))
+        var pool = LandmarkPool(layout: Self.layout, capacity: 64, binEnds: [day, 1000 * day])
+        for i in 0..<64 {
+            _ = pool.append(
+                user: slot, instant: epoch + Int64(i) * hour, priority: UInt32(truncatingIfNeeded: random.next()),
+                users: users)
+        }
+        pool.mature(bin: 0, watermark: epoch + day + 30 * hour) { _ in }
+        #expect(pool.frontier[0] == 1 + 30)
+        pool.standardised = 41
+        _ = pool.append(user: slot, instant: epoch + 64 * hour, priority: 1, users: users)
+        #expect(pool.count < 64)
+        for sequence in pool.head..<pool.tail {
+            let i = (LandmarkPool.header(pool.at(sequence)).pointee.instant - epoch) / hour
+            #expect((sequence < pool.frontier[0]) == (i < 30))
+            #expect((sequence < pool.standardised) == (i < 40))
+            #expect(sequence >= pool.frontier[1])
+        }
+    }
+}

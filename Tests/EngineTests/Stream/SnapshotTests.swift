@@ -1,0 +1,122 @@
+import CEventParser
+import Foundation
+import Testing
+
+@testable import Engine
+
+/// Image, restore, go on: as if nothing had happened.
+@Suite struct SnapshotTests {
+    /// The report without the memory that is held, which depends on how it grew.
+    private static func report(_ engine: Engine) throws -> String {
+        var report = engine.report()
+        report.userBytes = 0
+        let encoder = JSONEncoder()
+        encoder.outputFormatting = .sortedKeys
+        return String(decoding: try encoder.encode(report), as: UTF8.self)
+    }
+
+    @Test(arguments: [21, 22] as [UInt64])
+    func goingOnFromAnImage(seed: UInt64) throws {
+        let stream = RandomStream(users: 50, events: 1800, partitions: 2).make(seed: seed)
+        let n = stream.events.count
+        let whole = Engine.make(partitions: 2)
+        let expected = whole.run(stream)
+        let final = try Written(whole)
+        #expect(whole.report().learning.steps >= 10 && expected.contains { $0.kind == .alert })
+        for at in [0, 500, 1024, n - 100] {
+            let first = Engine.make(partitions: 2)
+            let before = first.run(stream, 0..<at, cut: 333)
+            let image = try Written(first)
+            let second = try image.restored(partitions: 2)
+            #expect(try Written(second).differences(from: image) == [], "the image of what was restored")
+            let after = second.run(stream, at..<n, cut: 100)
+            #expect(before + after == expected, "cut at \(at)")
+            #expect(try Written(second).differences(from: final) == [], "cut at \(at)")
+            #expect(try Self.report(second) == Self.report(whole))
+        }
+    }
+
+    /// Replay after a restart: what was said before is not said again, and the state is the same.
+    @Test func mutedRecordsAdvanceTheStateInSilence() throws {
+        let stream = RandomStream(users: 50, events: 1500, partitions: 2).make(seed: 23)
+        let n = stream.events.count
+        let whole = Engine.make(partitions: 2)
+        let expected = whole.run(stream)
+        let first = Engine.make(partitions: 2)
+        first.run(stream, 0..<600)
+        for mutedTo in [600, 601, 1111, n] {
+            let second = try Written(first).restored(partitions: 2)
+            for partition in 0..<2 {
+                let next = stream.events[mutedTo...].first { $0.partition == partition }?.offset ?? .max
+                second.mute(TaskID(topic: 0, partition: Int32(partition)), below: next)
+            }
+            let said = second.run(stream, 600..<n, cut: 250)
+            #expect(said == expected.filter { $0.record >= mutedTo }, "muted up to \(mutedTo)")
+            #expect(try Written(second).differences(from: Written(whole)) == [], "muted up to \(mutedTo)")
+        }
+    }
+
+    @Test func anotherConfigurationIsRefused() throws {
+        let engine = Engine.make()
+        engine.run(RandomStream(events: 300).make(seed: 24))
+        let image = try Written(engine)
+        let changes: [(EngineConfiguration) -> EngineConfiguration] = [
+            {
+                var c = $0; c.model.units = 32; return c
+            },
+            {
+                var c = $0; c.model.recurrent = .gru; return c
+            },
+            {
+                var c = $0; c.binEdgesDays = [2, 7, 21]; c.targets[0].horizonsDays = [2];
+                c.targets[1].horizonsDays = [2]; return c
+            },
+            {
+                var c = $0; c.targets.removeLast(); return c
+            },
+            {
+                var c = $0; c.state.hashSeed = 1; return c
+            },
+            {
+                var c = $0; c.learning.maxLandmarks = 4096; return c
+            },
+        ]
+        for (i, change) in changes.enumerated() {
+            #expect(throws: SnapshotMismatch.self, "change \(i)") { try image.restored(change(.small)) }
+        }
+        #expect(throws: SnapshotMismatch.self) { try image.restored(partitions: 2) }
+        // Rates and thresholds may differ.
+        var other = EngineConfiguration.small
+        other.learning.learningRate = 1e-4
+        other.alerts.raiseThreshold = 0.9
+        #expect(try image.restored(other).position == engine.position)
+    }
+
+    @Test func aTornImageIsRefused() throws {
+        let engine = Engine.make()
+        engine.run(RandomStream(events: 1800).make(seed: 25))
+        let image = try Written(engine)
+        for name in ["task-0-0-users", "task-0-0-keys", "task-0-0-landmarks", "weights", "prequential"] {
+            var torn = image
+            let section = try #require(torn.sections[name])
+            #expect(section.count > 8, "\(name)")
+            torn.sections[name] = section.dropLast(8)
+            #expect(throws: SnapshotMismatch.self, "\(name) torn") { try torn.restored() }
+            torn.sections[name] = nil
+            #expect(throws: SnapshotMismatch.self, "\(name) missing") { try torn.restored() }
+        }
+    }
+
+    @Test func tensorsForOtherPrograms() throws {
+        let engine = Engine.make()
+        engine.run(RandomStream(events: 1200).make(seed: 26))
+        let image = engine.image()
+        #expect(image.metadata.modelVersion > 0)
+        let names = image.weights.map(\.name)
+        #expect(Set(names).count == names.count && names.contains("recurrent.weight") && names.contains("heads.bias"))
+        for tensor in image.weights {
+            #expect(tensor.values.count == tensor.shape.reduce(1, *))
+            for x in tensor.values { #expect(x.isFinite) }
+        }
+    }
+}

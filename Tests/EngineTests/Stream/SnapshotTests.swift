@@ -48,7 +48,8 @@ import Testing
             let second = try Written(first).restored(partitions: 2)
             for partition in 0..<2 {
                 let next = stream.events[mutedTo...].first { $0.partition == partition }?.offset ?? .max
-                second.mute(TaskID(topic: 0, partition: Int32(partition)), below: next)
+                let id = TaskID(topic: 0, partition: Int32(partition))
+                second.resume(id, at: second.nextOffset(id) ?? 0, publishFrom: next)
             }
             let said = second.run(stream, 600..<n, cut: 250)
             #expect(said == expected.filter { $0.record >= mutedTo }, "muted up to \(mutedTo)")

@@ -81,6 +81,7 @@ let package = Package(
             name: "clvd",
             dependencies: [
                 "Runtime", "Simulation", "Terminal", "Settings", "EventInput", "Engine", "Kafka", "SnapshotStore",
+                "CEventParser",
                 .product(name: "ArgumentParser", package: "swift-argument-parser"),
                 .product(name: "Logging", package: "swift-log"),
                 .product(name: "ServiceLifecycle", package: "swift-service-lifecycle"),

@@ -211,8 +211,9 @@ public struct EngineReport: Sendable, Codable {
     public var modelVersion: Int64
     public var learning: LearningReport
     public var prequential: [PrequentialReport]
-    /// Bytes of memory held for users.
+    /// Bytes of memory held for users, touched or not, and those of them that users fill.
     public var userBytes: Int
+    public var usedUserBytes: Int
 }
 
 extension Engine {
@@ -225,6 +226,7 @@ extension Engine {
             clock: ordered.compactMap { clock($0.id) }.min(),
             modelVersion: serving.version, learning: learner.report,
             prequential: prequential ? learner.prequentialReports() : [],
-            userBytes: ordered.reduce(0) { $0 + $1.users.allocatedBytes })
+            userBytes: ordered.reduce(0) { $0 + $1.users.allocatedBytes },
+            usedUserBytes: ordered.reduce(0) { $0 + $1.users.usedBytes })
     }
 }

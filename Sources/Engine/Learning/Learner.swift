@@ -42,6 +42,8 @@ final class Learner {
     private var strikes = 0
     /// Steps of the weights that serve.
     private var served: Int64 = 0
+    /// Rows of training that taught each bin so far.
+    private var taughtRows: [Double]
     private var picks: [Pick]
 
     private struct Metric {
@@ -75,6 +77,7 @@ final class Learner {
             }
         }
         windows = metrics.map { _ in PrequentialWindow(capacity: settings.configuration.learning.prequentialWindow) }
+        taughtRows = Array(repeating: 0, count: settings.horizons.bins)
         picks = []
         picks.reserveCapacity(configuration.batchSize)
     }
@@ -185,6 +188,9 @@ final class Learner {
             return true
         }
         report.steps += 1
+        for row in 0..<batch.rows {
+            for b in taughtRows.indices where batch.matured[row * taughtRows.count + b] != 0 { taughtRows[b] += 1 }
+        }
         let loss = Double(result.loss)
         report.loss = report.steps == 1 ? loss : 0.99 * report.loss + 0.01 * loss
         if report.steps % Int64(configuration.earlyStoppingInterval) == 0 { evaluateHoldOut(tasks) }
@@ -311,6 +317,9 @@ final class Learner {
         serving.amountMean = standardizer.amountMean
         serving.amountInverse = standardizer.amountInverse
         serving.version = served >= Int64(configuration.minimumSteps) ? served : 0
+        // A quarter of the first model's teaching makes a bin's weights better than what its predecessor suggests.
+        let enough = Double(configuration.minimumSteps * configuration.batchSize) / 4
+        serving.taughtBins = taughtRows.prefix { $0 >= enough }.count
         serving.copy(report.holding ? weights.best : weights.average)
         for rule in settings.rules {
             for bin in 0..<settings.horizons.bins {
@@ -339,6 +348,7 @@ extension Learner {
         var rateFactor: Float
         var strikes: Int
         var served: Int64
+        var taughtRows: [Double]
         var optimizerSteps: Int64
         var standardMean: [Double]
         var standardM2: [Double]
@@ -358,7 +368,7 @@ extension Learner {
     ) -> (image: Image, sections: [EngineImage.Section]) {
         let image = Image(
             random: random, report: report, credit: credit, budget: budget, rateFactor: rateFactor, strikes: strikes,
-            served: served, optimizerSteps: weights.steps, standardMean: standardizer.mean,
+            served: served, taughtRows: taughtRows, optimizerSteps: weights.steps, standardMean: standardizer.mean,
             standardM2: standardizer.m2, standardObservations: standardizer.observations, rates: rates,
             windows: windows.map { .init(samples: $0.samples.count, next: $0.next, seen: $0.seen) })
         let samples = windows.map { window in window.samples.withUnsafeBytes { copied($0) } }
@@ -380,7 +390,8 @@ extension Learner {
         let samples = try section("prequential")
         let size = MemoryLayout<PrequentialWindow.Sample>.stride
         guard image.windows.count == windows.count,
-            image.windows.reduce(0, { $0 + $1.samples * size }) == samples.count
+            image.windows.reduce(0, { $0 + $1.samples * size }) == samples.count,
+            image.taughtRows.count == taughtRows.count
         else { throw SnapshotMismatch("the prequential windows do not fit the targets") }
         var at = 0
         for (i, window) in image.windows.enumerated() {
@@ -398,6 +409,7 @@ extension Learner {
         rateFactor = image.rateFactor
         strikes = image.strikes
         served = image.served
+        taughtRows = image.taughtRows
         standardizer = Standardizer(
             features: SnapshotFeatures.count, mean: image.standardMean, m2: image.standardM2,
             observations: image.standardObservations)

@@ -11,6 +11,8 @@ final class ServingModel {
     var amountInverse: Float = 0
     /// Training steps behind the weights; 0 while population rates predict.
     var version: Int64 = 0
+    /// The first so many bins have been taught; for later ones the weights are no better than random.
+    var taughtBins = 0
     /// [cells] of a prediction for anybody, and the centres of log spend.
     let prior: UnsafeMutablePointer<Float>
     let meanLogSpend: UnsafeMutablePointer<Float>
@@ -57,7 +59,38 @@ final class ServingModel {
         network.headOutputs(
             weights, rows: rows, state: s.state, features: s.standard, outputs: s.outputs, workspace: s.workspace)
         network.predict(rows: rows, outputs: s.outputs, meanLogSpend: meanLogSpend, predictions: s.predictions)
+        if taughtBins < settings.horizons.bins { extrapolate(s.predictions, rows: rows) }
     }
+
+    /// Bins that nothing has been learned of yet relate to the bin before as they do for the population: the same
+    /// factor on money, the same factor on the cumulative hazard.
+    private func extrapolate(_ predictions: UnsafeMutablePointer<Float>, rows: Int) {
+        let cells = settings.horizons.cells
+        for rule in settings.rules {
+            for bin in taughtBins..<settings.horizons.bins {
+                let cell = Int(rule.cell) + bin
+                guard bin > 0 else {
+                    for r in 0..<rows { predictions[r * cells + cell] = prior[cell] }
+                    continue
+                }
+                let (now, before) = (prior[cell], prior[cell - 1])
+                if rule.isValue {
+                    let ratio = before > 0 ? now / before : 0
+                    for r in 0..<rows { predictions[r * cells + cell] = ratio * predictions[r * cells + cell - 1] }
+                } else {
+                    let ratio = cumulative(now) / cumulative(before)
+                    for r in 0..<rows {
+                        let hazard = predictions[r * cells + cell - 1]
+                        predictions[r * cells + cell] = -expm1f(-ratio * cumulative(hazard))
+                    }
+                }
+            }
+        }
+    }
+
+    /// Cumulative hazard of an event with a probability; finite and positive, also where that rounds to 0 or 1.
+    @inline(__always)
+    private func cumulative(_ probability: Float) -> Float { -log1pf(-max(1e-9, min(0.999_999, probability))) }
 
     /// A feature that moved a prediction, with its value in the units of its definition.
     struct Factor {

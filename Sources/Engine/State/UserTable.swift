@@ -227,6 +227,9 @@ extension UserTable {
 
     var longKeyBytes: [UInt8] { longKeys }
 
+    /// Bytes that hold something: slots ever used, index, long keys.
+    var usedBytes: Int { slotCount * layout.size + indexCapacity * 8 + longKeys.count }
+
     /// Bytes of memory the table holds (touched or not).
     var allocatedBytes: Int { slotCapacity * layout.size + indexCapacity * 8 + longKeys.capacity }
 

@@ -89,34 +89,6 @@ import Testing
 
     // MARK: Through the engine
 
-    /// An engine that serves a model whose churn probability depends on nothing but the time since the last event:
-    /// logit of an event in a bin = 2 - 3·log(1 + days), so the probability of silence passes 0.5 within two days.
-    private static func watching(_ change: (inout EngineConfiguration) -> Void = { _ in }) throws -> Engine {
-        var c = EngineConfiguration.small
-        c.learning.enabled = false
-        c.alerts.rescoreHours = 6
-        c.alerts.coolDownDays = 20
-        change(&c)
-        let engine = Engine.make(c)
-        let layout = engine.settings.model
-        let parameters = UnsafeMutablePointer<Float>.allocate(capacity: layout.count)
-        defer { parameters.deallocate() }
-        parameters.initialize(repeating: 0, count: layout.count)
-        let recency = try #require(SnapshotFeatures.definitions.firstIndex { $0.name == "recency" })
-        for bin in 0..<layout.bins {
-            let column = layout.output(head: 2, bin: bin)
-            parameters[layout.headBias + column] = 2
-            parameters[layout.headWeight + (layout.hidden + recency) * layout.outputs + column] = -3
-        }
-        engine.serving.copy(parameters)
-        let n = SnapshotFeatures.count + 1
-        engine.serving.standardizer = Standardizer(
-            features: SnapshotFeatures.count, mean: [Double](repeating: 0, count: n),
-            m2: [Double](repeating: 100, count: n), observations: [Double](repeating: 100, count: n))
-        engine.serving.version = 7
-        return engine
-    }
-
     private static func alerts(_ said: [Said]) throws -> [(key: String, json: [String: Any], record: Int)] {
         try said.filter { $0.kind == .alert }.map { ($0.key, try $0.json(), $0.record) }
     }
@@ -131,7 +103,7 @@ import Testing
     }
 
     @Test func silenceRaisesAnAlertAsTimePasses() throws {
-        let engine = try Self.watching()
+        let engine = try KnownModel.engine()
         let stream = Self.silence()
         let said = engine.run(stream, cut: 16)
         let alerts = try Self.alerts(said)
@@ -161,7 +133,7 @@ import Testing
     }
 
     @Test func activityClearsAndTheCoolDownHolds() throws {
-        let engine = try Self.watching()
+        let engine = try KnownModel.engine()
         let stream = Self.silence()
         engine.run(stream)
         let n = stream.events.count
@@ -173,7 +145,7 @@ import Testing
         #expect(alerts[1].json["reason"] as? String == "silence")
         #expect(alerts[0].json["alert_id"] as? String != alerts[1].json["alert_id"] as? String)
         // With a longer cool-down the second silence stays unsaid.
-        let patient = try Self.watching { $0.alerts.coolDownDays = 60 }
+        let patient = try KnownModel.engine { $0.alerts.coolDownDays = 60 }
         let states = try Self.alerts(patient.run(stream)).map { $0.json["state"] as? String }
         #expect(states == ["raised", "cleared"])
     }
@@ -181,12 +153,12 @@ import Testing
     @Test func idTellsTheCause() throws {
         var ids: [String] = []
         for cut in [1, 50] {
-            let alerts = try Self.alerts(try Self.watching().run(Self.silence(), cut: cut))
+            let alerts = try Self.alerts(try KnownModel.engine().run(Self.silence(), cut: cut))
             ids += alerts.compactMap { $0.json["alert_id"] as? String }
         }
         try #require(ids.count == 2 && ids[0] == ids[1], "the same cause, the same id")
         // Another user, or another time, is another cause.
-        let engine = try Self.watching()
+        let engine = try KnownModel.engine()
         let stream = TestStream()
         for (i, user) in ["a", "b", "silent"].enumerated() {
             stream.add(user, .purchase, at: epoch + Int64(i) * day, amount: 40)
@@ -198,7 +170,7 @@ import Testing
     }
 
     @Test func ticksRaiseOnAnIdleStream() throws {
-        let engine = try Self.watching()
+        let engine = try KnownModel.engine()
         let stream = TestStream()
         stream.add("silent", .purchase, at: epoch, amount: 40)
         engine.run(stream)
@@ -216,13 +188,13 @@ import Testing
         #expect(try Self.alerts(after)[0].json["state"] as? String == "cleared")
         // The hours that ticks have scored are not scored again when event time gets there; the alert's cause is
         // that of the tick.
-        let byTime = try Self.watching()
+        let byTime = try KnownModel.engine()
         let timed = try Self.alerts(byTime.run(Self.silence()))
         #expect(timed.first?.json["alert_id"] as? String == alerts[0].json["alert_id"] as? String)
     }
 
     @Test func noAlertsBeforeTheModelServes() throws {
-        let engine = try Self.watching()
+        let engine = try KnownModel.engine()
         engine.serving.version = 0
         #expect(try Self.alerts(engine.run(Self.silence())).isEmpty)
     }

@@ -89,6 +89,7 @@ import Testing
         let stream = RandomStream(users: 40, events: 2500, troubles: false).make(seed: 71)
         var last = 0
         var versions: Set<Int> = []
+        var taught: [Int] = []
         for at in stride(from: 0, to: stream.events.count, by: 256) {
             let said = engine.run(stream, at..<min(stream.events.count, at + 256))
             for s in said where s.kind == .update {
@@ -102,9 +103,13 @@ import Testing
             #expect(
                 Set(try said.filter { $0.kind == .update }.map { try $0.json()["model_version"] as? Int }).count == 1)
             let report = engine.report(prequential: false)
+            taught.append(engine.serving.taughtBins)
             #expect(report.modelVersion == (report.learning.steps >= 6 ? report.learning.steps : 0))
         }
         #expect(versions.contains(0) && versions.count > 4)
+        #expect(
+            taught == taught.sorted() && taught[0] < 3 && taught.last == 3,
+            "\(taught): bins are taught one after the other")
     }
 
     /// Before the model serves, everybody's prediction is what happened to users so far.
@@ -148,6 +153,45 @@ import Testing
         let churn = (1 - hazards[3]) * (1 - hazards[4])
         #expect(abs(try #require(json["churn_probability"] as? Double) - churn) < 1e-5)
         #expect(json["model_version"] as? Int == 0)
+    }
+
+    /// Bins that nothing was learned of yet stand to the bin before as they do for the population.
+    @Test func binsThatWereNotTaught() throws {
+        let engine = try KnownModel.engine()
+        let (serving, settings) = (engine.serving, engine.settings)
+        let priors: [Float] = [4, 10, 0, 0.2, 0.4, 0.1, 0.5, 0.6, 0.3]
+        for (cell, prior) in priors.enumerated() { serving.prior[cell] = prior }
+        let scratch = settings.makeScratch()
+        func predictions(taught: Int, rows: Int) -> [Float] {
+            serving.taughtBins = taught
+            for i in 0..<rows * SnapshotFeatures.count { scratch.features[i] = Float(i % 7) / 5 }
+            for i in 0..<rows * settings.stateWidth { scratch.state[i] = 0 }
+            serving.predict(scratch, rows: rows)
+            return (0..<rows * 9).map { scratch.predictions[$0] }
+        }
+        let all = predictions(taught: 3, rows: 3)
+        let none = predictions(taught: 0, rows: 3)
+        let first = predictions(taught: 1, rows: 3)
+        let two = predictions(taught: 2, rows: 3)
+        func hazard(_ before: Float, _ bin: Int) -> Float {
+            1 - powf(1 - before, logf(1 - priors[bin]) / logf(1 - priors[bin - 1]))
+        }
+        for r in 0..<3 {
+            let at = r * 9
+            for cell in 0..<9 where [0, 3, 6].contains(cell) {
+                #expect(first[at + cell] == all[at + cell] && two[at + cell] == all[at + cell])
+                #expect(two[at + cell + 1] == all[at + cell + 1])
+                #expect(none[at + cell] == priors[cell])
+            }
+            #expect(abs(first[at + 1] - 2.5 * all[at]) < 1e-4 && first[at + 2] == 0)
+            for head in [3, 6] {
+                #expect(abs(first[at + head + 1] - hazard(all[at + head], head + 1)) < 1e-4)
+                #expect(abs(first[at + head + 2] - hazard(first[at + head + 1], head + 2)) < 1e-3)
+                #expect(abs(two[at + head + 2] - hazard(all[at + head + 1], head + 2)) < 1e-3)
+            }
+            // With nothing taught, everybody is the population.
+            for cell in 0..<9 { #expect(abs(none[at + cell] - priors[cell]) < 1e-4) }
+        }
     }
 
     // MARK: Held-out users

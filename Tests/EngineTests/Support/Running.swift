@@ -136,20 +136,31 @@ struct Written: Equatable {
     ) throws -> Engine {
         let engine = Engine(
             configuration: configuration, topics: ["events"], partitions: partitions, executor: executor)
+        try read { metadata, section in try engine.restore(metadata, section: section) }
+        return engine
+    }
+
+    /// Gives an engine a partition of the image.
+    func adopt(_ id: TaskID, into engine: Engine) throws -> Bool {
+        try read { metadata, section in try engine.adopt(id, from: metadata, section: section) }
+    }
+
+    private func read<T>(
+        _ body: (EngineImage.Metadata, (String) throws -> UnsafeRawBufferPointer) throws -> T
+    ) throws -> T {
         let decoder = JSONDecoder()
         decoder.nonConformingFloatDecodingStrategy = .convertFromString(
             positiveInfinity: "inf", negativeInfinity: "-inf", nan: "nan")
         let metadata = try decoder.decode(EngineImage.Metadata.self, from: metadata)
         var copies: [UnsafeMutableRawBufferPointer] = []
         defer { for copy in copies { copy.deallocate() } }
-        try engine.restore(metadata) { name in
+        return try body(metadata) { name in
             guard let data = sections[name] else { throw SnapshotMismatch("no section \(name)") }
             let copy = UnsafeMutableRawBufferPointer.allocate(byteCount: data.count, alignment: 64)
             copy.copyBytes(from: data)
             copies.append(copy)
             return UnsafeRawBufferPointer(copy)
         }
-        return engine
     }
 
     /// Names of the parts that differ, for messages of failed tests.

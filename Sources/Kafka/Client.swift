@@ -85,7 +85,9 @@ private final class LogSink: Sendable {
             case 6: .info
             default: .debug
             }
-        logger.log(level: ours, "\(line)", metadata: ["facility": "\(facility)"])
+        // Properties are given to all clients: that one is no use to a producer is no news.
+        let isMoot = facility == "CONFWARN" && line.contains("will be ignored by this")
+        logger.log(level: isMoot ? .debug : ours, "\(line)", metadata: ["facility": "\(facility)"])
     }
 }
 

@@ -72,7 +72,7 @@ final class Pipeline {
         kept = .allocate(capacity: settings.runtime.batchRecords)
         reporter = Reporter(settings, shared: shared, logger: logger)
         snapshotAt = monotonic()
-        snapshotPosition = -1
+        snapshotPosition = 0
     }
 
     deinit {
@@ -412,8 +412,8 @@ final class Pipeline {
             case .failed(let error): note(failed: error)
             }
         }
-        guard !store.isWriting, isQuiet || uncommittedSince != nil,
-            monotonic() - snapshotAt >= Double(settings.snapshots.intervalSeconds), engine.position != snapshotPosition
+        guard !store.isWriting, monotonic() - snapshotAt >= Double(settings.snapshots.intervalSeconds),
+            engine.position != snapshotPosition
         else { return }
         // A busy stream is seldom quiet by itself.
         try commit()

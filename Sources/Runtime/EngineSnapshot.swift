@@ -6,16 +6,22 @@ public import SnapshotStore
 public enum EngineSnapshot {
     private static let infinities = (positive: "inf", negative: "-inf", nan: "nan")
 
-    static func content(_ image: EngineImage) throws -> SnapshotContent {
+    /// Hands an image to a store. The content points into memory that the image keeps, so it is good inside `body` only.
+    static func withContent<T>(of image: EngineImage, _ body: (SnapshotContent) throws -> T) throws -> T {
         let encoder = JSONEncoder()
         // Thresholds of quantiles are infinite until they are known.
         encoder.nonConformingFloatEncodingStrategy = .convertToString(
             positiveInfinity: infinities.positive, negativeInfinity: infinities.negative, nan: infinities.nan)
         encoder.outputFormatting = .sortedKeys
-        return SnapshotContent(
-            position: image.metadata.position, metadata: try encoder.encode(image.metadata),
-            sections: image.sections.map { SnapshotSection(name: $0.name, regions: $0.regions) },
-            weights: image.weights.map { SnapshotTensor(name: $0.name, shape: $0.shape, values: $0.values) })
+        return try withExtendedLifetime(image) {
+            try body(
+                SnapshotContent(
+                    position: image.metadata.position, metadata: encoder.encode(image.metadata),
+                    sections: image.sections.map { SnapshotSection(name: $0.name, regions: $0.regions) },
+                    weights: image.weights.map {
+                        SnapshotTensor(name: $0.name, shape: $0.shape, values: $0.values)
+                    }))
+        }
     }
 
     /// - Throws: `SnapshotMismatch` when the description is not that of an engine.

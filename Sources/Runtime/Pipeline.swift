@@ -119,7 +119,7 @@ final class Pipeline {
         if case .failed(let error)? = store.finish() { note(failed: error) }
         if engine.position != snapshotPosition, isQuiet {
             do {
-                let info = try store.write(EngineSnapshot.content(engine.image()))
+                let info = try EngineSnapshot.withContent(of: engine.image()) { try store.write($0) }
                 reporter.snapshotTaken(info, seconds: nil)
             } catch let error as SnapshotError {
                 note(failed: error)
@@ -334,7 +334,7 @@ final class Pipeline {
         if engine.position != snapshotPosition, isQuiet {
             _ = store.finish()
             do {
-                let info = try store.write(EngineSnapshot.content(engine.image()))
+                let info = try EngineSnapshot.withContent(of: engine.image()) { try store.write($0) }
                 reporter.snapshotTaken(info, seconds: nil)
                 snapshotPosition = info.position
                 try remember()
@@ -420,7 +420,7 @@ final class Pipeline {
         guard isQuiet else { return }
         snapshotAt = monotonic()
         do {
-            try store.begin(EngineSnapshot.content(engine.image()))
+            try EngineSnapshot.withContent(of: engine.image()) { try store.begin($0) }
             snapshotPosition = engine.position
         } catch let error as SnapshotError {
             note(failed: error)

@@ -1,13 +1,17 @@
 # make          what there is
 # make test     everything that has to hold
+# make evaluate forecasts on real data beside refitted models; DATA says where the data are
 # make demo     the CDNOW purchase log through an embedded Kafka, live; ARGS are passed on to `clvd demo`
 SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help deps build test demo lint format clean
+.PHONY: help deps build test demo evaluate lint format clean
 
 sources := Sources Tests Package.swift
 style := --configuration .swift-format
+DATA ?= ../shared/data
+SCORE ?= $(DATA)/../eval/evaluate.py
+PYTHON ?= python3
 
 help:  ## List the targets
 	@sed -n 's/^\([a-z]*\):.*## /  make \1\t/p' $(MAKEFILE_LIST) | expand -t 16
@@ -34,6 +38,29 @@ demo: build  ## Run the demo; ARGS="--json", ARGS="--events file.csv", ARGS="--b
 	    *) exit "$$status" ;;
 	esac
 	"$$clvd" demo $$given $(ARGS)
+
+evaluate: build  ## Forecast at the landmarks of the data sets in DATA and score them; ARGS are passed on to `clvd evaluate`
+	@if ! ls $(DATA)/*.landmarks.csv.gz >/dev/null 2>&1; then
+	    echo "make: no data sets in $(DATA), so there is nothing to evaluate; DATA=folder says where they are." >&2
+	    exit 0
+	fi
+	clvd="$$(swift build -c release --show-bin-path)/clvd"
+	mkdir -p .build/evaluate
+	for landmarks in $(DATA)/*.landmarks.csv.gz; do
+	    name="$$(basename "$$landmarks" .landmarks.csv.gz)"
+	    events="$(DATA)/$$name.csv.gz"
+	    out=".build/evaluate/$$name.csv.gz"
+	    echo "== $$name"
+	    "$$clvd" evaluate --events "$$events" --landmarks "$$landmarks" --out "$$out" $(ARGS)
+	    if ! $(PYTHON) -c "import pandas, scipy, sklearn" 2>/dev/null || [ ! -f $(SCORE) ]; then
+	        echo "make: no scores: they need $(SCORE) and pandas, scipy and scikit-learn in $(PYTHON)." >&2
+	        continue
+	    fi
+	    baselines="$(DATA)/$$name.baselines.csv.gz"
+	    if [ -f "$$baselines" ]; then $(PYTHON) $(SCORE) score "$$events" "$$landmarks" "$$out" "$$baselines"
+	    else $(PYTHON) $(SCORE) score "$$events" "$$landmarks" "$$out"
+	    fi
+	done
 
 lint:  ## Check the format of the sources
 	swift format lint -r --strict $(style) $(sources)

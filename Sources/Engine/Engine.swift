@@ -47,6 +47,9 @@ public final class Engine {
     /// The kernel variant at work, as snapshots record it.
     public var kernels: String { Network.kernels }
 
+    /// Learning steps behind the weights that serve; 0 while population rates predict.
+    public var modelVersion: Int64 { serving.version }
+
     func setPosition(_ value: Int64) { position = value }
 
     // MARK: Tasks

@@ -1,8 +1,8 @@
 import CEventParser
 import Foundation
 
-/// Writes rows of clvd's own CSV through a buffer; gzip when the file's name ends in `.gz`.
-final class CSVWriter {
+/// Writes rows of CSV through a buffer; gzip when the file's name ends in `.gz`.
+public final class CSVWriter {
     /// The columns of clvd's own CSV files.
     static let columns =
         "event_id,event_time_ms,user_id,event_type,item_id,category,price,quantity,amount,order_id,session_id"
@@ -12,7 +12,9 @@ final class CSVWriter {
     private var file: OpaquePointer?
     private var row: [UInt8] = []
 
-    init(path: String, header: String) throws {
+    /// Opens the file and writes the header row.
+    /// - Throws: `SimulationError` when the file cannot be written.
+    public init(path: String, header: String) throws {
         guard let file = clvd_output_open(path, path.lowercased().hasSuffix(".gz")) else {
             throw SimulationError(path, "cannot write", errno)
         }
@@ -25,20 +27,22 @@ final class CSVWriter {
     deinit { if let file { _ = clvd_output_close(file) } }
 
     /// Writes what is still buffered and closes the file. Whoever does not call this does not learn of a full disk.
-    func finish() throws {
+    public func finish() throws {
         defer { file = nil }
         if let file, !clvd_output_close(file) { throw SimulationError(path, "cannot write", errno) }
     }
 
     /// A value that needs no quotes.
-    func text(_ value: some StringProtocol) {
+    public func text(_ value: some StringProtocol) {
         row.append(contentsOf: value.utf8)
         comma()
     }
 
-    func integer(_ value: Int64) { text(String(value)) }
+    /// A whole number.
+    public func integer(_ value: Int64) { text(String(value)) }
 
-    func number(_ value: Double) {
+    /// A number in its shortest form.
+    public func number(_ value: Double) {
         withUnsafeTemporaryAllocation(of: CChar.self, capacity: 32) { digits in
             let count = Int(clvd_write_number(value, digits.baseAddress))
             row.append(contentsOf: UnsafeRawBufferPointer(digits)[..<count])
@@ -46,9 +50,11 @@ final class CSVWriter {
         comma()
     }
 
-    func empty() { comma() }
+    /// A missing value.
+    public func empty() { comma() }
 
-    func endRow() throws {
+    /// Ends the row, which has at least one value.
+    public func endRow() throws {
         row[row.count - 1] = UInt8(ascii: "\n")
         guard clvd_output_write(file, row, row.count) else { throw SimulationError(path, "cannot write", errno) }
         row.removeAll(keepingCapacity: true)
@@ -57,7 +63,7 @@ final class CSVWriter {
     private func comma() { row.append(UInt8(ascii: ",")) }
 }
 
-/// Why a file of simulated or recorded events cannot be read or written.
+/// Why a file of simulated or recorded events, or of predictions, cannot be read or written.
 public struct SimulationError: Error, Sendable, Equatable, CustomStringConvertible {
     public let description: String
 

@@ -8,7 +8,7 @@ struct Clvd: AsyncParsableCommand {
         abstract: "Customer lifetime value and churn, learned online from a stream of events.",
         version: "0.1.0",
         subcommands: [
-            RunCommand.self, DemoCommand.self, ReplayCommand.self, SimulateCommand.self, SnapshotCommand.self,
-            ConfigCommand.self, BenchCommand.self,
+            RunCommand.self, DemoCommand.self, ReplayCommand.self, SimulateCommand.self, EvaluateCommand.self,
+            SnapshotCommand.self, ConfigCommand.self, BenchCommand.self,
         ])
 }

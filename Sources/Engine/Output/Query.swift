@@ -1,0 +1,92 @@
+/// Asks the model about users at an instant, without telling it anything: no state changes by asking. It belongs to
+/// the engine it was made by, and like it to one caller at a time.
+public final class Query {
+    /// What to read: a target of the configuration at one of its horizons.
+    public struct Item: Sendable, Equatable {
+        public var target: String
+        public var horizonDays: Double
+
+        public init(target: String, horizonDays: Double) {
+            self.target = target
+            self.horizonDays = horizonDays
+        }
+    }
+
+    private let engine: Engine
+    private let readings: [Reading]
+    private let scratch: Scratch
+    private var places: [Int] = []
+
+    /// Numbers of an answer.
+    public var count: Int { readings.count }
+
+    init(_ engine: Engine, _ readings: [Reading]) {
+        self.engine = engine
+        self.readings = readings
+        scratch = engine.settings.makeScratch()
+    }
+
+    /// What is predicted for each user at its instant (ms), `count` numbers each, in the order of the items: money of
+    /// a value target, the probability of the others. A user who is not known is like anybody: the population's rate.
+    public func answer(_ users: [(key: String, timeMs: Int64)]) -> [Float] {
+        var out = [Float](repeating: 0, count: users.count * count)
+        places.removeAll(keepingCapacity: true)
+        for (i, user) in users.enumerated() {
+            guard fill(places.count, user.key, user.timeMs) else {
+                read(UnsafePointer(engine.serving.prior), into: &out, i)
+                continue
+            }
+            places.append(i)
+            if places.count == Scratch.rows { flush(&out) }
+        }
+        flush(&out)
+        return out
+    }
+
+    private func fill(_ row: Int, _ key: String, _ timeMs: Int64) -> Bool {
+        var key = key
+        return key.withUTF8 { key in
+            guard let base = key.baseAddress else { return false }
+            let settings = engine.settings
+            for task in engine.ordered {
+                let found = task.users.find(base, key.count, hash: task.users.hash(base, key.count))
+                if found == UserTable.none { continue }
+                let slot = task.users.slot(found)
+                SnapshotFeatures.write(
+                    slot, settings.userLayout, now: max(timeMs, slot.header.pointee.lastEventMs),
+                    into: scratch.features + row * SnapshotFeatures.count)
+                settings.codec.unpack(
+                    slot + settings.userLayout.rolling, into: scratch.state + row * settings.stateWidth)
+                return true
+            }
+            return false
+        }
+    }
+
+    private func flush(_ out: inout [Float]) {
+        if places.isEmpty { return }
+        engine.serving.predict(scratch, rows: places.count)
+        for (row, i) in places.enumerated() {
+            read(UnsafePointer(scratch.predictions + row * engine.settings.horizons.cells), into: &out, i)
+        }
+        places.removeAll(keepingCapacity: true)
+    }
+
+    private func read(_ row: UnsafePointer<Float>, into out: inout [Float], _ i: Int) {
+        for (k, reading) in readings.enumerated() { out[i * count + k] = reading.value(row) }
+    }
+}
+
+extension Engine {
+    /// - Precondition: every item names a target and one of the bin edges.
+    public func query(_ items: [Query.Item]) -> Query {
+        Query(
+            self,
+            items.map { item in
+                guard let target = settings.horizons.targets.firstIndex(where: { $0.name == item.target }) else {
+                    preconditionFailure("no target \(item.target)")
+                }
+                return settings.horizons.reading(target: target, horizon: item.horizonDays)
+            })
+    }
+}

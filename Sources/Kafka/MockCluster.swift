@@ -2,8 +2,8 @@ import CRdKafka
 import Logging
 
 /// A Kafka cluster inside this process that speaks the real protocol on loopback: librdkafka's mock cluster. It keeps
-/// at most 5 MB or 100,000 records of a partition, loses them with the process, and neither compacts nor hides aborted
-/// records: for demonstrations and tests.
+/// at most 5 MB or 100,000 records of a partition, loses them with the process, neither compacts nor hides aborted
+/// records, and forgets offsets that are committed in transactions: for demonstrations and tests.
 public final class MockCluster {
     private let client: Client
     private let cluster: OpaquePointer
@@ -32,5 +32,38 @@ public final class MockCluster {
         let error =
             up ? rd_kafka_mock_broker_set_up(cluster, Int32(id)) : rd_kafka_mock_broker_set_down(cluster, Int32(id))
         try client.check("broker \(id)", error)
+    }
+
+    /// A kind of request, by its key in the protocol.
+    public enum Request: Int16, Sendable {
+        case produce = 0
+        case fetch = 1
+        case offsetCommit = 8
+        case addPartitionsToTransaction = 24
+        case endTransaction = 26
+        case transactionalOffsetCommit = 28
+    }
+
+    /// What a broker may answer instead of serving a request.
+    public enum Refusal: Sendable {
+        case notEnoughReplicas
+        case groupAuthorizationFailed
+        case producerFenced
+        /// Hangs up.
+        case disconnect
+
+        fileprivate var code: rd_kafka_resp_err_t {
+            switch self {
+            case .notEnoughReplicas: RD_KAFKA_RESP_ERR_NOT_ENOUGH_REPLICAS
+            case .groupAuthorizationFailed: RD_KAFKA_RESP_ERR_GROUP_AUTHORIZATION_FAILED
+            case .producerFenced: RD_KAFKA_RESP_ERR_PRODUCER_FENCED
+            case .disconnect: RD_KAFKA_RESP_ERR__TRANSPORT
+            }
+        }
+    }
+
+    /// Has the next requests of a kind refused, one for each of `refusals`.
+    public func refuseNext(_ request: Request, with refusals: [Refusal]) {
+        rd_kafka_mock_push_request_errors_array(cluster, request.rawValue, refusals.count, refusals.map(\.code))
     }
 }

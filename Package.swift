@@ -100,7 +100,9 @@ let package = Package(
         .testTarget(name: "TerminalTests", dependencies: ["Terminal"], swiftSettings: strict),
         .testTarget(
             name: "RuntimeTests",
-            dependencies: ["Runtime", "Kafka", "Settings", "SnapshotStore", "Engine", "EventInput", "CEventParser"],
+            dependencies: [
+                "clvd", "Runtime", "Kafka", "Settings", "SnapshotStore", "Engine", "EventInput", "CEventParser",
+            ],
             swiftSettings: strict),
         // Runs the program itself.
         .testTarget(

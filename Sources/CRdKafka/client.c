@@ -77,22 +77,26 @@ static void fill(clvd_record *r, rd_kafka_message_t *m, int32_t topic) {
     r->headers = rd_kafka_message_headers(m, &headers) ? NULL : headers;
 }
 
+/// Enough for a full batch of usual records; few of the largest ones.
+static const size_t most_bytes = 16 << 20;
+
 void clvd_poll(rd_kafka_t *rk, clvd_client *client, clvd_topics *topics, int timeout_ms, clvd_batch *batch) {
+    size_t bytes = 0;
     batch->count = 0;
     batch->ends = 0;
     batch->error = RD_KAFKA_RESP_ERR_NO_ERROR;
-    while (batch->count < batch->capacity) {
+    while (batch->count < batch->capacity && bytes < most_bytes && batch->ends < 256) {
         // Not a batch call: those lose records across rebalances in librdkafka 2.0.2.
         rd_kafka_message_t *m = rd_kafka_consumer_poll(rk, batch->count || batch->ends ? 0 : timeout_ms);
         if (m && !m->err) {
             int32_t topic = topic_index(topics, m->rkt);
             fill(&batch->records[batch->count], m, topic);
             batch->messages[batch->count++] = m;
+            bytes += m->len + m->key_len;
         } else if (m && m->err == RD_KAFKA_RESP_ERR__PARTITION_EOF) {
-            if (batch->ends < 256) {
-                batch->end_topic[batch->ends] = topic_index(topics, m->rkt);
-                batch->end_partition[batch->ends++] = m->partition;
-            }
+            batch->end_topic[batch->ends] = topic_index(topics, m->rkt);
+            batch->end_offset[batch->ends] = m->offset;
+            batch->end_partition[batch->ends++] = m->partition;
             rd_kafka_message_destroy(m);
         } else if (m) {
             batch->error = m->err;

@@ -59,6 +59,21 @@ final class Client {
         }
     }
 
+    /// The error that ended this client for good, if one did: the cause, which the generic code of fatal errors hides.
+    func fatalError(_ operation: String) -> KafkaError? {
+        var text = [CChar](repeating: 0, count: 512)
+        let code = rd_kafka_fatal_error(handle, &text, text.count)
+        return code == RD_KAFKA_RESP_ERR_NO_ERROR ? nil : KafkaError(operation, code, reason: CText.string(text))
+    }
+
+    /// A property that is a number, as it is in force.
+    func number(_ property: String) -> Int? {
+        var text = [CChar](repeating: 0, count: 64)
+        var size = text.count
+        guard rd_kafka_conf_get(rd_kafka_conf(handle), property, &text, &size) == RD_KAFKA_CONF_OK else { return nil }
+        return Int(CText.string(text))
+    }
+
     func check(_ operation: String, _ code: rd_kafka_resp_err_t) throws(KafkaError) {
         guard code != RD_KAFKA_RESP_ERR_NO_ERROR else { return }
         throw KafkaError(operation, code)

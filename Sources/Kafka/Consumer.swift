@@ -9,8 +9,9 @@ public final class Consumer {
     /// What a poll brought. Records stay valid until `release`.
     public struct Poll {
         public let records: UnsafeBufferPointer<clvd_record>
-        /// Partitions read to their end.
-        public let ends: [TopicPartition]
+        /// Partitions read to their end, and the offset that the next record will have at least. Said once for each
+        /// end that is reached.
+        public let ends: [TopicPartition: Int64]
         /// To be answered, after the records, before the next poll.
         public let rebalance: Rebalance?
         public let error: KafkaError?
@@ -87,25 +88,33 @@ public final class Consumer {
     public func poll(milliseconds: Int) -> Poll {
         precondition(batch.count == 0, "the batch before was not released")
         clvd_poll(client.handle, client.state, &topics, Int32(clamping: milliseconds), &batch)
-        let ends = (0..<Int(batch.ends)).compactMap { i -> TopicPartition? in
-            let topic = element(&batch.end_topic, i)
-            return topic < 0 ? nil : TopicPartition(topicNames[Int(topic)], element(&batch.end_partition, i))
+        var ends: [TopicPartition: Int64] = [:]
+        for i in 0..<Int(batch.ends) {
+            let topic: Int32 = element(&batch.end_topic, i)
+            guard topic >= 0 else { continue }
+            ends[TopicPartition(topicNames[Int(topic)], element(&batch.end_partition, i))] =
+                element(&batch.end_offset, i)
         }
         var error: KafkaError?
         if batch.error != RD_KAFKA_RESP_ERR_NO_ERROR {
             let text = withUnsafePointer(to: &batch.error_text) {
                 $0.withMemoryRebound(to: CChar.self, capacity: 256) { String(cString: $0) }
             }
-            error = KafkaError("consume", batch.error, reason: text)
+            error = fatalError ?? KafkaError("consume", batch.error, reason: text)
         }
         return Poll(
             records: UnsafeBufferPointer(start: batch.records, count: Int(batch.count)), ends: ends,
             rebalance: takeRebalance(), error: error)
     }
 
-    private func element<T>(_ tuple: inout T, _ i: Int) -> Int32 {
-        withUnsafeBytes(of: &tuple) { $0.load(fromByteOffset: i * 4, as: Int32.self) }
+    private func element<T, Element: BitwiseCopyable>(_ tuple: inout T, _ i: Int) -> Element {
+        withUnsafeBytes(of: &tuple) {
+            $0.loadUnaligned(fromByteOffset: i * MemoryLayout<Element>.size, as: Element.self)
+        }
     }
+
+    /// The error that ended this member for good, if one did (another one with its instance id, for one).
+    private var fatalError: KafkaError? { client.fatalError("consumer") }
 
     /// Gives the records of the last poll back.
     public func release() { clvd_batch_release(&batch) }
@@ -122,9 +131,12 @@ public final class Consumer {
         var partitions: [TopicPartition] = []
         if let list = client.state.pointee.partitions { partitions = PartitionList.read(list) }
         if kind == RD_KAFKA_RESP_ERR__ASSIGN_PARTITIONS { return .assign(partitions) }
-        if rd_kafka_assignment_lost(client.handle) != 0 { return .lost(partitions) }
+        if isAssignmentLost { return .lost(partitions) }
         return .revoke(partitions)
     }
+
+    /// Whether the group has gone on without this member: the partitions may be another's, though no poll has said so.
+    public var isAssignmentLost: Bool { rd_kafka_assignment_lost(client.handle) != 0 }
 
     private var isCooperative: Bool {
         guard let protocolName = rd_kafka_rebalance_protocol(client.handle) else { return false }
@@ -226,7 +238,8 @@ public final class Consumer {
         defer { rd_kafka_queue_destroy(queue) }
         if let error = rd_kafka_consumer_close_queue(client.handle, queue) { rd_kafka_error_destroy(error) }
         while rd_kafka_consumer_closed(client.handle) == 0 {
-            rd_kafka_queue_poll_callback(queue, 100)
+            // Records may be waiting: a queue that only callbacks are expected of would abort the process at one.
+            if let message = rd_kafka_consume_queue(queue, 100) { rd_kafka_message_destroy(message) }
             if takeRebalance() != nil {
                 if isCooperative {
                     if let list = client.state.pointee.partitions {

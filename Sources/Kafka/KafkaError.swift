@@ -47,7 +47,8 @@ public struct KafkaError: Error, Sendable, CustomStringConvertible {
 }
 
 extension KafkaError {
-    /// The group has gone on without this member: its partitions may be another's by now.
+    /// The group is about to share its partitions out anew, or has: offsets are accepted again once this member has
+    /// taken part in it, which takes polls.
     public var isOfGroup: Bool {
         [
             RD_KAFKA_RESP_ERR_ILLEGAL_GENERATION.rawValue, RD_KAFKA_RESP_ERR_UNKNOWN_MEMBER_ID.rawValue,
@@ -55,6 +56,21 @@ extension KafkaError {
             RD_KAFKA_RESP_ERR__MAX_POLL_EXCEEDED.rawValue,
         ].contains(code)
     }
+
+    /// The cluster does not answer, or not now: the same call may succeed later.
+    public var isPassing: Bool {
+        isRetriable
+            || [
+                RD_KAFKA_RESP_ERR__TIMED_OUT.rawValue, RD_KAFKA_RESP_ERR__TRANSPORT.rawValue,
+                RD_KAFKA_RESP_ERR__ALL_BROKERS_DOWN.rawValue, RD_KAFKA_RESP_ERR__WAIT_COORD.rawValue,
+                RD_KAFKA_RESP_ERR_REQUEST_TIMED_OUT.rawValue, RD_KAFKA_RESP_ERR_NOT_COORDINATOR.rawValue,
+                RD_KAFKA_RESP_ERR_COORDINATOR_NOT_AVAILABLE.rawValue,
+                RD_KAFKA_RESP_ERR_COORDINATOR_LOAD_IN_PROGRESS.rawValue,
+            ].contains(code)
+    }
+
+    /// A record is larger than the client or the broker takes.
+    public var isTooLarge: Bool { code == RD_KAFKA_RESP_ERR_MSG_SIZE_TOO_LARGE.rawValue }
 
     /// The log no longer has the offset that was asked for.
     public var isOutOfRange: Bool {

@@ -48,7 +48,9 @@ public final class MockCluster {
     public enum Refusal: Sendable {
         case notEnoughReplicas
         case groupAuthorizationFailed
+        case topicAuthorizationFailed
         case producerFenced
+        case rebalanceInProgress
         /// Hangs up.
         case disconnect
 
@@ -56,7 +58,9 @@ public final class MockCluster {
             switch self {
             case .notEnoughReplicas: RD_KAFKA_RESP_ERR_NOT_ENOUGH_REPLICAS
             case .groupAuthorizationFailed: RD_KAFKA_RESP_ERR_GROUP_AUTHORIZATION_FAILED
+            case .topicAuthorizationFailed: RD_KAFKA_RESP_ERR_TOPIC_AUTHORIZATION_FAILED
             case .producerFenced: RD_KAFKA_RESP_ERR_PRODUCER_FENCED
+            case .rebalanceInProgress: RD_KAFKA_RESP_ERR_REBALANCE_IN_PROGRESS
             case .disconnect: RD_KAFKA_RESP_ERR__TRANSPORT
             }
         }

@@ -128,6 +128,19 @@ public final class Producer {
         throw KafkaError("deliver \(failed) records", client.state.pointee.first_failure)
     }
 
+    /// The first failed delivery since the last look, if there was one; it is forgotten.
+    public func takeFailure() -> KafkaError? {
+        do {
+            try takeFailures()
+            return nil
+        } catch { return error }
+    }
+
+    /// Largest record that the client sends, bytes with all that belongs to it.
+    public var maxRecordBytes: Int { client.number("message.max.bytes") ?? 1_000_000 }
+    /// How long a transaction may stay open before the broker ends it and bars this producer; ms.
+    public var transactionTimeoutMs: Int { client.number("transaction.timeout.ms") ?? 60_000 }
+
     /// Throws everything on its way away and waits for the reports: memory of the records is free afterwards.
     public func purge() {
         rd_kafka_purge(client.handle, Int32(RD_KAFKA_PURGE_F_QUEUE | RD_KAFKA_PURGE_F_INFLIGHT))
@@ -138,11 +151,7 @@ public final class Producer {
     public var lastError: (text: String, count: UInt64)? { client.lastError }
 
     /// The error that ended this producer for good, if one did.
-    public var fatalError: KafkaError? {
-        var text = [CChar](repeating: 0, count: 512)
-        let code = rd_kafka_fatal_error(client.handle, &text, text.count)
-        return code == RD_KAFKA_RESP_ERR_NO_ERROR ? nil : KafkaError("producer", code, reason: CText.string(text))
-    }
+    public var fatalError: KafkaError? { client.fatalError("producer") }
 
     // MARK: Transactions
 

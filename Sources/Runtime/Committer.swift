@@ -15,16 +15,32 @@ final class Committer {
     private var handedRecords = 0
     private var handedDeadLetters = 0
     private var isOpen = false
+    /// When the transaction was begun.
+    private var openedAt = 0.0
     /// An error that a new transaction may mend; met at the commit.
     private var broken: KafkaError?
+    /// Most bytes of key and value of a dead letter: what the client sends, less than that once a broker refused it.
+    private var deadLetterBytes: Int
+    private let isStopping: () -> Bool
 
     private static let attempts = 10
-    private static let timeoutMs = 60_000
+    private static let callMs = 10_000
+    /// How long a cluster that does not answer is waited for; a shorter time when the process is to end.
+    private static let patienceSeconds = 600.0
+    private static let lastPatienceSeconds = 20.0
+    /// Room for headers, of which the explanation is the longest.
+    private static let headerBytes = 4096
 
-    init(_ settings: Settings, producer: Producer, consumer: Consumer, logger: Logger) throws(KafkaError) {
+    /// - Parameter isStopping: whether the daemon was asked to leave.
+    init(
+        _ settings: Settings, producer: Producer, consumer: Consumer, logger: Logger,
+        isStopping: @escaping () -> Bool
+    ) throws(KafkaError) {
         self.producer = producer
         self.consumer = consumer
         self.logger = logger
+        self.isStopping = isStopping
+        deadLetterBytes = max(0, producer.maxRecordBytes - Self.headerBytes)
         isTransactional = settings.delivery == .exactlyOnce
         deadLetters = try producer.topic(settings.output.deadLetterTopic)
         publication = Publication(
@@ -38,7 +54,7 @@ final class Committer {
     }
 
     /// Hands over what has been added to the publication, so that it is on its way before the commit.
-    func flow() throws(KafkaError) {
+    func flow() throws {
         guard broken == nil, !publication.isEmpty else { return producer.poll() }
         do {
             try handOver()
@@ -48,24 +64,42 @@ final class Committer {
     }
 
     private func handOver() throws(KafkaError) {
-        if isTransactional && !isOpen {
-            try producer.beginTransaction()
-            isOpen = true
-        }
+        try open()
         if handedRecords < publication.records.count {
             try producer.produce(publication.records[handedRecords...])
             handedRecords = publication.records.count
         }
         while handedDeadLetters < publication.deadLetters.count {
-            let letter = publication.deadLetters[handedDeadLetters]
+            let letter = publication.deadLetters[handedDeadLetters].fitting(deadLetterBytes)
             try producer.produce(
                 Producer.Record(topic: deadLetters, key: letter.key, value: letter.value), headers: letter.headers)
             handedDeadLetters += 1
         }
     }
 
+    private func open() throws(KafkaError) {
+        guard isTransactional && !isOpen else { return }
+        try producer.beginTransaction()
+        isOpen = true
+        openedAt = monotonic()
+    }
+
+    /// After a failure: whether it was for the size of a dead letter, and smaller ones are worth a try. One large
+    /// record must not keep the stream from going on.
+    private func shrinkDeadLetters(_ error: KafkaError) -> Bool {
+        let cause = producer.takeFailure() ?? error
+        guard error.isTooLarge || cause.isTooLarge, deadLetterBytes > 0 else { return false }
+        deadLetterBytes = deadLetterBytes > 1024 ? deadLetterBytes / 2 : 0
+        handedDeadLetters = 0
+        logger.warning(
+            "a dead letter is too large for its topic; raise the topic's max.message.bytes to keep such whole",
+            metadata: ["bytes_kept": "\(deadLetterBytes)"])
+        return true
+    }
+
     /// Publishes everything and commits the offsets; the publication is empty afterwards.
-    func commit(_ offsets: [TopicPartition: PartitionOffset]) throws(KafkaError) {
+    /// - Throws: `KafkaError`; after one that `isOfGroup` the publication is as it was, to be committed later.
+    func commit(_ offsets: [TopicPartition: PartitionOffset]) throws {
         if isTransactional { try commitTransaction(offsets) } else { try commitPlain(offsets) }
         publication.removeAll()
         handedRecords = 0
@@ -73,31 +107,40 @@ final class Committer {
     }
 
     private func commitPlain(_ offsets: [TopicPartition: PartitionOffset]) throws(KafkaError) {
-        try handOver()
-        try producer.flush(milliseconds: Self.timeoutMs)
-        if !offsets.isEmpty { try consumer.commit(offsets) }
+        while true {
+            do throws(KafkaError) {
+                try handOver()
+                try patiently { () throws(KafkaError) in try producer.flush(milliseconds: Self.callMs) }
+                break
+            } catch {
+                guard shrinkDeadLetters(error) else { throw error }
+            }
+        }
+        guard !offsets.isEmpty else { return }
+        try patiently { () throws(KafkaError) in try consumer.commit(offsets) }
     }
 
-    private func commitTransaction(_ offsets: [TopicPartition: PartitionOffset]) throws(KafkaError) {
+    private func commitTransaction(_ offsets: [TopicPartition: PartitionOffset]) throws {
         for attempt in 1...Self.attempts {
             do throws(KafkaError) {
                 if let error = broken { throw error }
+                try open()
                 try handOver()
-                if !isOpen {
-                    try producer.beginTransaction()
-                    isOpen = true
+                try patiently { () throws(KafkaError) in
+                    try producer.send(offsets, of: consumer, milliseconds: Self.callMs)
                 }
                 try patiently { () throws(KafkaError) in
-                    try producer.send(offsets, of: consumer, milliseconds: Self.timeoutMs)
-                }
-                try patiently { () throws(KafkaError) in
-                    try producer.commitTransaction(milliseconds: Self.timeoutMs)
+                    try producer.commitTransaction(milliseconds: Self.callMs)
                 }
                 isOpen = false
                 return
             } catch {
                 try note(error)
-                guard attempt < Self.attempts else { throw error }
+                if error.isOfGroup {
+                    try abort()
+                    throw error
+                }
+                guard attempt < Self.attempts, !isStopping() || attempt < 3 else { throw error }
                 logger.warning(
                     "a transaction is made again", metadata: ["error": "\(error)", "attempt": "\(attempt)"])
                 try abort()
@@ -108,22 +151,32 @@ final class Committer {
 
     /// Calls again what may be called again.
     private func patiently(_ body: () throws(KafkaError) -> Void) throws(KafkaError) {
-        for _ in 1..<Self.attempts {
+        let began = monotonic()
+        while true {
             do {
                 return try body()
             } catch {
-                guard error.isRetriable, !error.requiresAbort else { throw error }
+                let patience = isStopping() ? Self.lastPatienceSeconds : Self.patienceSeconds
+                guard error.isPassing, !error.isFatal, !error.requiresAbort, monotonic() - began < patience else {
+                    throw error
+                }
                 logger.warning("Kafka answers slowly", metadata: ["error": "\(error)"])
+                usleep(200_000)
             }
         }
-        try body()
     }
 
-    /// Keeps an error for the commit to mend, unless nothing can: the producer is done for, or the group has moved on
-    /// and the partitions may be another's.
-    private func note(_ error: KafkaError) throws(KafkaError) {
-        if let fatal = producer.fatalError { throw fatal }
-        if error.isFatal || error.isFenced || error.isOfGroup || !isTransactional { throw error }
+    /// Keeps an error for the commit to mend, unless nothing can.
+    private func note(_ error: KafkaError) throws {
+        if let fatal = producer.fatalError {
+            // A broker bars the producer of a transaction that was open for too long just as it does one that has
+            // been replaced.
+            let limit = Double(producer.transactionTimeoutMs) / 1000
+            if fatal.isFenced, isOpen, monotonic() - openedAt > limit * 0.9 { throw TransactionExpired(cause: fatal) }
+            throw fatal
+        }
+        if shrinkDeadLetters(error), !isTransactional { return }
+        if error.isFatal || error.isFenced || !isTransactional { throw error }
         broken = error
     }
 
@@ -131,13 +184,15 @@ final class Committer {
     private func abort() throws(KafkaError) {
         if isOpen {
             try patiently { () throws(KafkaError) in
-                try producer.abortTransaction(milliseconds: Self.timeoutMs)
+                try producer.abortTransaction(milliseconds: Self.callMs)
             }
         }
         isOpen = false
         broken = nil
         handedRecords = 0
         handedDeadLetters = 0
+        // Of what was thrown away.
+        _ = producer.takeFailure()
     }
 
     /// Gives up what is open, before the process or the pipeline goes.
@@ -145,5 +200,24 @@ final class Committer {
         if isOpen { try? producer.abortTransaction(milliseconds: 5_000) }
         isOpen = false
         producer.purge()
+    }
+}
+
+/// The broker ended a transaction that was open for longer than it allows, and the producer with it: the process stood
+/// still, or the cluster was away. A new one may go on.
+struct TransactionExpired: Error, CustomStringConvertible {
+    let cause: KafkaError
+    var description: String { "a transaction was open for longer than transaction.timeout.ms: \(cause)" }
+}
+
+extension Publication.DeadLetter {
+    /// The letter, cut to a number of bytes when it is longer; a header says what it was.
+    func fitting(_ most: Int) -> Publication.DeadLetter {
+        guard key.count + (value?.count ?? 0) > most else { return self }
+        var cut = self
+        if key.count > most / 2 { cut.key = UnsafeRawBufferPointer(rebasing: key.prefix(most / 2)) }
+        cut.value = value.map { UnsafeRawBufferPointer(rebasing: $0.prefix(most - cut.key.count)) }
+        cut.headers.append(("clvd.cut.from", "key \(key.count) bytes, value \(value?.count ?? 0) bytes"))
+        return cut
     }
 }

@@ -41,6 +41,8 @@ public final class Daemon: Sendable {
                 try live(store)
                 return
             } catch let error where Self.isPassing(error) {
+                // Asked to drain, it could not.
+                if shared.isStopping { throw error }
                 if monotonic() - began > 60 { delay = 0.5 }
                 RuntimeMetrics.restarted()
                 shared.update { $0.restarts += 1 }
@@ -114,6 +116,6 @@ public final class Daemon: Sendable {
 
     private static func isPassing(_ error: any Error) -> Bool {
         if let error = error as? KafkaError { return !error.isFatal && !error.isFenced }
-        return error is LostPartitions
+        return error is LostPartitions || error is TransactionExpired
     }
 }

@@ -18,6 +18,7 @@ final class Pipeline {
     private let engine: Engine
     private let decoder: EventDecoder
     private let consumer: Consumer
+    private let producer: Producer
     private let committer: Committer
     private let events: UnsafeMutablePointer<clvd_event>
     private let kept: UnsafeMutablePointer<clvd_record>
@@ -26,8 +27,12 @@ final class Pipeline {
     /// Records taken in since the last commit, and when the first of them was.
     private var uncommitted = 0
     private var uncommittedSince: Double?
+    /// Since when the group takes no offsets, being about to share its partitions out anew, and when to try again.
+    private var refused: (since: Double, retryAt: Double)?
     private var snapshotAt: Double
     private var snapshotPosition: Int64
+    /// Errors of the clients as a whole that have been reported: of the consumer, of the producer.
+    private var troubles: [UInt64] = [0, 0]
     /// The restored snapshot, while partitions may still be taken from it.
     private var restored: (metadata: EngineImage.Metadata, snapshot: Snapshot)?
 
@@ -41,6 +46,8 @@ final class Pipeline {
         /// Clock when the partition fell idle, ms, and the latest tick.
         var idleClock: Int64?
         var tickedAt: Double
+        /// Where the log ended when it was last read to its end.
+        var end: Int64?
     }
 
     init(_ settings: Settings, partitionCount: Int, store: SnapshotStore, shared: SharedState, logger: Logger) throws {
@@ -62,12 +69,13 @@ final class Pipeline {
             bootstrap: kafka.bootstrapServers, groupId: kafka.groupId,
             instanceId: "\(kafka.groupId)-\(kafka.instanceId)", topics: settings.input.topics,
             batchRecords: settings.runtime.batchRecords, properties: kafka.properties, logger: logger)
-        let producer = try Producer(
+        producer = try Producer(
             bootstrap: kafka.bootstrapServers,
             transactionalId: settings.delivery == .exactlyOnce ? "clvd-\(kafka.groupId)-\(kafka.instanceId)" : nil,
             properties: kafka.properties, logger: logger)
         if settings.delivery == .exactlyOnce { try producer.initTransactions(milliseconds: 60_000) }
-        committer = try Committer(settings, producer: producer, consumer: consumer, logger: logger)
+        committer = try Committer(
+            settings, producer: producer, consumer: consumer, logger: logger, isStopping: { shared.isStopping })
         events = .allocate(capacity: settings.runtime.batchRecords)
         kept = .allocate(capacity: settings.runtime.batchRecords)
         reporter = Reporter(settings, shared: shared, logger: logger)
@@ -102,20 +110,31 @@ final class Pipeline {
         let poll = consumer.poll(milliseconds: pollMilliseconds)
         try take(poll.records)
         consumer.release()
+        for (p, end) in poll.ends { if let id = id(p) { partitions[id]?.end = end } }
         if let rebalance = poll.rebalance { try answer(rebalance) }
         if let error = poll.error { try consider(error) }
         try tick()
         try committer.flow()
         if isCommitDue { try commit() }
         try snapshotIfDue()
+        noteTroubles()
         reporter.report(engine, lag: lag, phase: phase)
+    }
+
+    /// A broker that cannot be reached ends nothing; the clients try again for as long as it takes.
+    private func noteTroubles() {
+        for (i, error) in [consumer.lastError, producer.lastError].enumerated() {
+            guard let error, error.count > troubles[i] else { continue }
+            troubles[i] = error.count
+            reporter.trouble(error.text, error.text)
+        }
     }
 
     /// SIGTERM: nothing more is read; what was taken in is committed and kept.
     private func drain() throws {
         shared.update { $0.phase = .draining }
         logger.notice("draining")
-        try commit()
+        try insistOnCommit(keepingCompany: true)
         if case .failed(let error)? = store.finish() { note(failed: error) }
         if engine.position != snapshotPosition, isQuiet {
             do {
@@ -137,7 +156,8 @@ final class Pipeline {
         var lag: Int64?
         for (id, p) in partitions {
             guard let end = consumer.knownEnd(p.name), let next = engine.nextOffset(id) else { continue }
-            lag = (lag ?? 0) + max(0, end - next)
+            // Markers of transactions have offsets as well.
+            lag = (lag ?? 0) + max(0, end - max(next, p.end ?? next))
         }
         return lag
     }
@@ -145,7 +165,7 @@ final class Pipeline {
     // MARK: Records
 
     private var pollMilliseconds: Int {
-        guard let since = uncommittedSince else { return 100 }
+        guard let since = uncommittedSince, refused == nil else { return 100 }
         let left = Double(settings.output.commitIntervalMs) / 1000 - (monotonic() - since)
         return max(0, min(100, Int(left * 1000)))
     }
@@ -214,17 +234,20 @@ final class Pipeline {
     /// Errors of the consumer that do not end this life are logged by the client.
     private func consider(_ error: KafkaError) throws {
         if error.isOutOfRange {
+            // The next life goes on where the log begins.
+            if settings.snapshots.acceptGap { throw error }
             throw RecoveryError(
                 description: "\(error.reason): the log no longer has the records that come next. Start again with "
                     + "snapshots.acceptGap: true to go on without them")
         }
         if error.isFatal || error.isFenced || error.isOfGroup { throw error }
-        reporter.trouble(error)
+        reporter.trouble(error.name, "\(error)")
     }
 
     // MARK: Silence
 
-    /// Partitions without records for a while: their clock follows the wall's.
+    /// Partitions without records for a while: their clock follows the wall's. Where records wait to be read, as they
+    /// may after an outage, there is no silence to speak of.
     private func tick() throws {
         let idle = Double(settings.runtime.idleTickSeconds)
         guard idle > 0 else { return }
@@ -232,7 +255,13 @@ final class Pipeline {
         var times: [TaskID: Int64] = [:]
         for (id, p) in partitions where now - max(p.lastRecordAt, p.tickedAt) >= idle {
             partitions[id]?.tickedAt = now
-            guard let clock = p.idleClock ?? engine.clock(id) else { continue }
+            guard let clock = p.idleClock ?? engine.clock(id), let end = p.end else { continue }
+            do {
+                guard try consumer.watermarks(p.name, milliseconds: 2_000).high <= end else { continue }
+            } catch {
+                reporter.trouble(error.name, "\(error)")
+                break
+            }
             partitions[id]?.idleClock = clock
             times[id] = clock + Int64((now - p.lastRecordAt) * 1000)
         }
@@ -246,13 +275,20 @@ final class Pipeline {
 
     private var isCommitDue: Bool {
         guard let since = uncommittedSince else { return false }
-        return uncommitted >= settings.output.commitRecords
+        return uncommitted >= settings.output.commitRecords || committer.publication.bytes >= Self.mostBytes
             || monotonic() - since >= Double(settings.output.commitIntervalMs) / 1000
     }
 
-    private func commit() throws {
-        uncommitted = 0
-        uncommittedSince = nil
+    /// Most bytes of publications between two commits, or little more.
+    private static let mostBytes = 64 << 20
+
+    /// Commits what there is.
+    /// - Returns: false when the group does not take offsets now; the next turn tries again.
+    @discardableResult
+    private func commit() throws -> Bool {
+        if consumer.isAssignmentLost { throw LostPartitions(partitions.values.map(\.name)) }
+        let now = monotonic()
+        if let refused, now < refused.retryAt { return false }
         var offsets: [TopicPartition: PartitionOffset] = [:]
         var changed: [TaskID: PartitionOffset] = [:]
         for (id, p) in partitions {
@@ -263,10 +299,47 @@ final class Pipeline {
             offsets[p.name] = offset
             changed[id] = offset
         }
-        guard !offsets.isEmpty || !committer.publication.isEmpty else { return }
-        try committer.commit(offsets)
-        for (id, offset) in changed { partitions[id]?.committed = offset }
-        reporter.committed()
+        if !offsets.isEmpty || !committer.publication.isEmpty {
+            do {
+                try committer.commit(offsets)
+            } catch let error as KafkaError where error.isOfGroup {
+                let since = refused?.since ?? now
+                guard now - since < (shared.isStopping ? 20 : 60) else { throw error }
+                // An offset that reaches the broker after the group has gone on would cost the assignment: the end of
+                // the rebalance is waited for, or for so long that there may be none.
+                refused = (since, now + 5)
+                return false
+            }
+            for (id, offset) in changed { partitions[id]?.committed = offset }
+            reporter.committed()
+        }
+        uncommitted = 0
+        uncommittedSince = nil
+        refused = nil
+        return true
+    }
+
+    /// Commits before partitions are given up, however long the group makes one wait.
+    /// - Parameter keepingCompany: polls meanwhile, so that the group can go on with what keeps it.
+    private func insistOnCommit(keepingCompany: Bool) throws {
+        var revoked: [TopicPartition] = []
+        while !(try commit()) {
+            guard keepingCompany else {
+                usleep(100_000)
+                continue
+            }
+            // What comes now is for the next one to read.
+            let poll = consumer.poll(milliseconds: 100)
+            consumer.release()
+            guard let rebalance = poll.rebalance else { continue }
+            refused?.retryAt = monotonic()
+            switch rebalance {
+            case .assign: try consumer.assign([:])
+            case .revoke(let list): revoked = list
+            case .lost(let list): throw LostPartitions(list)
+            }
+        }
+        if !revoked.isEmpty { try consumer.unassign(revoked) }
     }
 
     // MARK: Partitions
@@ -276,6 +349,7 @@ final class Pipeline {
     }
 
     private func answer(_ rebalance: Consumer.Rebalance) throws {
+        refused?.retryAt = monotonic()
         switch rebalance {
         case .assign(let list):
             logger.notice("partitions assigned", metadata: ["partitions": "\(list.map(\.description).sorted())"])
@@ -330,7 +404,7 @@ final class Pipeline {
 
     /// Finishes partitions: what they said is committed and their state is in a snapshot before they go.
     private func release(_ list: [TopicPartition]) throws {
-        try commit()
+        try insistOnCommit(keepingCompany: false)
         if engine.position != snapshotPosition, isQuiet {
             _ = store.finish()
             do {
@@ -416,8 +490,7 @@ final class Pipeline {
             engine.position != snapshotPosition
         else { return }
         // A busy stream is seldom quiet by itself.
-        try commit()
-        guard isQuiet else { return }
+        guard try commit(), isQuiet else { return }
         snapshotAt = monotonic()
         do {
             try EngineSnapshot.withContent(of: engine.image()) { try store.begin($0) }

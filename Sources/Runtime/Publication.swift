@@ -22,6 +22,8 @@ final class Publication {
     /// Chunk being filled, and bytes of it that are.
     private var chunk = 0
     private var used = 0
+    /// Bytes kept.
+    private(set) var bytes = 0
     private static let chunkBytes = 4 << 20
 
     init(updates: Producer.Topic, alerts: Producer.Topic) {
@@ -41,6 +43,7 @@ final class Publication {
         while chunks.count > 16 { chunks.removeLast().deallocate() }
         chunk = 0
         used = 0
+        bytes = 0
     }
 
     private func keep(_ bytes: UnsafeRawBufferPointer) -> UnsafeRawBufferPointer {
@@ -55,6 +58,7 @@ final class Publication {
         let place = chunks[chunk].baseAddress! + used
         place.copyMemory(from: base, byteCount: bytes.count)
         used += bytes.count
+        self.bytes += bytes.count
         return UnsafeRawBufferPointer(start: place, count: bytes.count)
     }
 

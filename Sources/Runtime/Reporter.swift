@@ -132,10 +132,11 @@ final class Reporter {
     }
 
     /// An error that does not end anything: logged once in half a minute.
-    func trouble(_ error: KafkaError) {
+    /// - Parameter kind: what tells it from others.
+    func trouble(_ kind: String, _ error: String) {
         let now = monotonic()
-        if let last = troubles[error.name], now - last < 30 { return }
-        troubles[error.name] = now
+        if let last = troubles[kind], now - last < 30 { return }
+        troubles[kind] = now
         logger.warning("trouble with Kafka", metadata: ["error": "\(error)"])
     }
 }

@@ -28,7 +28,7 @@ struct StartPlan: Equatable {
     static func make(_ f: Facts, latest: Bool, acceptGap: Bool) throws(RecoveryError) -> StartPlan {
         guard let state = f.state else { return try withoutState(f, latest: latest, acceptGap: acceptGap) }
         if state > f.high {
-            guard acceptGap else { throw RecoveryError.otherLog(f.partition, state: state, high: f.high) }
+            guard acceptGap else { throw RecoveryError.otherLog(f.partition, "the state", state, high: f.high) }
             return StartPlan(
                 from: f.low, publishFrom: f.low,
                 warning: "the log ends at \(f.high), before the state's \(state): beginning at \(f.low)")
@@ -40,6 +40,12 @@ struct StartPlan: Equatable {
                 warning: "\(f.low - state) records are gone from the log and from the state")
         }
         let committed = f.committed ?? state
+        guard committed <= f.high else {
+            guard acceptGap else { throw RecoveryError.otherLog(f.partition, "the group", committed, high: f.high) }
+            return StartPlan(
+                from: f.low, publishFrom: f.low,
+                warning: "the log ends at \(f.high), before the group's \(committed): beginning at \(f.low)")
+        }
         guard committed >= state else {
             return StartPlan(
                 from: state, publishFrom: state,
@@ -60,7 +66,7 @@ struct StartPlan: Equatable {
         }
         if f.low > 0 && !acceptGap { throw RecoveryError.gap(f.partition, needed: 0, low: f.low) }
         if committed > f.high {
-            guard acceptGap else { throw RecoveryError.otherLog(f.partition, state: committed, high: f.high) }
+            guard acceptGap else { throw RecoveryError.otherLog(f.partition, "the group", committed, high: f.high) }
             return StartPlan(from: f.low, publishFrom: f.low, warning: "the log ends at \(f.high): beginning anew")
         }
         let gone = f.low > 0 ? "\(f.low) records are gone; " : ""
@@ -82,9 +88,9 @@ public struct RecoveryError: Error, Sendable, Equatable, CustomStringConvertible
                 + "snapshots.acceptGap: true to go on without them")
     }
 
-    static func otherLog(_ p: TopicPartition, state: Int64, high: Int64) -> RecoveryError {
+    static func otherLog(_ p: TopicPartition, _ who: String, _ offset: Int64, high: Int64) -> RecoveryError {
         RecoveryError(
-            description: "\(p): the state is at offset \(state), but the log ends at \(high): the topic was made anew, "
+            description: "\(p): \(who) is at offset \(offset), but the log ends at \(high): the topic was made anew, "
                 + "or this is another cluster. Correct kafka.bootstrapServers, move the snapshots away and reset the "
                 + "group to start anew, or set snapshots.acceptGap: true to keep the state and read from the beginning")
     }

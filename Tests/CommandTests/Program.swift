@@ -102,7 +102,7 @@ func contents(of topic: String, partitions: Int, at bootstrap: String) throws ->
                 partition: $0.partition, key: text($0.key, $0.key_length), value: text($0.value, $0.value_length),
                 timestampMs: $0.timestamp_ms)
         }
-        ended.formUnion(poll.ends.map(\.partition))
+        ended.formUnion(poll.ends.keys.map(\.partition))
         consumer.release()
     }
     return records.enumerated().sorted { ($0.1.partition, $0.0) < ($1.1.partition, $1.0) }.map(\.1)

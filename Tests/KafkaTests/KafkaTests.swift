@@ -86,6 +86,16 @@ func consume(
     return false
 }
 
+/// Polls until so many partitions were read to their end: the member is assigned then.
+func consume(_ consumer: Consumer, ends: Int) throws {
+    var seen: Set<TopicPartition> = []
+    try consume(consumer) { poll in
+        seen.formUnion(poll.ends.keys)
+        return seen.count == ends
+    }
+    #expect(seen.count == ends)
+}
+
 func text(_ record: clvd_record) -> String {
     String(decoding: UnsafeBufferPointer(start: record.value, count: Int(record.value_length)), as: UTF8.self)
 }
@@ -107,7 +117,7 @@ func text(_ record: clvd_record) -> String {
                 #expect(r.key_length == 1)
                 seen.append(text(r))
             }
-            ended = ended || poll.ends.contains(TopicPartition(name, 0))
+            ended = ended || poll.ends[TopicPartition(name, 0)] == 2500
             return seen.count >= values.count && ended
         }
         #expect(seen == values)
@@ -166,7 +176,7 @@ func text(_ record: clvd_record) -> String {
     func aTransactionCarriesOffsetsAndMetadata() throws {
         let (source, target) = (try cluster.topic("source", partitions: 2), try cluster.topic("target", partitions: 1))
         let consumer = try cluster.consumer([source], group: source)
-        try consume(consumer) { $0.ends.count == 2 }
+        try consume(consumer, ends: 2)
         let producer = try cluster.producer(transactionalId: "t-\(source)")
         try producer.initTransactions(milliseconds: 30_000)
         let both = [TopicPartition(source, 0), TopicPartition(source, 1)]
@@ -184,7 +194,7 @@ func text(_ record: clvd_record) -> String {
     func offsetsGoToTheBrokerWithTheTransaction() throws {
         let (source, target) = (try cluster.topic("source", partitions: 1), try cluster.topic("target", partitions: 1))
         let consumer = try cluster.consumer([source], group: source)
-        try consume(consumer) { $0.ends.count == 1 }
+        try consume(consumer, ends: 1)
         let producer = try cluster.producer(transactionalId: "t-\(source)")
         try producer.initTransactions(milliseconds: 30_000)
         // What the broker answers to the offsets is what the caller hears.
@@ -213,10 +223,23 @@ func text(_ record: clvd_record) -> String {
         return count
     }
 
+    @Test func leavesWhileRecordsAreWaiting() throws {
+        let name = try cluster.topic("waiting", partitions: 1)
+        try cluster.produce((0..<3000).map { "v\($0)" }, to: name)
+        let consumer = try cluster.consumer([name], group: name)
+        var count = 0
+        try consume(consumer) { poll in
+            count += poll.records.count
+            return count > 0
+        }
+        #expect(count < 3000)
+        consumer.close()
+    }
+
     @Test func committedOffsetsKeepTheirMetadata() throws {
         let source = try cluster.topic("committed", partitions: 2)
         let consumer = try cluster.consumer([source], group: source)
-        try consume(consumer) { $0.ends.count == 2 }
+        try consume(consumer, ends: 2)
         let both = [TopicPartition(source, 0), TopicPartition(source, 1)]
         #expect(try consumer.committed(both).isEmpty)
         try consumer.commit([both[0]: PartitionOffset(offset: 1, metadata: "clock=5")])

@@ -54,15 +54,16 @@ typedef struct clvd_batch {
     rd_kafka_message_t **messages;    ///< the same; owned until `clvd_batch_release`
     uint32_t capacity;
     uint32_t count;
-    uint32_t ends;                    ///< partitions that were read to their end, in `end_partitions`
+    uint32_t ends;                    ///< partitions that were read to their end, in `end_partition`
     int32_t end_topic[256];
     int32_t end_partition[256];
+    int64_t end_offset[256];          ///< where that is
     rd_kafka_resp_err_t error;        ///< of the consumer; polling stopped at it
     char error_text[256];
 } clvd_batch;
 
-/// Waits up to `timeout_ms` for a first message and takes what is there, up to the capacity. Stops at a rebalance or
-/// an error. The batch must have been released before.
+/// Waits up to `timeout_ms` for a first message and takes what is there, up to the capacity or some megabytes. Stops at
+/// a rebalance or an error. The batch must have been released before.
 void clvd_poll(rd_kafka_t *rk, clvd_client *client, clvd_topics *topics, int timeout_ms, clvd_batch *batch);
 void clvd_batch_release(clvd_batch *batch);
 

@@ -1,0 +1,226 @@
+import Engine
+import Foundation
+import Kafka
+import Logging
+import Settings
+import SnapshotStore
+import Synchronization
+import Testing
+
+@testable import Runtime
+
+/// Topics, group and snapshots of one daemon, whichever process it runs in.
+struct Site {
+    let cluster: Cluster
+    let folder: Folder
+    let input: [String]
+    let partitions: Int
+    var settings: Settings
+
+    /// - Parameter of: a site whose input topics this one reads as well, for another group.
+    init(
+        _ cluster: Cluster, _ delivery: Settings.Delivery = .atLeastOnce, topics: Int = 1, partitions: Int = 1,
+        reading other: Site? = nil, _ change: (inout Settings) -> Void = { _ in }
+    ) throws {
+        self.cluster = cluster
+        self.partitions = other?.partitions ?? partitions
+        folder = try Folder()
+        let name = "\(other == nil ? "" : "other-")\(cluster.name)"
+        input = other?.input ?? (0..<topics).map { "events-\($0)-\(name)" }
+        var s = Settings()
+        s.kafka.bootstrapServers = cluster.bootstrap
+        s.kafka.groupId = "clvd-\(name)"
+        // The mock lets a member that was killed, or that left without a word as static members do, wait for its
+        // session; it makes every group wait for three seconds. Brokers refuse sessions of less than six.
+        s.kafka.properties = [
+            "session.timeout.ms": Cluster.isReal ? "6000" : "4000", "heartbeat.interval.ms": "300",
+        ]
+        s.input.topics = input
+        s.output.updatesTopic = "updates-\(name)"
+        s.output.alertsTopic = "alerts-\(name)"
+        s.output.deadLetterTopic = "dead-\(name)"
+        s.output.commitIntervalMs = 50
+        s.delivery = delivery
+        s.snapshots.directory = "\(folder.path)/snapshots"
+        s.snapshots.intervalSeconds = 3600
+        s.runtime.threads = 1
+        s.runtime.batchRecords = 256
+        s.runtime.idleTickSeconds = 0
+        s.engine = .small
+        change(&s)
+        settings = s
+        if other == nil { try cluster.createTopics(input, partitions: partitions) }
+        try cluster.createTopics(
+            [s.output.updatesTopic, s.output.alertsTopic, s.output.deadLetterTopic], partitions: 1)
+    }
+
+    func produce(_ records: some Collection<Input>, to topic: Int = 0) throws {
+        try cluster.produce(records, to: input[topic])
+    }
+
+    /// The updates, with the place of the record that each is of.
+    func updates() async throws -> [(source: Source, record: Cluster.Record)] {
+        try await cluster.read(settings.output.updatesTopic).map { record in
+            struct Update: Decodable { var source: Source }
+            return (try JSONDecoder().decode(Update.self, from: Data(record.value ?? [])).source, record)
+        }
+    }
+
+    func alerts() async throws -> [Cluster.Record] { try await cluster.read(settings.output.alertsTopic) }
+    func deadLetters() async throws -> [Cluster.Record] { try await cluster.read(settings.output.deadLetterTopic) }
+
+    func snapshots() throws -> [SnapshotInfo] { try SnapshotStore.snapshots(in: settings.snapshots.directory) }
+
+    /// What the newest snapshot holds: checksums of all files, and the description.
+    func state() throws -> State {
+        let newest = try #require(try snapshots().first, "there is no snapshot")
+        let snapshot = try SnapshotStore.open(path: newest.path)
+        return State(
+            files: Dictionary(uniqueKeysWithValues: snapshot.files.map { ($0.name, $0.checksum) }),
+            metadata: String(decoding: snapshot.metadata, as: UTF8.self))
+    }
+
+    struct State: Equatable {
+        var files: [String: String]
+        var metadata: String
+    }
+
+    struct Source: Decodable, Hashable {
+        var topic: String
+        var partition: Int32
+        var offset: Int64
+    }
+}
+
+extension EngineConfiguration {
+    /// Fast in debug builds, learning early and enough to tell who is silent.
+    static var small: EngineConfiguration {
+        var c = EngineConfiguration()
+        c.model.units = 16
+        c.model.hidden = 16
+        c.model.categoryBuckets = 32
+        c.model.crossBuckets = 32
+        c.binEdgesDays = [2, 7, 20]
+        c.targets = [
+            Target(name: "clv", kind: .value, events: ["purchase"], horizonsDays: [2, 7, 20]),
+            Target(name: "purchase", kind: .occurrence, events: ["purchase"], horizonsDays: [2, 7, 20]),
+            Target(name: "churn", kind: .absence, events: [], horizonsDays: [7]),
+        ]
+        c.learning.batchSize = 32
+        c.learning.intervalRecords = 256
+        c.learning.minimumSteps = 5
+        c.learning.warmupSteps = 5
+        c.learning.stepsPerThousandEvents = 40
+        c.learning.learningRate = 0.01
+        c.learning.earlyStoppingInterval = 5
+        c.learning.maxLandmarks = 2048
+        c.learning.landmarkIntervalDays = 3
+        c.alerts.coolDownDays = 5
+        c.alerts.raiseThreshold = 0.3
+        c.alerts.clearThreshold = 0.2
+        return c
+    }
+}
+
+/// A daemon in this process, on a thread of its own.
+final class RunningDaemon: Sendable {
+    let daemon: Daemon
+    let log = Log()
+    private let outcome = Mutex<Result<Void, any Error>?>(nil)
+
+    init(_ site: Site) {
+        daemon = Daemon(settings: site.settings, logger: log.logger)
+        let thread = Thread { [self] in
+            let result = Result { try daemon.run() }
+            outcome.withLock { $0 = result }
+        }
+        thread.stackSize = 16 << 20
+        thread.start()
+    }
+
+    var result: Result<Void, any Error>? { outcome.withLock { $0 } }
+    var counters: TaskCounters { daemon.status.report?.counters ?? TaskCounters() }
+
+    /// Waits until so many records were taken in by this daemon.
+    func taken(_ records: Int, seconds: Double = 40) async throws {
+        try await eventually(seconds, "\(records) records, but \(daemon.status.records)\n\(log.text)") {
+            if let result { try result.get() }
+            return daemon.status.records >= records
+        }
+    }
+
+    /// Asks it to drain, and waits.
+    func stop(seconds: Double = 30) async throws {
+        daemon.stop()
+        try await ended(seconds: seconds).get()
+    }
+
+    func ended(seconds: Double = 30) async throws -> Result<Void, any Error> {
+        try await eventually(seconds, "the end\n\(log.text)") { result != nil }
+        return try #require(result)
+    }
+}
+
+/// Keeps what was logged.
+final class Log: Sendable {
+    private let lines = Mutex<[String]>([])
+    var text: String { lines.withLock { $0.joined(separator: "\n") } }
+
+    func count(_ part: String) -> Int { lines.withLock { $0.count { $0.contains(part) } } }
+
+    var logger: Logger {
+        var logger = Logger(label: "test") { _ in Handler(log: self) }
+        logger.logLevel = .info
+        return logger
+    }
+
+    private struct Handler: LogHandler {
+        let log: Log
+        var metadata: Logger.Metadata = [:]
+        var logLevel = Logger.Level.info
+
+        subscript(metadataKey key: String) -> Logger.Metadata.Value? {
+            get { metadata[key] }
+            set { metadata[key] = newValue }
+        }
+
+        func log(event: LogEvent) {
+            let more = (event.metadata ?? [:]).sorted { $0.key < $1.key }.map { " \($0.key)=\($0.value)" }.joined()
+            log.lines.withLock { $0.append("\(event.level) \(event.message)\(more)") }
+        }
+    }
+}
+
+/// The program itself.
+final class RunningProgram {
+    private static let program = URL(filePath: CommandLine.arguments[0]).deletingLastPathComponent()
+        .appending(path: "clvd")
+    private let process = Process()
+    private let errorPath: String
+
+    init(_ site: Site) throws {
+        let config = try site.folder.write(site.settings.rendered(), to: "clvd.yaml")
+        errorPath = "\(site.folder.path)/err-\(UUID().uuidString)"
+        _ = FileManager.default.createFile(atPath: errorPath, contents: nil)
+        process.executableURL = Self.program
+        process.arguments = ["run", "--config", config]
+        process.environment = ["PATH": "/usr/bin:/bin"]
+        process.standardInput = FileHandle.nullDevice
+        process.standardError = FileHandle(forWritingAtPath: errorPath)
+        try process.run()
+    }
+
+    deinit { if process.isRunning { kill() } }
+
+    var errors: String { (try? String(contentsOfFile: errorPath, encoding: .utf8)) ?? "" }
+    var isRunning: Bool { process.isRunning }
+
+    func kill() { Foundation.kill(process.processIdentifier, SIGKILL) }
+    func terminate() { process.terminate() }
+
+    /// Waits for its end.
+    func status(seconds: Double = 30) async throws -> Int32 {
+        try await eventually(seconds, "the end of the program\n\(errors)") { !process.isRunning }
+        return process.terminationStatus
+    }
+}

@@ -72,6 +72,12 @@ extension KafkaError {
     /// A record is larger than the client or the broker takes.
     public var isTooLarge: Bool { code == RD_KAFKA_RESP_ERR_MSG_SIZE_TOO_LARGE.rawValue }
 
+    /// The brokers cannot do what was asked of them (transactions, for one).
+    public var isUnsupported: Bool {
+        code == RD_KAFKA_RESP_ERR__UNSUPPORTED_FEATURE.rawValue
+            || code == RD_KAFKA_RESP_ERR_UNSUPPORTED_VERSION.rawValue
+    }
+
     /// The log no longer has the offset that was asked for.
     public var isOutOfRange: Bool {
         code == RD_KAFKA_RESP_ERR__AUTO_OFFSET_RESET.rawValue || code == RD_KAFKA_RESP_ERR_OFFSET_OUT_OF_RANGE.rawValue

@@ -157,7 +157,9 @@ final class Committer {
                 return try body()
             } catch {
                 let patience = isStopping() ? Self.lastPatienceSeconds : Self.patienceSeconds
-                guard error.isPassing, !error.isFatal, !error.requiresAbort, monotonic() - began < patience else {
+                guard error.isPassing, !error.isUnsupported, !error.isFatal, !error.requiresAbort,
+                    monotonic() - began < patience
+                else {
                     throw error
                 }
                 logger.warning("Kafka answers slowly", metadata: ["error": "\(error)"])
@@ -176,7 +178,7 @@ final class Committer {
             throw fatal
         }
         if shrinkDeadLetters(error), !isTransactional { return }
-        if error.isFatal || error.isFenced || !isTransactional { throw error }
+        if error.isFatal || error.isFenced || error.isUnsupported || !isTransactional { throw error }
         broken = error
     }
 

@@ -115,7 +115,7 @@ public final class Daemon: Sendable {
     }
 
     private static func isPassing(_ error: any Error) -> Bool {
-        if let error = error as? KafkaError { return !error.isFatal && !error.isFenced }
+        if let error = error as? KafkaError { return !error.isFatal && !error.isFenced && !error.isUnsupported }
         return error is LostPartitions || error is TransactionExpired
     }
 }

@@ -52,6 +52,11 @@ struct RunCommand: AsyncParsableCommand {
                     + "\(settings.kafka.groupId) has taken over; this one stops and writes nothing more (\(error)). Give "
                     + "each instance its own kafka.instanceId",
                 code: .fenced)
+        } catch let error as KafkaError where error.isUnsupported {
+            throw CommandFailure(
+                "\(settings.kafka.bootstrapServers): the brokers cannot do what delivery: \(settings.delivery.rawValue) needs "
+                    + "(\(error)). Set delivery: at-least-once, or use brokers that know transactions (Kafka 0.11 or later)",
+                code: .configuration)
         }
     }
 }

@@ -199,6 +199,27 @@ import Testing
 
     // MARK: The disk
 
+    /// A state that is ahead of what is committed would go on after a crash without what it never said.
+    @Test(arguments: Cluster.isReal ? Settings.Delivery.allCases : [.atLeastOnce])
+    func aSnapshotHoldsNothingThatIsNotCommitted(delivery: Settings.Delivery) async throws {
+        let site = try Site(Cluster(), delivery) {
+            $0.snapshots.intervalSeconds = 1
+            $0.output.commitIntervalMs = 30_000
+            $0.learning(false)
+        }
+        var shop = Shop()
+        let daemon = RunningDaemon(site)
+        for round in 1...2 {
+            try site.produce(shop.events(100))
+            try await eventually(20, "a snapshot\n\(daemon.log.text)") {
+                daemon.daemon.status.snapshot?.position == Int64(100 * round)
+            }
+            let committed = try site.cluster.committed(site.input[0], group: site.settings.kafka.groupId)
+            #expect(committed[0]?.offset == Int64(100 * round))
+        }
+        try await daemon.stop()
+    }
+
     @Test func theStreamGoesOnWithoutItsSnapshotFolder() async throws {
         let site = try Site(Cluster()) {
             $0.snapshots.intervalSeconds = 1

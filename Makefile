@@ -9,6 +9,8 @@ SHELL := /bin/bash
 
 sources := Sources Tests Package.swift
 style := --configuration .swift-format
+# Tests that talk to a cluster or another process and mostly wait: beside those that compute, they would wait too long.
+waiting := KafkaTests|RuntimeTests|CommandTests
 DATA ?= ../shared/data
 SCORE ?= $(DATA)/../eval/evaluate.py
 PYTHON ?= python3
@@ -25,7 +27,8 @@ build: deps  ## Build .build/release/clvd
 
 test: deps lint  ## Lint, build and run all tests
 	swift build --build-tests
-	swift test --skip-build --disable-xctest
+	swift test --skip-build --disable-xctest --skip '$(waiting)'
+	swift test --skip-build --disable-xctest --filter '$(waiting)'
 
 demo: build  ## Run the demo; ARGS="--json", ARGS="--events file.csv", ARGS="--bootstrap host:9092" …
 	@clvd="$$(swift build -c release --show-bin-path)/clvd"

@@ -90,10 +90,10 @@ public final class Consumer {
         clvd_poll(client.handle, client.state, &topics, Int32(clamping: milliseconds), &batch)
         var ends: [TopicPartition: Int64] = [:]
         for i in 0..<Int(batch.ends) {
-            let topic: Int32 = element(&batch.end_topic, i)
+            let topic = element(&batch.end_topic, i, Int32.self)
             guard topic >= 0 else { continue }
-            ends[TopicPartition(topicNames[Int(topic)], element(&batch.end_partition, i))] =
-                element(&batch.end_offset, i)
+            let partition = TopicPartition(topicNames[Int(topic)], element(&batch.end_partition, i, Int32.self))
+            ends[partition] = element(&batch.end_offset, i, Int64.self)
         }
         var error: KafkaError?
         if batch.error != RD_KAFKA_RESP_ERR_NO_ERROR {
@@ -107,10 +107,9 @@ public final class Consumer {
             rebalance: takeRebalance(), error: error)
     }
 
-    private func element<T, Element: BitwiseCopyable>(_ tuple: inout T, _ i: Int) -> Element {
-        withUnsafeBytes(of: &tuple) {
-            $0.loadUnaligned(fromByteOffset: i * MemoryLayout<Element>.size, as: Element.self)
-        }
+    /// An element of an array of C. The type is said, not inferred: an optional would be read at other places.
+    private func element<T, Element: BitwiseCopyable>(_ tuple: inout T, _ i: Int, _ type: Element.Type) -> Element {
+        withUnsafeBytes(of: &tuple) { $0.load(fromByteOffset: i * MemoryLayout<Element>.stride, as: type) }
     }
 
     /// The error that ended this member for good, if one did (another one with its instance id, for one).

@@ -223,6 +223,31 @@ func text(_ record: clvd_record) -> String {
         return count
     }
 
+    /// Also of partitions that are empty, and of several in one poll.
+    @Test func theEndOfEachPartitionIsSaid() throws {
+        let name = try cluster.topic("ends", partitions: 8)
+        for p in 0..<4 { try cluster.produce((0..<p * 3).map { "\($0)" }, to: name, partition: Int32(2 * p)) }
+        for _ in 0..<4 {
+            let consumer = try Consumer(
+                bootstrap: cluster.bootstrap, groupId: name, instanceId: nil, topics: [name], batchRecords: 1000,
+                properties: ["fetch.wait.max.ms": "10"], logger: cluster.logger)
+            try consumer.assign(
+                Dictionary(uniqueKeysWithValues: (0..<8).map { (TopicPartition(name, $0), .beginning) }))
+            var ends: [TopicPartition: Int64] = [:]
+            let deadline = Date(timeIntervalSinceNow: 10)
+            while ends.count < 8 && Date() < deadline {
+                // What comes together is read in one poll.
+                Thread.sleep(forTimeInterval: 0.05)
+                ends.merge(consumer.poll(milliseconds: 100).ends) { $1 }
+                consumer.release()
+            }
+            for p in 0..<Int32(8) {
+                #expect(ends[TopicPartition(name, p)] == (p % 2 == 0 ? Int64(p / 2 * 3) : 0), "\(p)")
+            }
+            consumer.close()
+        }
+    }
+
     @Test func leavesWhileRecordsAreWaiting() throws {
         let name = try cluster.topic("waiting", partitions: 1)
         try cluster.produce((0..<3000).map { "v\($0)" }, to: name)

@@ -224,6 +224,8 @@ import Testing
         let before = daemon.counters
         if let mock = site.cluster.mock {
             // While the broker is away, records may be waiting there: that is no silence.
+            // It has been read to its end before that.
+            try await Task.sleep(for: .milliseconds(400))
             try mock.setBroker(1, up: false)
             let recent = daemon.daemon.status.recentAlerts
             try await Task.sleep(for: .seconds(5))

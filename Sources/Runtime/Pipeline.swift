@@ -252,18 +252,23 @@ final class Pipeline {
         let idle = Double(settings.runtime.idleTickSeconds)
         guard idle > 0 else { return }
         let now = monotonic()
+        let due = partitions.filter { now - max($0.value.lastRecordAt, $0.value.tickedAt) >= idle }
+        guard !due.isEmpty else { return }
+        for id in due.keys { partitions[id]?.tickedAt = now }
         var times: [TaskID: Int64] = [:]
-        for (id, p) in partitions where now - max(p.lastRecordAt, p.tickedAt) >= idle {
-            partitions[id]?.tickedAt = now
-            guard let clock = p.idleClock ?? engine.clock(id), let end = p.end else { continue }
-            do {
-                guard try consumer.watermarks(p.name, milliseconds: 2_000).high <= end else { continue }
-            } catch {
-                reporter.trouble(error.name, "\(error)")
-                break
+        do {
+            // Asked first, as it keeps to its time; librdkafka waits for the end of a partition as long as it takes.
+            _ = try consumer.partitionCounts(settings.input.topics, milliseconds: 2_000)
+            for (id, p) in due {
+                guard let clock = p.idleClock ?? engine.clock(id), let end = p.end,
+                    try consumer.watermarks(p.name, milliseconds: 2_000).high <= end
+                else { continue }
+                partitions[id]?.idleClock = clock
+                times[id] = clock + Int64((now - p.lastRecordAt) * 1000)
             }
-            partitions[id]?.idleClock = clock
-            times[id] = clock + Int64((now - p.lastRecordAt) * 1000)
+        } catch {
+            reporter.trouble(error.name, "\(error)")
+            return
         }
         guard !times.isEmpty else { return }
         engine.tick(times)

@@ -233,12 +233,12 @@ import Testing
             try mock.setBroker(1, up: true)
         }
         let late = Set((0..<5).map { "late-\($0)" })
-        try await eventually(20, "alerts of a silent hour\n\(daemon.log.text)") {
+        try await eventually(90, "alerts of a silent hour\n\(daemon.log.text)") {
             daemon.counters.alertsRaised >= before.alertsRaised + 5
         }
         // They are published and committed without another record.
         let commits = daemon.daemon.status.commits
-        try await eventually(10, "a commit") { daemon.daemon.status.commits > commits || daemon.daemon.status.lag == 0 }
+        try await eventually(60, "a commit") { daemon.daemon.status.commits > commits || daemon.daemon.status.lag == 0 }
         try await daemon.stop()
         #expect(daemon.counters.records == Int64(inputs.count))
         let alerts = try await site.alerts().filter { late.contains($0.keyText) }

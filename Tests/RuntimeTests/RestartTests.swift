@@ -185,7 +185,7 @@ import Testing
         settings.kafka.instanceId = "1"
         settings.snapshots.directory += "-1"
         let second = RunningDaemon(site.with(settings))
-        try await eventually(60, "partitions of the second\n\(first.log.text)\n---\n\(second.log.text)") {
+        try await eventually(20, "partitions of the second\n\(first.log.text)\n---\n\(second.log.text)") {
             second.log.count("partition begins") == 2 && first.log.count("partitions revoked") == 1
         }
         try site.produce(events(800))

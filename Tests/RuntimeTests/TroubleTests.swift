@@ -18,7 +18,7 @@ import Testing
         try site.produce(shop.events(50))
         try site.cluster.mock?.setBroker(1, up: false)
         let daemon = RunningDaemon(site)
-        try await eventually(60, "a word about the cluster") { daemon.log.count("waiting for the cluster") > 0 }
+        try await eventually(20, "a word about the cluster") { daemon.log.count("waiting for the cluster") > 0 }
         #expect(daemon.result == nil && daemon.daemon.status.phase == .starting)
         try site.cluster.mock?.setBroker(1, up: true)
         try await daemon.taken(50)
@@ -30,7 +30,7 @@ import Testing
         var site = try Site(Cluster())
         site.settings.input.topics = ["missing-\(site.cluster.name)"]
         let daemon = RunningDaemon(site)
-        try await eventually(60, "a word about the topic") { daemon.log.count("waiting for the input topics") > 0 }
+        try await eventually(20, "a word about the topic") { daemon.log.count("waiting for the input topics") > 0 }
         #expect(daemon.log.text.contains("missing-\(site.cluster.name)"))
         try await daemon.stop(seconds: 5)
         #expect(try site.snapshots().isEmpty)
@@ -211,7 +211,7 @@ import Testing
         let daemon = RunningDaemon(site)
         for round in 1...2 {
             try site.produce(shop.events(100))
-            try await eventually(60, "a snapshot\n\(daemon.log.text)") {
+            try await eventually(20, "a snapshot\n\(daemon.log.text)") {
                 daemon.daemon.status.snapshot?.position == Int64(100 * round)
             }
             let committed = try site.cluster.committed(site.input[0], group: site.settings.kafka.groupId)
@@ -230,7 +230,7 @@ import Testing
         try site.produce(inputs[..<200])
         let daemon = RunningDaemon(site)
         try await daemon.taken(200)
-        try await eventually(60, "a snapshot") { daemon.daemon.status.snapshot?.position == 200 }
+        try await eventually(10, "a snapshot") { daemon.daemon.status.snapshot?.position == 200 }
         try FileManager.default.removeItem(atPath: site.settings.snapshots.directory)
         try site.produce(inputs[200..<400])
         try await eventually(15, "a failure that is counted\n\(daemon.log.text)") {

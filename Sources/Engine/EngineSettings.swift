@@ -148,4 +148,12 @@ final class EngineSettings {
     }
 
     func makeScratch() -> Scratch { Scratch(layout: model, cells: horizons.cells) }
+
+    /// Fills a row with what a prediction of a user at an instant needs: raw features and recurrent state.
+    /// - Parameter now: ms, not before the user's last event.
+    @inline(__always)
+    func fill(_ s: Scratch, row: Int, with slot: UserSlot, now: Int64) {
+        SnapshotFeatures.write(slot, userLayout, now: now, into: s.features + row * SnapshotFeatures.count)
+        codec.unpack(slot + userLayout.rolling, into: s.state + row * stateWidth)
+    }
 }

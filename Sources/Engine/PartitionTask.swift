@@ -610,12 +610,7 @@ final class PartitionTask {
         _ rows: Int, hour: Int64, turn: Int64, score: Bool, landmarks: Bool, _ model: ServingModel
     ) {
         for r in 0..<rows {
-            let slot = users.slot(scratch.slots[r])
-            SnapshotFeatures.write(
-                slot, settings.userLayout, now: scratch.instants[r],
-                into: scratch.features + r * SnapshotFeatures.count)
-            settings.codec.unpack(
-                slot + settings.userLayout.rolling, into: scratch.state + r * settings.stateWidth)
+            settings.fill(scratch, row: r, with: users.slot(scratch.slots[r]), now: scratch.instants[r])
         }
         model.predict(scratch, rows: rows)
         for r in 0..<rows {

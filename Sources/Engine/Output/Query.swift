@@ -52,11 +52,7 @@ public final class Query {
                 let found = task.users.find(base, key.count, hash: task.users.hash(base, key.count))
                 if found == UserTable.none { continue }
                 let slot = task.users.slot(found)
-                SnapshotFeatures.write(
-                    slot, settings.userLayout, now: max(timeMs, slot.header.pointee.lastEventMs),
-                    into: scratch.features + row * SnapshotFeatures.count)
-                settings.codec.unpack(
-                    slot + settings.userLayout.rolling, into: scratch.state + row * settings.stateWidth)
+                settings.fill(scratch, row: row, with: slot, now: max(timeMs, slot.header.pointee.lastEventMs))
                 return true
             }
             return false

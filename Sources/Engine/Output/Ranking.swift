@@ -49,10 +49,7 @@ extension PartitionTask {
             let slot = users.slot(i)
             guard slot.header.pointee.flags & UserHeader.inUse != 0 else { continue }
             s.slots[rows] = i
-            SnapshotFeatures.write(
-                slot, settings.userLayout, now: max(now, slot.header.pointee.lastEventMs),
-                into: s.features + rows * SnapshotFeatures.count)
-            settings.codec.unpack(slot + settings.userLayout.rolling, into: s.state + rows * settings.stateWidth)
+            settings.fill(s, row: rows, with: slot, now: max(now, slot.header.pointee.lastEventMs))
             rows += 1
             if rows == Scratch.rows { flush() }
         }

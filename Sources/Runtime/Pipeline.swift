@@ -135,15 +135,7 @@ final class Pipeline {
         shared.update { $0.phase = .draining }
         logger.notice("draining")
         try insistOnCommit(keepingCompany: true)
-        if case .failed(let error)? = store.finish() { note(failed: error) }
-        if engine.position != snapshotPosition, isQuiet {
-            do {
-                let info = try EngineSnapshot.withContent(of: engine.image()) { try store.write($0) }
-                reporter.snapshotTaken(info, seconds: nil)
-            } catch let error as SnapshotError {
-                note(failed: error)
-            }
-        }
+        try snapshotNow()
         reporter.final(engine, lag: lag)
     }
 
@@ -410,17 +402,7 @@ final class Pipeline {
     /// Finishes partitions: what they said is committed and their state is in a snapshot before they go.
     private func release(_ list: [TopicPartition]) throws {
         try insistOnCommit(keepingCompany: false)
-        if engine.position != snapshotPosition, isQuiet {
-            _ = store.finish()
-            do {
-                let info = try EngineSnapshot.withContent(of: engine.image()) { try store.write($0) }
-                reporter.snapshotTaken(info, seconds: nil)
-                snapshotPosition = info.position
-                try remember()
-            } catch let error as SnapshotError {
-                note(failed: error)
-            }
-        }
+        if try snapshotNow() { try remember() }
         for p in list {
             guard let id = id(p) else { continue }
             partitions[id] = nil
@@ -485,12 +467,7 @@ final class Pipeline {
     private var isQuiet: Bool { committer.publication.isEmpty && uncommittedSince == nil }
 
     private func snapshotIfDue() throws {
-        if let outcome = store.poll() {
-            switch outcome {
-            case .written(let info, let seconds): reporter.snapshotTaken(info, seconds: seconds)
-            case .failed(let error): note(failed: error)
-            }
-        }
+        if let outcome = store.poll() { note(outcome) }
         guard !store.isWriting, monotonic() - snapshotAt >= Double(settings.snapshots.intervalSeconds),
             engine.position != snapshotPosition
         else { return }
@@ -502,6 +479,30 @@ final class Pipeline {
             snapshotPosition = engine.position
         } catch let error as SnapshotError {
             note(failed: error)
+        }
+    }
+
+    /// Waits for a snapshot on its way, then writes one of the present state in this process, if that is news.
+    /// - Returns: whether one was written.
+    @discardableResult
+    private func snapshotNow() throws -> Bool {
+        if let outcome = store.finish() { note(outcome) }
+        guard engine.position != snapshotPosition, isQuiet else { return false }
+        do {
+            let info = try EngineSnapshot.withContent(of: engine.image()) { try store.write($0) }
+            reporter.snapshotTaken(info, seconds: nil)
+            snapshotPosition = info.position
+            return true
+        } catch let error as SnapshotError {
+            note(failed: error)
+            return false
+        }
+    }
+
+    private func note(_ outcome: SnapshotOutcome) {
+        switch outcome {
+        case .written(let info, let seconds): reporter.snapshotTaken(info, seconds: seconds)
+        case .failed(let error): note(failed: error)
         }
     }
 

@@ -154,6 +154,13 @@ func eventually(
 
 struct Late: Error, CustomStringConvertible { let description: String }
 
+/// Runs what must not wait for other tests on a thread of its own.
+func onThread<T: Sendable>(_ body: @escaping @Sendable () throws -> T) async throws -> T {
+    try await withCheckedThrowingContinuation { continuation in
+        Thread { continuation.resume(with: Result { try body() }) }.start()
+    }
+}
+
 /// A folder of the test's own, removed with this.
 final class Folder {
     let path = FileManager.default.temporaryDirectory.appending(path: "clvd-\(UUID().uuidString)").path

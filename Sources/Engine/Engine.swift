@@ -19,9 +19,19 @@ public final class Engine {
     private(set) var tasks: [TaskID: PartitionTask] = [:]
     /// Tasks in the order of their ids: the order in which everything global looks at them.
     private(set) var ordered: [PartitionTask] = []
-    /// Records consumed since the engine began, repeats not counted: the position in the sequence. Learning happens
-    /// at multiples of `learning.intervalRecords`.
+    /// Records consumed since the engine began, repeats not counted: the position in the sequence.
     public private(set) var position: Int64 = 0
+    /// When learning happens next and happened last: `learning.intervalRecords` apart, or as many records as, at the
+    /// pace of the stretch before, come in `learning.intervalHours` of event time. Positions and watermarks decide,
+    /// never a clock.
+    private(set) var schedule = Schedule()
+
+    struct Schedule: Codable, Equatable {
+        var next: Int64 = 0
+        var last: Int64 = 0
+        /// Highest watermark at the last learning; nil before the first.
+        var watermark: Int64?
+    }
     private var order: [(task: Int, item: Int)] = []
     /// Place of a task in `ordered`, and the records of a stretch that fall to it.
     private var places: [TaskID: Int] = [:]
@@ -42,6 +52,7 @@ public final class Engine {
         serving = ServingModel(settings)
         learner = Learner(settings, executor: executor)
         learner.publish(to: serving)
+        schedule.next = Int64(configuration.learning.intervalRecords)
     }
 
     /// The kernel variant at work, as snapshots record it.
@@ -50,7 +61,10 @@ public final class Engine {
     /// Learning steps behind the weights that serve; 0 while population rates predict.
     public var modelVersion: Int64 { serving.version }
 
-    func setPosition(_ value: Int64) { position = value }
+    func restore(position: Int64, schedule: Schedule) {
+        self.position = position
+        self.schedule = schedule
+    }
 
     // MARK: Tasks
 
@@ -110,15 +124,14 @@ public final class Engine {
     public func step(_ events: UnsafeBufferPointer<clvd_event>) {
         for task in ordered { task.outbox.reset() }
         guard let base = events.baseAddress else { return }
-        let interval = Int64(configuration.learning.intervalRecords)
         var next = ordered.map(\.nextOffset)
         var start = 0
         while start < events.count {
-            let (end, taken) = share(base, start..<events.count, most: interval - position % interval, &next)
+            let (end, taken) = share(base, start..<events.count, most: schedule.next - position, &next)
             process(base)
             position += taken
             start = end
-            if taken > 0 && position % interval == 0 { learn() }
+            if position == schedule.next { learn() }
         }
     }
 
@@ -166,9 +179,26 @@ public final class Engine {
     }
 
     private func learn() {
+        let watermark = ordered.map(\.watermark).max() ?? .min
+        let records = position - schedule.last
+        var passed: Int64 = 0
+        if watermark != .min {
+            passed = max(0, watermark - (schedule.watermark ?? watermark))
+            schedule.watermark = max(watermark, schedule.watermark ?? .min)
+        }
+        schedule.last = position
+        schedule.next = position + interval(records: records, ms: passed)
         guard configuration.learning.enabled else { return }
-        learner.learn(ordered)
+        learner.learn(ordered, records: records, days: Double(passed) / Double(Clock.day))
         learner.publish(to: serving)
+    }
+
+    /// Records until the next learning, when the last ones took so long (event time).
+    private func interval(records: Int64, ms: Int64) -> Int64 {
+        let most = Int64(configuration.learning.intervalRecords)
+        let hours = Int64(configuration.learning.intervalHours)
+        guard hours > 0, ms > 0 else { return most }
+        return max(min(most, 16), min(most, records * hours * Clock.hour / ms))
     }
 
     /// Advances the clock of every task of an idle stream to `time` (event time, ms). Only silence is looked at:

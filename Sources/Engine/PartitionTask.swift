@@ -353,7 +353,12 @@ final class PartitionTask {
         h.pointee.lastValue = value
         let events = h.pointee.events
         let share = clvd_mix(UInt64(h.pointee.identity) << 32 | UInt64(events), 0x65_76_65_6E_74)
-        if Double(UInt32(truncatingIfNeeded: share)) < settings.eventLandmarkShare {
+        let chance = Double(UInt32(truncatingIfNeeded: share))
+        // The events of one busy day have one outcome: of its later ones fewer and fewer are taken.
+        if chance < settings.eventLandmarkShare
+            && chance * Double(SnapshotFeatures.eventsOfDay(scratch.features + r * SnapshotFeatures.count))
+                < 4 * settings.eventLandmarkShare
+        {
             addLandmark(r, slotNumber, priority: UInt32(truncatingIfNeeded: share >> 32), model)
         }
     }

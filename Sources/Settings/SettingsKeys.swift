@@ -242,6 +242,17 @@ extension Settings {
             "learning.intervalRecords", \.engine.learning.intervalRecords,
             "Learning happens after every so many consumed records.", .within(1...10_000_000)),
         SettingKey(
+            "learning.intervalHours", \.engine.learning.intervalHours,
+            "Learning happens earlier where so much event time passes in fewer records; 0: not.", unit: "hours",
+            .within(0...8760)),
+        SettingKey(
+            "learning.calibrationDays", \.engine.learning.calibrationDays,
+            "Event time after which what matured counts a third in the correction of the heads; 0: no correction.",
+            unit: "days", .within(0...3650)),
+        SettingKey(
+            "learning.stepsPerDay", \.engine.learning.stepsPerDay,
+            "Compute budget: further minibatch steps per day of event time.", .within(0...1_000_000)),
+        SettingKey(
             "learning.stepsPerThousandEvents", \.engine.learning.stepsPerThousandEvents,
             "Compute budget: most minibatch steps per thousand consumed records.", .within(0...1_000_000)),
         SettingKey(

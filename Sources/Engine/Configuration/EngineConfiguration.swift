@@ -101,12 +101,12 @@ public struct EngineConfiguration: Sendable, Equatable, Codable {
         /// Off: the weights and the standardisation stay as they are.
         public var enabled: Bool = true
         public var optimizer: Optimizer = .adamw
-        public var learningRate: Float = 1e-3
-        public var schedule: Schedule = .constant
+        public var learningRate: Float = 3e-3
+        public var schedule: Schedule = .inverseSqrt
         /// Steps over which the learning rate rises from zero.
         public var warmupSteps: Int = 100
         /// Steps of one cosine period, or the knee of the inverse square root.
-        public var scheduleSteps: Int = 10_000
+        public var scheduleSteps: Int = 1000
         /// The schedule never falls below this share of `learningRate`.
         public var minimumRateFactor: Float = 0.1
         public var beta1: Float = 0.9
@@ -114,17 +114,24 @@ public struct EngineConfiguration: Sendable, Equatable, Codable {
         public var epsilon: Float = 1e-8
         /// SGD only.
         public var momentum: Float = 0.9
-        public var weightDecay: Float = 1e-3
+        public var weightDecay: Float = 0.1
         /// Largest global L2 norm of a gradient.
         public var clipNorm: Float = 1.0
         public var dropoutState: Float = 0.3
-        public var dropoutHidden: Float = 0.1
+        public var dropoutHidden: Float = 0.3
         /// Decay per step of the exponential moving average that serves.
         public var emaDecay: Float = 0.99
         /// Landmarks in a minibatch.
         public var batchSize: Int = 256
         /// Learning happens after every so many consumed records, a fixed position in the sequence.
         public var intervalRecords: Int = 512
+        /// Learning happens earlier where so many hours of event time pass in fewer records, at the pace of the records
+        /// before; 0: not.
+        public var intervalHours: Int = 24
+        /// Days of event time after which what matured counts a third in the correction of the heads; 0: no correction.
+        public var calibrationDays: Double = 60
+        /// Compute budget: minibatch steps per day of event time, beside those per thousand records.
+        public var stepsPerDay: Double = 16
         /// Compute budget: minibatch steps per thousand consumed records.
         public var stepsPerThousandEvents: Double = 64
         /// How often, on average, a matured landmark bin is drawn.

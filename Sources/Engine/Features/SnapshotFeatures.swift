@@ -13,6 +13,8 @@ public enum SnapshotFeatures {
     static let count = definitions.count
     static let logCount = logged.count
     private static let perWindow = 7
+    /// Place of the days since the last event: 0 while the user acts.
+    static let recency = 4 * perWindow
 
     private static let logged: [FeatureDefinition] =
         windowNames.flatMap { w in
@@ -132,6 +134,11 @@ public enum SnapshotFeatures {
         let d = weekday[Clock.hourOfWeek(now) / 24]
         p[3] = d.x
         p[4] = d.y
+    }
+
+    /// Events in the window of a day, from a finished row.
+    static func eventsOfDay(_ row: UnsafePointer<Float>) -> Float {
+        expm1f(row[0]) + expm1f(row[1]) + expm1f(row[2]) + expm1f(row[3]) + expm1f(row[4])
     }
 
     /// log(1 + x) over the logged part of `rows` rows.

@@ -32,6 +32,8 @@ final class Learner {
     private var random: RandomNumbers
     private(set) var standardizer: Standardizer
     private(set) var rates: PopulationRates
+    /// Of each `Calibration.group`.
+    private var calibrations: [Calibration]
     private var windows: [PrequentialWindow]
     private let metrics: [Metric]
     private(set) var report = LearningReport()
@@ -70,6 +72,7 @@ final class Learner {
         random = RandomNumbers(seed: configuration.seed)
         standardizer = Standardizer(features: SnapshotFeatures.count)
         rates = PopulationRates(cells: settings.horizons.cells)
+        calibrations = Array(repeating: Calibration(cells: settings.horizons.cells), count: Calibration.groups)
         metrics = settings.horizons.targets.enumerated().flatMap { i, target in
             target.horizonsDays.map { days in
                 let reading = settings.horizons.reading(target: i, horizon: days)
@@ -83,11 +86,18 @@ final class Learner {
     }
 
     /// One learning interval: labels that matured since the last, then as many steps as they and the budget allow.
-    func learn(_ tasks: [PartitionTask]) {
+    /// - Parameters:
+    ///   - records: records since the last.
+    ///   - days: event time since the last.
+    func learn(_ tasks: [PartitionTask], records: Int64, days: Double) {
+        let before = tasks.map { $0.pool.frontier }
         for task in tasks { mature(task) }
         for task in tasks { standardise(task) }
         standardizer.refresh()
-        budget += configuration.stepsPerThousandEvents * Double(configuration.intervalRecords) / 1000
+        calibrate(tasks, since: before, days: days)
+        let allowance =
+            configuration.stepsPerThousandEvents * Double(records) / 1000 + configuration.stepsPerDay * min(days, 7)
+        budget += allowance
         let batchSize = Double(configuration.batchSize)
         while credit >= batchSize && budget >= 1 {
             budget -= 1
@@ -96,8 +106,7 @@ final class Learner {
         }
         // What the budget cannot serve is not owed for ever, nor does an idle budget pile up.
         credit = min(credit, 1000 * batchSize)
-        budget = min(
-            budget, max(1, 16 * configuration.stepsPerThousandEvents * Double(configuration.intervalRecords) / 1000))
+        budget = min(budget, max(1, 16 * allowance))
     }
 
     // MARK: Labels
@@ -173,6 +182,78 @@ final class Learner {
             }
         }
         task.pool.standardised = task.pool.tail
+    }
+
+    // MARK: Calibration
+
+    /// What matured since `frontiers` shows, bin by bin, how the serving weights fare.
+    private func calibrate(_ tasks: [PartitionTask], since frontiers: [[Int64]], days: Double) {
+        guard configuration.calibrationDays > 0, served >= Int64(configuration.minimumSteps) else { return }
+        for g in calibrations.indices { calibrations[g].fade(exp(-max(0, days) / configuration.calibrationDays)) }
+        let most = Int64(configuration.batchSize)
+        for bin in 0..<settings.horizons.bins where taughtRows[bin] > 0 {
+            picks.removeAll(keepingCapacity: true)
+            var fresh: Int64 = 0
+            for (t, task) in tasks.enumerated() {
+                fresh += task.pool.frontier[bin] - max(task.pool.head, frontiers[t][bin])
+            }
+            let stride = max(1, (fresh + most - 1) / most)
+            for (t, task) in tasks.enumerated() {
+                var sequence = max(task.pool.head, frontiers[t][bin])
+                while sequence < task.pool.frontier[bin], picks.count < configuration.batchSize {
+                    if LandmarkPool.header(task.pool.at(sequence)).pointee.user != UserTable.none {
+                        picks.append(Pick(task: t, sequence: sequence))
+                    }
+                    sequence += stride
+                }
+            }
+            if picks.isEmpty { continue }
+            fill(tasks)
+            let place = settings.landmarkLayout.featureRow + 2 * SnapshotFeatures.recency
+            let groups = picks.map {
+                tasks[$0.task].pool.at($0.sequence).loadUnaligned(fromByteOffset: place, as: UInt16.self) == 0 ? 0 : 1
+            }
+            for g in calibrations.indices { calibrate(&calibrations[g], bin) { groups[$0] == g } }
+        }
+    }
+
+    private func calibrate(_ calibration: inout Calibration, _ bin: Int, _ isMember: (Int) -> Bool) {
+        let layout = settings.model
+        var logits: [[(x: Double, hit: Bool)]] = Array(repeating: [], count: layout.heads.count)
+        var amounts = logits.map { _ in [(p: Double, mu: Double, sigma: Double, label: Double)]() }
+        trainer.outputs(report.holding ? weights.best : weights.average, batch, executor: executor) { row, outputs in
+            guard isMember(row) else { return }
+            let labels = batch.labels + row * layout.cells
+            for (h, head) in layout.heads.enumerated() {
+                let label = labels[h * layout.bins + bin]
+                let o = outputs + layout.output(head: h, bin: bin)
+                if head.kind == .hazard && (0..<bin).contains(where: { labels[h * layout.bins + $0] > 0 }) { continue }
+                guard o[0].isFinite, head.kind == .hazard || o[1].isFinite && o[2].isFinite else { continue }
+                logits[h].append((Double(o[0]), label > 0))
+                if head.kind == .value {
+                    amounts[h].append((Double(o[0]), Double(o[1]), Double(Network.sigma(o[2])), Double(label)))
+                }
+            }
+        }
+        for (h, head) in layout.heads.enumerated() {
+            let cell = h * layout.bins + bin
+            calibration.observe(cell: cell, logits: logits[h])
+            guard head.kind == .value else { continue }
+            let mean = Double(rates.meanLogSpend(cell))
+            for a in amounts[h] where a.label > 0 {
+                let spend = log(min(Double(Losses.maximumSpend), a.label))
+                calibration.observe(cell: cell, mu: a.mu, logSpend: spend - mean)
+            }
+            let now = calibration.cells[cell]
+            let amount = now.amount
+            for a in amounts[h] {
+                let p = 1 / (1 + exp(-(now.intercept + now.slope * a.p)))
+                let logMean = min(
+                    Double(Network.maximumLogMean),
+                    mean + amount.offset + amount.factor * a.mu + a.sigma * a.sigma / 2)
+                calibration.observe(cell: cell, predicted: p * exp(logMean), actual: max(0, a.label))
+            }
+        }
     }
 
     // MARK: Steps
@@ -320,6 +401,10 @@ final class Learner {
         // A quarter of the first model's teaching makes a bin's weights better than what its predecessor suggests.
         let enough = Double(configuration.minimumSteps * configuration.batchSize) / 4
         serving.taughtBins = taughtRows.prefix { $0 >= enough }.count
+        for (g, calibration) in calibrations.enumerated() {
+            let at = g * settings.model.outputs
+            calibration.write(settings.model, rates: rates, offset: serving.offset + at, factor: serving.factor + at)
+        }
         serving.copy(report.holding ? weights.best : weights.average)
         for rule in settings.rules {
             for bin in 0..<settings.horizons.bins {
@@ -354,6 +439,7 @@ extension Learner {
         var standardM2: [Double]
         var standardObservations: [Double]
         var rates: PopulationRates
+        var calibrations: [Calibration]
         var windows: [Window]
 
         struct Window: Codable, Equatable {
@@ -370,6 +456,7 @@ extension Learner {
             random: random, report: report, credit: credit, budget: budget, rateFactor: rateFactor, strikes: strikes,
             served: served, taughtRows: taughtRows, optimizerSteps: weights.steps, standardMean: standardizer.mean,
             standardM2: standardizer.m2, standardObservations: standardizer.observations, rates: rates,
+            calibrations: calibrations,
             windows: windows.map { .init(samples: $0.samples.count, next: $0.next, seen: $0.seen) })
         let samples = windows.map { window in window.samples.withUnsafeBytes { copied($0) } }
         return (
@@ -391,7 +478,8 @@ extension Learner {
         let size = MemoryLayout<PrequentialWindow.Sample>.stride
         guard image.windows.count == windows.count,
             image.windows.reduce(0, { $0 + $1.samples * size }) == samples.count,
-            image.taughtRows.count == taughtRows.count
+            image.taughtRows.count == taughtRows.count,
+            image.calibrations.map(\.cells.count) == calibrations.map(\.cells.count)
         else { throw SnapshotMismatch("the prequential windows do not fit the targets") }
         var at = 0
         for (i, window) in image.windows.enumerated() {
@@ -414,5 +502,6 @@ extension Learner {
             features: SnapshotFeatures.count, mean: image.standardMean, m2: image.standardM2,
             observations: image.standardObservations)
         rates = image.rates
+        calibrations = image.calibrations
     }
 }

@@ -39,6 +39,9 @@ struct PopulationRates: Codable, Equatable {
         cells[cell].hits > 0 ? Float(cells[cell].logMoney / cells[cell].hits) : 0
     }
 
+    /// Mean money of a landmark at which something was spent; 0 until something was.
+    func moneyPerHit(_ cell: Int) -> Double { cells[cell].hits > 0 ? cells[cell].money / cells[cell].hits : 0 }
+
     /// The prediction of a cell for anybody. A bin that has not matured borrows the rate of the bin before it,
     /// per day; the first, while nothing is known, a tenth (hazards) or nothing (money).
     func prior(_ rule: LabelRule, bin: Int, binEnds: [Int64]) -> Float {

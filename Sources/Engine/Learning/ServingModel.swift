@@ -16,6 +16,9 @@ final class ServingModel {
     /// [cells] of a prediction for anybody, and the centres of log spend.
     let prior: UnsafeMutablePointer<Float>
     let meanLogSpend: UnsafeMutablePointer<Float>
+    /// [2 × outputs] of the calibrations, of users who act and of silent ones: offset + factor · output.
+    let offset: UnsafeMutablePointer<Float>
+    let factor: UnsafeMutablePointer<Float>
 
     init(_ settings: EngineSettings) {
         self.settings = settings
@@ -26,6 +29,11 @@ final class ServingModel {
         prior.initialize(repeating: 0, count: settings.horizons.cells)
         meanLogSpend = .allocate(capacity: settings.horizons.cells)
         meanLogSpend.initialize(repeating: 0, count: settings.horizons.cells)
+        let corrections = Calibration.groups * settings.model.outputs
+        offset = .allocate(capacity: corrections)
+        offset.initialize(repeating: 0, count: corrections)
+        factor = .allocate(capacity: corrections)
+        factor.initialize(repeating: 1, count: corrections)
     }
 
     /// The weights that serve, as the layout table places them.
@@ -35,6 +43,8 @@ final class ServingModel {
         weights.deallocate()
         prior.deallocate()
         meanLogSpend.deallocate()
+        offset.deallocate()
+        factor.deallocate()
     }
 
     func copy(_ parameters: UnsafePointer<Float>) {
@@ -58,6 +68,12 @@ final class ServingModel {
         standardizer.apply(s.features, rows: rows, into: s.standard)
         network.headOutputs(
             weights, rows: rows, state: s.state, features: s.standard, outputs: s.outputs, workspace: s.workspace)
+        let n = settings.model.outputs
+        for r in 0..<rows {
+            let row = s.outputs + r * n
+            let at = n * Calibration.group(s.features + r * SnapshotFeatures.count)
+            for o in 0..<n { row[o] = offset[at + o] + factor[at + o] * row[o] }
+        }
         network.predict(rows: rows, outputs: s.outputs, meanLogSpend: meanLogSpend, predictions: s.predictions)
         if taughtBins < settings.horizons.bins { extrapolate(s.predictions, rows: rows) }
     }
@@ -105,9 +121,11 @@ final class ServingModel {
         let f = SnapshotFeatures.count
         var outputWeights = [Float](repeating: 0, count: settings.model.outputs)
         let head = Int(reading.cell) / settings.horizons.bins
+        let correction = factor + settings.model.outputs * Calibration.group(s.features + r * f)
         for b in 0..<Int(reading.bins) {
             // Absence rises as hazards fall; the other kinds rise with their logits.
-            outputWeights[settings.model.output(head: head, bin: b)] = reading.kind == .absence ? -1 : 1
+            let o = settings.model.output(head: head, bin: b)
+            outputWeights[o] = reading.kind == .absence ? -correction[o] : correction[o]
         }
         var gradient = [Float](repeating: 0, count: f)
         network.inputGradient(

@@ -122,6 +122,11 @@ final class ChunkGradient {
         lossRows(batch, range, gradient: false)
     }
 
+    /// Head outputs of the rows of the latest run.
+    func forEachOutput(_ body: (Int, UnsafePointer<Float>) -> Void) {
+        for (r, source) in order.enumerated() { body(source, UnsafePointer(w.outputs + r * layout.outputs)) }
+    }
+
     // MARK: Forward
 
     private func forward(

@@ -85,6 +85,17 @@ final class Trainer {
         return meanLoss(n, batch)
     }
 
+    /// Outputs of the heads for each row under some parameters, without dropout, in the order of the chunks.
+    func outputs(
+        _ parameters: UnsafePointer<Float>, _ batch: TrainingBatch, executor: any ParallelExecutor,
+        _ body: (Int, UnsafePointer<Float>) -> Void
+    ) {
+        nonisolated(unsafe) let (me, p, rows) = (self, parameters, batch)
+        let n = (batch.rows + Trainer.chunkRows - 1) / Trainer.chunkRows
+        executor.run(count: n) { i in me.chunks[i].loss(p, rows, me.range(i, rows)) }
+        for i in 0..<n { chunks[i].forEachOutput(body) }
+    }
+
     /// A step: gradient, clipping, optimiser, moving average.
     func step(
         _ weights: Weights, _ batch: TrainingBatch, rateFactor: Float, executor: any ParallelExecutor

@@ -19,9 +19,10 @@ public struct EngineImage {
     /// What describes the sections; JSON in the manifest.
     public struct Metadata: Codable, Equatable, Sendable {
         /// Version of the meaning of the sections.
-        public static let currentFormat = 1
+        public static let currentFormat = 2
         public var format: Int
         public var position: Int64
+        var schedule: Engine.Schedule
         public var topics: [String]
         public var partitions: Int
         public var configuration: EngineConfiguration
@@ -84,7 +85,8 @@ extension Engine {
         let learned = learner.image(copied: copied)
         sections.append(contentsOf: learned.sections)
         let metadata = EngineImage.Metadata(
-            format: EngineImage.Metadata.currentFormat, position: position, topics: topics, partitions: partitions,
+            format: EngineImage.Metadata.currentFormat, position: position, schedule: schedule, topics: topics,
+            partitions: partitions,
             configuration: configuration, kernels: Network.kernels, modelVersion: serving.version,
             users: ordered.reduce(0) { $0 + $1.users.userCount },
             offsets: Dictionary(uniqueKeysWithValues: ordered.map { ($0.id.description, $0.nextOffset) }),
@@ -107,7 +109,7 @@ extension Engine {
         for image in metadata.tasks { try insert(task(image, section)) }
         try learner.restore(metadata.learner, section: section)
         learner.publish(to: serving)
-        setPosition(metadata.position)
+        restore(position: metadata.position, schedule: metadata.schedule)
     }
 
     /// Takes on a partition with the state it has in an image; the model stays what it is.

@@ -244,7 +244,7 @@ import Testing
             }
             #expect(engine.task.users.slot(user).header.pointee.flags & UserHeader.inUse != 0)
         }
-        #expect(forgotten > 10)
+        #expect(forgotten > 4)
         // Learning goes on, and who comes back is new.
         for key in keys { stream.add(key, .view, at: now + 3 * day) }
         let again = engine.run(stream, n + 3..<n + 5)

@@ -85,6 +85,7 @@ import Testing
     @Test func versionsGrow() throws {
         var c = EngineConfiguration.small
         c.learning.minimumSteps = 6
+        c.learning.intervalHours = 0
         let engine = Engine.make(c)
         let stream = RandomStream(users: 40, events: 2500, troubles: false).make(seed: 71)
         var last = 0
@@ -117,6 +118,7 @@ import Testing
         var c = EngineConfiguration.small
         c.learning.minimumSteps = 1_000_000
         c.learning.intervalRecords = 100
+        c.learning.intervalHours = 0
         c.learning.maxLandmarks = 50_000
         let engine = Engine.make(c)
         let stream = RandomStream(users: 40, events: 2000, troubles: false).make(seed: 72)
@@ -254,6 +256,7 @@ import Testing
         c.learning.earlyStoppingInterval = 2
         c.learning.earlyStoppingPatience = 4
         c.learning.stepsPerThousandEvents = 30
+        c.learning.intervalHours = 0
         let engine = Engine.make(c)
         let stream = RandomStream(users: 50, events: 2200, troubles: false).make(seed: 74)
         var frozen: (stops: Int64, version: Int64, weights: [Float])?

@@ -22,7 +22,12 @@ extension EngineConfiguration {
         c.learning.intervalRecords = 256
         c.learning.minimumSteps = 5
         c.learning.warmupSteps = 5
+        c.learning.learningRate = 1e-3
+        c.learning.schedule = .constant
+        c.learning.weightDecay = 1e-3
+        c.learning.dropoutHidden = 0.1
         c.learning.stepsPerThousandEvents = 8
+        c.learning.stepsPerDay = 0
         c.learning.earlyStoppingInterval = 5
         c.learning.maxLandmarks = 2048
         c.learning.landmarkIntervalDays = 3

@@ -79,6 +79,8 @@ final class EngineSettings {
     let landmarkLayout: LandmarkLayout
     let codec: StateCodec
     let inputs: StepInputs
+    /// Of each target, whether it is about purchases alone, so that the purchase process knows it too.
+    let purchaseHeads: [Bool]
     let alerts: AlertPolicy
     let encoder: UpdateEncoder
     let segmentReading: Reading
@@ -121,6 +123,9 @@ final class EngineSettings {
             user: userLayout, features: SnapshotFeatures.count, heads: configuration.targets.count, bins: horizons.bins)
         codec = StateCodec(units: m.units, hasCell: m.recurrent == .lstm)
         inputs = StepInputs(categoryBuckets: m.categoryBuckets, crossBuckets: m.crossBuckets)
+        purchaseHeads = configuration.targets.map {
+            m.purchaseProcess && $0.category == nil && ($0.kind == .value || $0.events == [EventType.purchase.name])
+        }
         alerts = AlertPolicy(configuration, horizons)
         encoder = UpdateEncoder(horizons: horizons, topics: topics)
         guard

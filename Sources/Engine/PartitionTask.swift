@@ -306,6 +306,7 @@ final class PartitionTask {
             h.pointee.purchases &+= 1
         }
         if h.pointee.firstPurchase == 0 { h.pointee.firstPurchase = seconds }
+        if seconds / 86_400 != h.pointee.lastPurchase / 86_400 { h.pointee.purchaseDays &+= 1 }
         h.pointee.lastPurchase = seconds
     }
 

@@ -196,6 +196,9 @@ extension Settings {
             "model.crossBuckets", \.engine.model.crossBuckets,
             "Rows of the hashed embedding of category × hour of day.",
             .powerOfTwo(upTo: 2048)),
+        SettingKey(
+            "model.purchaseProcess", \.engine.model.purchaseProcess,
+            "Whether a process of purchases (\"buy till you die\") has a say beside the heads for who has bought."),
         SettingKey("model.seed", \.engine.model.seed, "Seed of the initial weights."),
     ]
 

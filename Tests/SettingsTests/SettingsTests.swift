@@ -92,6 +92,7 @@ private let changed: Settings = {
     e.model.seed = 1 << 40
     e.learning.enabled = false
     e.learning.optimizer = .sgd
+    e.model.purchaseProcess = false
     e.learning.learningRate = 1e-5
     e.learning.schedule = .cosine
     e.learning.warmupSteps = 0
@@ -500,7 +501,8 @@ struct Contradiction: Sendable, CustomTestStringConvertible {
         let open: Set = [
             "kafka.properties", "input.topics", "input.currency.rates", "output.createTopics", "snapshots.acceptGap",
             "snapshots.discardIncompatible", "targets", "binEdgesDays", "state.hashSeed", "state.subtractRefunds",
-            "model.seed", "learning.enabled", "learning.seed", "segments.target", "alerts.enabled", "alerts.target",
+            "model.seed", "model.purchaseProcess", "learning.enabled", "learning.seed", "segments.target",
+            "alerts.enabled", "alerts.target",
         ]
         #expect(Set(free) == open)
     }

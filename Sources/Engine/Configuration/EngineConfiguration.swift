@@ -90,6 +90,8 @@ public struct EngineConfiguration: Sendable, Equatable, Codable {
         public var crossEmbedding: Int = 4
         /// Rows of the hashed embedding of category × hour of day. A power of two, at most 2,048.
         public var crossBuckets: Int = 1024
+        /// Whether a process of purchases ("buy till you die") has a say beside the heads for who has bought.
+        public var purchaseProcess: Bool = true
         /// Seed of the initial weights.
         public var seed: UInt64 = 1
         public init() {}

@@ -15,6 +15,11 @@ public enum SnapshotFeatures {
     private static let perWindow = 7
     /// Place of the days since the last event: 0 while the user acts.
     static let recency = 4 * perWindow
+    /// Places of what a process of purchases needs to know.
+    static let purchaseRecency = recency + 2
+    static let value = recency + 4
+    static let purchaseDays = recency + 13
+    static let purchaseTenure = recency + 14
 
     private static let logged: [FeatureDefinition] =
         windowNames.flatMap { w in
@@ -41,7 +46,7 @@ public enum SnapshotFeatures {
             .init("gap_ratio", "log ratio", "log(1 + days since the last purchase / (mean gap + 1 day)); 0 below two"),
             .init("days_active", "log days", "log(1 + days with an event)"),
             .init("views", "log count", "log(1 + product views so far)"),
-            .init("carts", "log count", "log(1 + additions to the cart so far)"),
+            .init("purchase_days", "log days", "log(1 + days with a purchase)"),
             .init("purchase_tenure", "log days", "log(1 + days since the first purchase); 0 before it"),
         ]
 
@@ -126,7 +131,7 @@ public enum SnapshotFeatures {
         l[10] = h.pointee.purchases > 1 ? sincePurchase / (gap + 1) : 0
         l[11] = Float(h.pointee.daysActive)
         l[12] = Float(h.pointee.views)
-        l[13] = Float(h.pointee.carts)
+        l[13] = Float(h.pointee.purchaseDays)
         l[14] = has ? days(since: h.pointee.firstPurchase) : 0
         p[0] = has ? 1 : 0
         p[1] = has ? (orders - 1) / orders : 0

@@ -111,20 +111,19 @@ struct Calibration: Codable, Equatable {
         return ((m[2] * r.0 - m[1] * r.1) / determinant, (m[0] * r.1 - m[1] * r.0) / determinant)
     }
 
-    /// An affine map for each output of the heads: `offset + factor · output`.
-    func write(
-        _ layout: ModelLayout, rates: PopulationRates, offset: UnsafeMutablePointer<Float>,
-        factor: UnsafeMutablePointer<Float>
-    ) {
+    /// Coefficients for each output of the heads, a row of `outputs` each: what is added, and the factor on the heads.
+    func write(_ layout: ModelLayout, rates: PopulationRates, into coefficients: UnsafeMutablePointer<Float>) {
+        let n = layout.outputs
+        for o in 0..<n { (coefficients[o], coefficients[n + o]) = (0, 1) }
         for (h, head) in layout.heads.enumerated() {
             for b in 0..<layout.bins {
                 let (cell, o) = (cells[h * layout.bins + b], layout.output(head: h, bin: b))
-                offset[o] = Float(cell.intercept)
-                factor[o] = Float(cell.slope)
+                (coefficients[o], coefficients[n + o]) = (Float(cell.intercept), Float(cell.slope))
                 guard head.kind == .value else { continue }
                 let amount = cell.amount
-                offset[o + 1] = Float(amount.offset + log(cell.ratio(money: rates.moneyPerHit(h * layout.bins + b))))
-                factor[o + 1] = Float(amount.factor)
+                coefficients[o + 1] = Float(
+                    amount.offset + log(cell.ratio(money: rates.moneyPerHit(h * layout.bins + b))))
+                coefficients[n + o + 1] = Float(amount.factor)
             }
         }
     }

@@ -32,8 +32,11 @@ final class Learner {
     private var random: RandomNumbers
     private(set) var standardizer: Standardizer
     private(set) var rates: PopulationRates
+    private(set) var process = PurchaseProcess()
+    private let purchases: PurchaseForecast
     /// Of each `Calibration.group`.
     private var calibrations: [Calibration]
+    private var blends: [Blend]
     private var windows: [PrequentialWindow]
     private let metrics: [Metric]
     private(set) var report = LearningReport()
@@ -47,6 +50,10 @@ final class Learner {
     /// Rows of training that taught each bin so far.
     private var taughtRows: [Double]
     private var picks: [Pick]
+    /// Of each row of the batch: its `Calibration.group`, whether the user has bought, and [outputs] of the purchase
+    /// process.
+    private let groups: UnsafeMutablePointer<(group: Int, bought: Bool)>
+    private let opinions: UnsafeMutablePointer<Float>
 
     private struct Metric {
         var target: Int
@@ -72,7 +79,9 @@ final class Learner {
         random = RandomNumbers(seed: configuration.seed)
         standardizer = Standardizer(features: SnapshotFeatures.count)
         rates = PopulationRates(cells: settings.horizons.cells)
+        purchases = PurchaseForecast(ends: settings.binEnds.map { Double($0) / Double(Clock.day) })
         calibrations = Array(repeating: Calibration(cells: settings.horizons.cells), count: Calibration.groups)
+        blends = Array(repeating: Blend(cells: settings.horizons.cells), count: Calibration.groups)
         metrics = settings.horizons.targets.enumerated().flatMap { i, target in
             target.horizonsDays.map { days in
                 let reading = settings.horizons.reading(target: i, horizon: days)
@@ -81,8 +90,17 @@ final class Learner {
         }
         windows = metrics.map { _ in PrequentialWindow(capacity: settings.configuration.learning.prequentialWindow) }
         taughtRows = Array(repeating: 0, count: settings.horizons.bins)
+        groups = .allocate(capacity: configuration.batchSize)
+        groups.initialize(repeating: (0, false), count: configuration.batchSize)
+        opinions = .allocate(capacity: configuration.batchSize * settings.model.outputs)
+        opinions.initialize(repeating: 0, count: configuration.batchSize * settings.model.outputs)
         picks = []
         picks.reserveCapacity(configuration.batchSize)
+    }
+
+    deinit {
+        groups.deallocate()
+        opinions.deallocate()
     }
 
     /// One learning interval: labels that matured since the last, then as many steps as they and the budget allow.
@@ -175,6 +193,7 @@ final class Learner {
                 clvd_float_from_half(
                     layout.features, landmark.at(layout.featureRow, as: UInt16.self), row.baseAddress!)
                 standardizer.observe(features: row.baseAddress!)
+                if let history = PurchaseProcess.History(row.baseAddress!) { observe(history) }
                 guard h.pointee.steps > 0 else { continue }
                 let last = landmark.at(layout.events, as: StoredEvent.self)[Int(h.pointee.steps) - 1]
                 let amount = clvd_float_of_half(last.amount)
@@ -184,12 +203,23 @@ final class Learner {
         task.pool.standardised = task.pool.tail
     }
 
+    private func observe(_ history: PurchaseProcess.History) {
+        withUnsafeTemporaryAllocation(of: Float.self, capacity: PurchaseProcess.nodes) { r in
+            purchases.responsibilities(history, into: r.baseAddress!)
+            if process.observe(history, responsibilities: r.baseAddress!) { purchases.set(process) }
+        }
+    }
+
     // MARK: Calibration
 
     /// What matured since `frontiers` shows, bin by bin, how the serving weights fare.
     private func calibrate(_ tasks: [PartitionTask], since frontiers: [[Int64]], days: Double) {
         guard configuration.calibrationDays > 0, served >= Int64(configuration.minimumSteps) else { return }
-        for g in calibrations.indices { calibrations[g].fade(exp(-max(0, days) / configuration.calibrationDays)) }
+        let keep = exp(-max(0, days) / configuration.calibrationDays)
+        for g in calibrations.indices {
+            calibrations[g].fade(keep)
+            blends[g].fade(keep)
+        }
         let most = Int64(configuration.batchSize)
         for bin in 0..<settings.horizons.bins where taughtRows[bin] > 0 {
             picks.removeAll(keepingCapacity: true)
@@ -209,26 +239,33 @@ final class Learner {
             }
             if picks.isEmpty { continue }
             fill(tasks)
-            let place = settings.landmarkLayout.featureRow + 2 * SnapshotFeatures.recency
-            let groups = picks.map {
-                tasks[$0.task].pool.at($0.sequence).loadUnaligned(fromByteOffset: place, as: UInt16.self) == 0 ? 0 : 1
-            }
-            for g in calibrations.indices { calibrate(&calibrations[g], bin) { groups[$0] == g } }
+            for g in calibrations.indices { calibrate(group: g, bin) }
         }
     }
 
-    private func calibrate(_ calibration: inout Calibration, _ bin: Int, _ isMember: (Int) -> Bool) {
+    private func calibrate(group: Int, _ bin: Int) {
         let layout = settings.model
         var logits: [[(x: Double, hit: Bool)]] = Array(repeating: [], count: layout.heads.count)
         var amounts = logits.map { _ in [(p: Double, mu: Double, sigma: Double, label: Double)]() }
+        var samples: [[Blend.Sample]] = Array(repeating: [], count: layout.heads.count)
         trainer.outputs(report.holding ? weights.best : weights.average, batch, executor: executor) { row, outputs in
-            guard isMember(row) else { return }
+            guard groups[row].group == group else { return }
             let labels = batch.labels + row * layout.cells
             for (h, head) in layout.heads.enumerated() {
                 let label = labels[h * layout.bins + bin]
                 let o = outputs + layout.output(head: h, bin: bin)
                 if head.kind == .hazard && (0..<bin).contains(where: { labels[h * layout.bins + $0] > 0 }) { continue }
                 guard o[0].isFinite, head.kind == .hazard || o[1].isFinite && o[2].isFinite else { continue }
+                if groups[row].bought && settings.purchaseHeads[h] {
+                    let process = opinions + row * layout.outputs + layout.output(head: h, bin: bin)
+                    let sigma = head.kind == .value ? Network.sigma(o[2]) : 0
+                    let mu = head.kind == .value ? (o[1], Blend.mu(logMean: process[1], sigma: sigma)) : (0, 0)
+                    samples[h].append(
+                        .init(
+                            heads: Double(o[0]), process: Double(process[0]), mu: (Double(mu.0), Double(mu.1)),
+                            sigma: Double(sigma), label: Double(label)))
+                    continue
+                }
                 logits[h].append((Double(o[0]), label > 0))
                 if head.kind == .value {
                     amounts[h].append((Double(o[0]), Double(o[1]), Double(Network.sigma(o[2])), Double(label)))
@@ -237,21 +274,23 @@ final class Learner {
         }
         for (h, head) in layout.heads.enumerated() {
             let cell = h * layout.bins + bin
-            calibration.observe(cell: cell, logits: logits[h])
+            blends[group].observe(cell: cell, samples[h])
+            calibrations[group].observe(cell: cell, logits: logits[h])
             guard head.kind == .value else { continue }
             let mean = Double(rates.meanLogSpend(cell))
+            blends[group].observeMoney(cell: cell, samples[h], meanLogSpend: mean)
             for a in amounts[h] where a.label > 0 {
                 let spend = log(min(Double(Losses.maximumSpend), a.label))
-                calibration.observe(cell: cell, mu: a.mu, logSpend: spend - mean)
+                calibrations[group].observe(cell: cell, mu: a.mu, logSpend: spend - mean)
             }
-            let now = calibration.cells[cell]
+            let now = calibrations[group].cells[cell]
             let amount = now.amount
             for a in amounts[h] {
                 let p = 1 / (1 + exp(-(now.intercept + now.slope * a.p)))
                 let logMean = min(
                     Double(Network.maximumLogMean),
                     mean + amount.offset + amount.factor * a.mu + a.sigma * a.sigma / 2)
-                calibration.observe(cell: cell, predicted: p * exp(logMean), actual: max(0, a.label))
+                calibrations[group].observe(cell: cell, predicted: p * exp(logMean), actual: max(0, a.label))
             }
         }
     }
@@ -359,6 +398,10 @@ final class Learner {
         withUnsafeTemporaryAllocation(of: Float.self, capacity: layout.features) { raw in
             clvd_float_from_half(layout.features, landmark.at(layout.featureRow, as: UInt16.self), raw.baseAddress!)
             standardizer.apply(raw.baseAddress!, rows: 1, into: batch.features + r * layout.features)
+            let bought = purchases.outputs(
+                raw.baseAddress!, settings.model, purchaseHeads: settings.purchaseHeads,
+                meanLogSpend: batch.meanLogSpend, into: opinions + r * settings.model.outputs)
+            groups[r] = (Calibration.group(raw.baseAddress!), bought)
         }
         memcpy(
             batch.labels + r * layout.cells, landmark + layout.labels, layout.cells * MemoryLayout<Float>.stride)
@@ -401,10 +444,16 @@ final class Learner {
         // A quarter of the first model's teaching makes a bin's weights better than what its predecessor suggests.
         let enough = Double(configuration.minimumSteps * configuration.batchSize) / 4
         serving.taughtBins = taughtRows.prefix { $0 >= enough }.count
-        for (g, calibration) in calibrations.enumerated() {
-            let at = g * settings.model.outputs
-            calibration.write(settings.model, rates: rates, offset: serving.offset + at, factor: serving.factor + at)
+        for g in calibrations.indices {
+            for bought in [false, true] {
+                let c = serving.coefficients(group: g, bought: bought)
+                calibrations[g].write(settings.model, rates: rates, into: c)
+                guard bought else { continue }
+                // Money is corrected for all groups alike: apart, order among users would suffer.
+                blends[g].write(settings.model, purchaseHeads: settings.purchaseHeads, ratio: ratio, into: c)
+            }
         }
+        serving.purchases.set(process)
         serving.copy(report.holding ? weights.best : weights.average)
         for rule in settings.rules {
             for bin in 0..<settings.horizons.bins {
@@ -413,6 +462,16 @@ final class Learner {
                 serving.meanLogSpend[cell] = rule.isValue ? rates.meanLogSpend(cell) : 0
             }
         }
+    }
+
+    /// Factor on the blended money of a cell.
+    private func ratio(_ cell: Int) -> Double {
+        var pooled = Blend.Cell()
+        for blend in blends {
+            pooled.predicted += blend.cells[cell].predicted
+            pooled.actual += blend.cells[cell].actual
+        }
+        return pooled.ratio(money: rates.moneyPerHit(cell))
     }
 
     func prequentialReports() -> [PrequentialReport] {
@@ -439,7 +498,9 @@ extension Learner {
         var standardM2: [Double]
         var standardObservations: [Double]
         var rates: PopulationRates
+        var process: PurchaseProcess
         var calibrations: [Calibration]
+        var blends: [Blend]
         var windows: [Window]
 
         struct Window: Codable, Equatable {
@@ -456,7 +517,7 @@ extension Learner {
             random: random, report: report, credit: credit, budget: budget, rateFactor: rateFactor, strikes: strikes,
             served: served, taughtRows: taughtRows, optimizerSteps: weights.steps, standardMean: standardizer.mean,
             standardM2: standardizer.m2, standardObservations: standardizer.observations, rates: rates,
-            calibrations: calibrations,
+            process: process, calibrations: calibrations, blends: blends,
             windows: windows.map { .init(samples: $0.samples.count, next: $0.next, seen: $0.seen) })
         let samples = windows.map { window in window.samples.withUnsafeBytes { copied($0) } }
         return (
@@ -479,7 +540,8 @@ extension Learner {
         guard image.windows.count == windows.count,
             image.windows.reduce(0, { $0 + $1.samples * size }) == samples.count,
             image.taughtRows.count == taughtRows.count,
-            image.calibrations.map(\.cells.count) == calibrations.map(\.cells.count)
+            image.calibrations.map(\.cells.count) == calibrations.map(\.cells.count),
+            image.blends.map(\.cells.count) == blends.map(\.cells.count)
         else { throw SnapshotMismatch("the prequential windows do not fit the targets") }
         var at = 0
         for (i, window) in image.windows.enumerated() {
@@ -503,5 +565,8 @@ extension Learner {
             observations: image.standardObservations)
         rates = image.rates
         calibrations = image.calibrations
+        blends = image.blends
+        process = image.process
+        purchases.set(process)
     }
 }

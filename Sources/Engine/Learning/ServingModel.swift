@@ -16,9 +16,9 @@ final class ServingModel {
     /// [cells] of a prediction for anybody, and the centres of log spend.
     let prior: UnsafeMutablePointer<Float>
     let meanLogSpend: UnsafeMutablePointer<Float>
-    /// [2 × outputs] of the calibrations, of users who act and of silent ones: offset + factor · output.
-    let offset: UnsafeMutablePointer<Float>
-    let factor: UnsafeMutablePointer<Float>
+    /// [groups × (not bought, bought) × 3 × outputs]: what is added, factor on the heads, factor on the purchase process.
+    private let coefficients: UnsafeMutablePointer<Float>
+    let purchases: PurchaseForecast
 
     init(_ settings: EngineSettings) {
         self.settings = settings
@@ -29,11 +29,10 @@ final class ServingModel {
         prior.initialize(repeating: 0, count: settings.horizons.cells)
         meanLogSpend = .allocate(capacity: settings.horizons.cells)
         meanLogSpend.initialize(repeating: 0, count: settings.horizons.cells)
-        let corrections = Calibration.groups * settings.model.outputs
-        offset = .allocate(capacity: corrections)
-        offset.initialize(repeating: 0, count: corrections)
-        factor = .allocate(capacity: corrections)
-        factor.initialize(repeating: 1, count: corrections)
+        let count = 2 * 3 * Calibration.groups * settings.model.outputs
+        coefficients = .allocate(capacity: count)
+        coefficients.initialize(repeating: 0, count: count)
+        purchases = PurchaseForecast(ends: settings.binEnds.map { Double($0) / Double(Clock.day) })
     }
 
     /// The weights that serve, as the layout table places them.
@@ -43,8 +42,7 @@ final class ServingModel {
         weights.deallocate()
         prior.deallocate()
         meanLogSpend.deallocate()
-        offset.deallocate()
-        factor.deallocate()
+        coefficients.deallocate()
     }
 
     func copy(_ parameters: UnsafePointer<Float>) {
@@ -69,13 +67,36 @@ final class ServingModel {
         network.headOutputs(
             weights, rows: rows, state: s.state, features: s.standard, outputs: s.outputs, workspace: s.workspace)
         let n = settings.model.outputs
-        for r in 0..<rows {
-            let row = s.outputs + r * n
-            let at = n * Calibration.group(s.features + r * SnapshotFeatures.count)
-            for o in 0..<n { row[o] = offset[at + o] + factor[at + o] * row[o] }
+        withUnsafeTemporaryAllocation(of: Float.self, capacity: n) { process in
+            for r in 0..<rows {
+                let features = s.features + r * SnapshotFeatures.count
+                let bought = purchases.outputs(
+                    features, settings.model, purchaseHeads: settings.purchaseHeads, meanLogSpend: meanLogSpend,
+                    into: process.baseAddress!)
+                let c = coefficients(group: Calibration.group(features), bought: bought)
+                let row = s.outputs + r * n
+                if bought { subtractVariance(row, process.baseAddress!) }
+                for o in 0..<n { row[o] = c[o] + c[n + o] * row[o] + c[2 * n + o] * process[o] }
+            }
         }
         network.predict(rows: rows, outputs: s.outputs, meanLogSpend: meanLogSpend, predictions: s.predictions)
         if taughtBins < settings.horizons.bins { extrapolate(s.predictions, rows: rows) }
+    }
+
+    /// The process tells the log of mean money; μ is less by half the variance that the heads see.
+    @inline(__always)
+    private func subtractVariance(_ row: UnsafePointer<Float>, _ process: UnsafeMutablePointer<Float>) {
+        for (h, head) in settings.model.heads.enumerated() where head.kind == .value && settings.purchaseHeads[h] {
+            for b in 0..<settings.model.bins {
+                let o = settings.model.output(head: h, bin: b)
+                process[o + 1] = Blend.mu(logMean: process[o + 1], sigma: Network.sigma(row[o + 2]))
+            }
+        }
+    }
+
+    @inline(__always)
+    func coefficients(group: Int, bought: Bool) -> UnsafeMutablePointer<Float> {
+        coefficients + (2 * group + (bought ? 1 : 0)) * 3 * settings.model.outputs
     }
 
     /// Bins that nothing has been learned of yet relate to the bin before as they do for the population: the same
@@ -121,7 +142,9 @@ final class ServingModel {
         let f = SnapshotFeatures.count
         var outputWeights = [Float](repeating: 0, count: settings.model.outputs)
         let head = Int(reading.cell) / settings.horizons.bins
-        let correction = factor + settings.model.outputs * Calibration.group(s.features + r * f)
+        let features = s.features + r * f
+        let bought = PurchaseProcess.History(features) != nil
+        let correction = coefficients(group: Calibration.group(features), bought: bought) + settings.model.outputs
         for b in 0..<Int(reading.bins) {
             // Absence rises as hazards fall; the other kinds rise with their logits.
             let o = settings.model.output(head: head, bin: b)

@@ -34,6 +34,8 @@ struct UserHeader {
     var purchaseBeforeRing: UInt32 = 0
     var evictedCode: UInt16 = 0
     var daysActive: UInt16 = 0
+    /// Days (UTC) with a purchase.
+    var purchaseDays: UInt16 = 0
     var lastActiveDay: UInt16 = 0
     /// Bytes of the key.
     var keyLength: UInt16 = 0

@@ -124,8 +124,8 @@ import Testing
         f["gap_ratio"] = log1p(orders > 1 ? sincePurchase / (gap + 1) : 0)
         f["days_active"] = log1p(active)
         f["views"] = log1p(Double(events.count { [.view, .click, .wishlist].contains($0.type) }))
-        f["carts"] = log1p(Double(events.count { $0.type == .addToCart }))
         f["purchase_tenure"] = log1p(purchases.first.map { days($0.now) } ?? 0)
+        f["purchase_days"] = log1p(Double(Set(purchases.map { $0.now / day }).count))
         f["has_purchased"] = purchases.isEmpty ? 0 : 1
         f["repurchase_rate"] = orders > 0 ? (orders - 1) / orders : 0
         f["active_share"] = active / (tenure + 1)

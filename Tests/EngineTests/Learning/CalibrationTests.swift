@@ -64,8 +64,11 @@ import Testing
             // 25 records a day on average.
             #expect(gaps.allSatisfy { (16...256).contains($0) } && (16...50).contains(gaps.sorted()[gaps.count / 2]))
         }
-        let outputs = Calibration.groups * engine.settings.model.outputs
-        let corrected = (0..<outputs).count { engine.serving.offset[$0] != 0 || engine.serving.factor[$0] != 1 }
-        #expect((corrected > outputs / 2) == (hours > 0), "\(corrected) of \(outputs)")
+        let n = engine.settings.model.outputs
+        let corrected = (0..<Calibration.groups).reduce(0) { count, g in
+            let c = engine.serving.coefficients(group: g, bought: false)
+            return count + (0..<n).count { c[$0] != 0 || c[n + $0] != 1 }
+        }
+        #expect((corrected > Calibration.groups * n / 2) == (hours > 0), "\(corrected) of \(Calibration.groups * n)")
     }
 }

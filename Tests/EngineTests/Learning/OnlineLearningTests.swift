@@ -258,7 +258,7 @@ import Testing
         c.learning.stepsPerThousandEvents = 30
         c.learning.intervalHours = 0
         let engine = Engine.make(c)
-        let stream = RandomStream(users: 50, events: 2200, troubles: false).make(seed: 74)
+        let stream = RandomStream(users: 50, events: 4000, troubles: false).make(seed: 74)
         var frozen: (stops: Int64, version: Int64, weights: [Float])?
         var rates: [Float] = []
         var held = 0

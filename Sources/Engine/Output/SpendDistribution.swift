@@ -86,6 +86,9 @@ public struct SpendInterval: Sendable, Equatable {
     /// The published coverage: of the probability, this share lies inside.
     public static let coverage = 0.8
 
+    /// Of one who surely spends nothing.
+    public static let nothing = SpendInterval(lower: 0, upper: 0, zeroShare: 0.8)
+
     /// Base currency, 0 ≤ lower ≤ upper.
     public var lower: Float
     public var upper: Float

@@ -66,9 +66,9 @@ truth: build  ## Forecasts and alerts on simulated customers beside the truth, a
 	cd .build/evaluate
 	"$$clvd" simulate --users 10000 --days 365 --seed 1 --out stationary.csv.gz --truth truth.csv.gz
 	"$$clvd" evaluate --events stationary.csv.gz --truth truth.csv.gz --report truth $(ARGS)
-	"$$clvd" simulate --users 10000 --days 365 --seed 1 --acquisition-days 365 --spend-shift 0.5 \
+	"$$clvd" simulate --users 8000 --days 600 --seed 1 --acquisition-days 600 --spend-shift 0.5 --browsing-per-purchase 0.5 \
 	    --out shift.csv.gz --truth shift-truth.csv.gz
-	"$$clvd" evaluate --events shift.csv.gz --change 182.5 --report shift $(ARGS)
+	"$$clvd" evaluate --events shift.csv.gz --change 300 --report shift $(ARGS)
 
 lint:  ## Check the format of the sources
 	swift format lint -r --strict $(style) $(sources)

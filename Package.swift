@@ -107,7 +107,8 @@ let package = Package(
         // Runs the program itself.
         .testTarget(
             name: "CommandTests",
-            dependencies: ["clvd", "Engine", "EventInput", "Kafka", "Simulation", "CEventParser"], swiftSettings: strict),
+            dependencies: ["clvd", "Engine", "EventInput", "Kafka", "Simulation", "CEventParser"], swiftSettings: strict
+        ),
     ],
     cxxLanguageStandard: .cxx17
 )

@@ -23,6 +23,7 @@ import Testing
               maxLandmarks: 16384
               stepsPerThousandEvents: 8
               stepsPerDay: 1
+            alerts: {raiseThreshold: 0.5, clearThreshold: 0.3}
             """, to: "clvd.yaml")
     }
 
@@ -44,8 +45,10 @@ import Testing
         try simulate("--users", "300", "--days", "150", "--seed", "5", "--browsing-per-purchase", "0.5")
         let more = ["--truth", folder.path("t.csv"), "--report", folder.path("page")]
         let run = try clvd(
-            ["evaluate", "--events", folder.path("e.csv"), "--config", folder.path("clvd.yaml"), "--no-progress",
-             "--json"] + more)
+            [
+                "evaluate", "--events", folder.path("e.csv"), "--config", folder.path("clvd.yaml"), "--no-progress",
+                "--json",
+            ] + more)
         try #require(run.status == 0, "\(run.errors)")
         let json = try run.json
         let truth = try #require(json["truth"] as? [String: Any])
@@ -138,7 +141,8 @@ import Testing
         }
         func plain(_ at: [Int]) -> Scores {
             var s = Scores()
-            let y = at.map { money[$0] }, p = at.map { expected[$0] }, q = at.map { chance[$0] }, b = at.map { bought[$0] }
+            let y = at.map { money[$0] }, p = at.map { expected[$0] }, q = at.map { chance[$0] },
+                b = at.map { bought[$0] }
             let m = Double(at.count)
             s.mae = zip(y, p).reduce(0) { $0 + abs($1.0 - $1.1) } / m
             s.bias = p.reduce(0, +) / y.reduce(0, +)
@@ -210,7 +214,9 @@ import Testing
         }
         _ = try folder.write(landmarks.joined(separator: "\n"), to: "l.csv")
         _ = try folder.write(others.joined(separator: "\n"), to: "b.csv")
-        _ = try folder.write((others[0...0] + others.filter { !$0.hasSuffix("seer") }.dropFirst()).joined(separator: "\n"), to: "weak.csv")
+        _ = try folder.write(
+            (others[0...0] + others.filter { !$0.hasSuffix("seer") }.dropFirst()).joined(separator: "\n"),
+            to: "weak.csv")
         func rows(_ baselines: String) throws -> [String: [String: Any]] {
             let json = try evaluate(
                 "--landmarks", folder.path("l.csv"), "--baselines", folder.path(baselines), "--resamples", "200",

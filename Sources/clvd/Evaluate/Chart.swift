@@ -103,13 +103,15 @@ struct Chart {
             guard !isTime || i % 2 == 0 else { continue }
             let x = xRange.lowerBound + share * (xRange.upperBound - xRange.lowerBound)
             let anchor = i == 0 ? "start" : i == 4 ? "end" : "middle"
-            out += "<text x=\"\(n(place((x, 0)).0))\" y=\"\(n(Self.height - Self.bottom + 16))\" text-anchor=\"\(anchor)\">"
+            out +=
+                "<text x=\"\(n(place((x, 0)).0))\" y=\"\(n(Self.height - Self.bottom + 16))\" text-anchor=\"\(anchor)\">"
             out += text(x, time: isTime, span: xRange.upperBound - xRange.lowerBound) + "</text>\n"
         }
         let middle = (Self.left + Self.width - Self.right) / 2
         out += "<text x=\"\(n(middle))\" y=\"\(n(Self.height - 6))\" text-anchor=\"middle\">\(Self.escape(x))</text>\n"
         let center = (Self.top + Self.height - Self.bottom) / 2
-        out += "<text transform=\"translate(12 \(n(center))) rotate(-90)\" text-anchor=\"middle\">\(Self.escape(y))</text>\n"
+        out +=
+            "<text transform=\"translate(12 \(n(center))) rotate(-90)\" text-anchor=\"middle\">\(Self.escape(y))</text>\n"
         return out
     }
 

@@ -50,14 +50,16 @@ struct Comparison: Encodable {
             guard !outcomes.isEmpty, outcomes.contains(where: { $0.money > 0 }) else { continue }
             var places: [Int32: Int32] = [:]
             let users = outcomes.map { row in
-                places[row.forecast.user] ?? {
-                    let place = Int32(places.count)
-                    places[row.forecast.user] = place
-                    return place
-                }()
+                places[row.forecast.user]
+                    ?? {
+                        let place = Int32(places.count)
+                        places[row.forecast.user] = place
+                        return place
+                    }()
             }
             let scored = ScoredOutcomes(
-                users: places.count, user: users, money: outcomes.map(\.money), bought: outcomes.map { $0.purchases > 0 })
+                users: places.count, user: users, money: outcomes.map(\.money),
+                bought: outcomes.map { $0.purchases > 0 })
             var models: [(name: String, forecasts: ScoredForecasts)] = [
                 (
                     Self.own,
@@ -97,7 +99,11 @@ struct Comparison: Encodable {
         let all = resample(scored, models.map(\.forecasts), resamples, seed, pool)
         let references = models.indices.dropFirst().filter { !silent.contains(models[$0].name) }
         return Scores.metrics.compactMap { metric in
-            func badness(_ s: Scores) -> Double { metric.badness(s[keyPath: metric.value]) }
+            // What is not defined, such as the rank correlation of a constant, is worse than all.
+            func badness(_ s: Scores) -> Double {
+                let value = metric.badness(s[keyPath: metric.value])
+                return value.isFinite ? value : .infinity
+            }
             guard let best = references.min(by: { badness(base[$0]) < badness(base[$1]) }) else { return nil }
             // What is better has more of these and less of those: the sign of a difference is that of the metric.
             func difference(_ s: [Scores]) -> Double {
@@ -107,12 +113,16 @@ struct Comparison: Encodable {
             }
             let drawn = all.map(difference).filter(\.isFinite).sorted()
             let now = difference(base)
+            guard now.isFinite, !drawn.isEmpty else { return nil }
             let (low, high) = (quantile(drawn, 0.025), quantile(drawn, 0.975))
             let isLargerBetter = metric.badness(1) < metric.badness(0) && metric.name != "bias"
-            let verdict: Verdict = low > 0 ? (isLargerBetter ? .better : .worse) : high < 0 ? (isLargerBetter ? .worse : .better) : .open
+            let verdict: Verdict =
+                low > 0 ? (isLargerBetter ? .better : .worse) : high < 0 ? (isLargerBetter ? .worse : .better) : .open
             return Row(
                 metric: metric.name,
-                values: Dictionary(uniqueKeysWithValues: zip(models.map(\.name), base.map { $0[keyPath: metric.value] })),
+                values: Dictionary(
+                    uniqueKeysWithValues: zip(models.map(\.name), base.map { $0[keyPath: metric.value] })
+                        .filter { $0.1.isFinite }),
                 reference: models[best].name, difference: now, low: low, high: high, verdict: verdict)
         }
     }

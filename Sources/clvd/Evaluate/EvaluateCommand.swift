@@ -367,7 +367,8 @@ struct EvaluateCommand: ParsableCommand {
         Report.line(values.render(width: 100))
         Report.line()
         Report.line(
-            "Alerts, and rules of silence that raise as many; \(Human.count(Int64(truth.churned))) customers left in time:")
+            "Alerts, and rules of silence that raise as many; \(Human.count(Int64(truth.churned))) customers left in time:"
+        )
         Report.line()
         var table = TextTable(columns: [
             .init("rule"), .init("alerts", .right), .init("precision", .right), .init("recall", .right),
@@ -385,7 +386,8 @@ struct EvaluateCommand: ParsableCommand {
 
     private func tell(_ recovery: [RecoveryPair]) {
         Report.line()
-        Report.line("Days until the error was back within 10 % of its earlier level after day \(Self.days(change ?? 0)):")
+        Report.line(
+            "Days until the error was back within 10 % of its earlier level after day \(Self.days(change ?? 0)):")
         Report.line()
         var table = TextTable(columns: [
             .init("horizon", .right), .init("earlier error", .right), .init("worst", .right),

@@ -121,7 +121,8 @@ struct ReportPage {
             }
             return points
         }
-        var chart = Chart(title: "Cumulative gains, \(name)", x: "share of landmarks, most expected first", y: "share of the money")
+        var chart = Chart(
+            title: "Cumulative gains, \(name)", x: "share of landmarks, most expected first", y: "share of the money")
         (chart.xRange, chart.yRange, chart.isShare) = (0...1, 0...1, true)
         chart.series = [
             .init(name: "clvd", points: curve { Double($0.forecast.expected) }),

@@ -177,7 +177,9 @@ struct TruthReport: Encodable {
         if result.raised > 0 { result.precision = Double(right) / Double(result.raised) }
         var delays: [Double] = []
         for u in leavers {
-            guard let churn = known[u]?.churnMs, let first = alerts[u].first(where: { $0.untilMs > churn }) else { continue }
+            guard let churn = known[u]?.churnMs, let first = alerts[u].first(where: { $0.untilMs > churn }) else {
+                continue
+            }
             delays.append(Double(max(0, first.atMs - churn)) / Double(dayMs))
         }
         guard !leavers.isEmpty else { return result }

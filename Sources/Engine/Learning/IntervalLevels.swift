@@ -4,7 +4,7 @@
 /// delay of labels would make it swing.
 struct IntervalLevels: Codable, Equatable {
     /// Step of a level at an outcome: what matured is forgotten over some 1 / rate landmarks.
-    static let rate = 0.01
+    static let rate = 0.002
     static let range = 0.3...0.99
 
     /// One for each of `EngineSettings.valueReadings`.

@@ -1,19 +1,18 @@
 # make          what there is
 # make test     everything that has to hold
 # make evaluate forecasts on real data beside refitted models; DATA says where the data are
+# make truth    forecasts and alerts on simulated customers beside the truth
 # make demo     the CDNOW purchase log through an embedded Kafka, live; ARGS are passed on to `clvd demo`
 SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help deps build test demo evaluate lint format clean
+.PHONY: help deps build test demo evaluate truth lint format clean
 
 sources := Sources Tests Package.swift
 style := --configuration .swift-format
 # Tests that talk to a cluster or another process and mostly wait: beside those that compute, they would wait too long.
 waiting := KafkaTests|RuntimeTests|CommandTests
 DATA ?= ../shared/data
-SCORE ?= $(DATA)/../eval/evaluate.py
-PYTHON ?= python3
 
 help:  ## List the targets
 	@sed -n 's/^\([a-z]*\):.*## /  make \1\t/p' $(MAKEFILE_LIST) | expand -t 16
@@ -42,7 +41,7 @@ demo: build  ## Run the demo; ARGS="--json", ARGS="--events file.csv", ARGS="--b
 	esac
 	"$$clvd" demo $$given $(ARGS)
 
-evaluate: build  ## Forecast at the landmarks of the data sets in DATA and score them; ARGS are passed on to `clvd evaluate`
+evaluate: build  ## Forecast at the landmarks of the data sets in DATA beside the baselines there; ARGS are passed on to `clvd evaluate`
 	@if ! ls $(DATA)/*.landmarks.csv.gz >/dev/null 2>&1; then
 	    echo "make: no data sets in $(DATA), so there is nothing to evaluate; DATA=folder says where they are." >&2
 	    exit 0
@@ -54,16 +53,22 @@ evaluate: build  ## Forecast at the landmarks of the data sets in DATA and score
 	    events="$(DATA)/$$name.csv.gz"
 	    out=".build/evaluate/$$name.csv.gz"
 	    echo "== $$name"
-	    "$$clvd" evaluate --events "$$events" --landmarks "$$landmarks" --out "$$out" $(ARGS)
-	    if ! $(PYTHON) -c "import pandas, scipy, sklearn" 2>/dev/null || [ ! -f $(SCORE) ]; then
-	        echo "make: no scores: they need $(SCORE) and pandas, scipy and scikit-learn in $(PYTHON)." >&2
-	        continue
-	    fi
 	    baselines="$(DATA)/$$name.baselines.csv.gz"
-	    if [ -f "$$baselines" ]; then $(PYTHON) $(SCORE) score "$$events" "$$landmarks" "$$out" "$$baselines"
-	    else $(PYTHON) $(SCORE) score "$$events" "$$landmarks" "$$out"
-	    fi
+	    others=()
+	    if [ -f "$$baselines" ]; then others=(--baselines "$$baselines"); fi
+	    "$$clvd" evaluate --events "$$events" --landmarks "$$landmarks" --out "$$out" "$${others[@]}" \
+	        --report ".build/evaluate/$$name" $(ARGS)
 	done
+
+truth: build  ## Forecasts and alerts on simulated customers beside the truth, and how fast a change is learned
+	@clvd="$$(swift build -c release --show-bin-path)/clvd"
+	mkdir -p .build/evaluate
+	cd .build/evaluate
+	"$$clvd" simulate --users 10000 --days 365 --seed 1 --out stationary.csv.gz --truth truth.csv.gz
+	"$$clvd" evaluate --events stationary.csv.gz --truth truth.csv.gz --report truth $(ARGS)
+	"$$clvd" simulate --users 8000 --days 600 --seed 1 --acquisition-days 600 --spend-shift 0.5 --browsing-per-purchase 0.5 \
+	    --out shift.csv.gz --truth shift-truth.csv.gz
+	"$$clvd" evaluate --events shift.csv.gz --change 300 --report shift $(ARGS)
 
 lint:  ## Check the format of the sources
 	swift format lint -r --strict $(style) $(sources)

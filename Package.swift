@@ -106,7 +106,9 @@ let package = Package(
             swiftSettings: strict),
         // Runs the program itself.
         .testTarget(
-            name: "CommandTests", dependencies: ["clvd", "EventInput", "Kafka", "CEventParser"], swiftSettings: strict),
+            name: "CommandTests",
+            dependencies: ["clvd", "Engine", "EventInput", "Kafka", "Simulation", "CEventParser"], swiftSettings: strict
+        ),
     ],
     cxxLanguageStandard: .cxx17
 )

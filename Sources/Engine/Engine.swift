@@ -189,7 +189,7 @@ public final class Engine {
         schedule.last = position
         schedule.next = position + interval(records: records, ms: passed)
         guard configuration.learning.enabled else { return }
-        learner.learn(ordered, records: records, days: Double(passed) / Double(Clock.day))
+        learner.learn(ordered, records: records, days: Double(passed) / Double(Clock.day), now: watermark)
         learner.publish(to: serving)
     }
 

@@ -74,6 +74,8 @@ final class EngineSettings {
     let horizons: Horizons
     let binEnds: [Int64]
     let rules: [LabelRule]
+    /// What has an interval, in the order of `Horizons.valueReadings`.
+    let valueReadings: [Reading]
     let model: ModelLayout
     let userLayout: UserLayout
     let landmarkLayout: LandmarkLayout
@@ -111,6 +113,7 @@ final class EngineSettings {
         self.horizons = horizons
         binEnds = horizons.binEnds
         rules = horizons.rules
+        valueReadings = horizons.valueReadings
         let m = configuration.model
         model = ModelLayout(
             configuration: m,
@@ -120,7 +123,8 @@ final class EngineSettings {
             bins: horizons.bins, eventNumerics: StepInputs.numerics, snapshotFeatures: SnapshotFeatures.count)
         userLayout = UserLayout(units: m.units, hasCell: m.recurrent == .lstm)
         landmarkLayout = LandmarkLayout(
-            user: userLayout, features: SnapshotFeatures.count, heads: configuration.targets.count, bins: horizons.bins)
+            user: userLayout, features: SnapshotFeatures.count, heads: configuration.targets.count, bins: horizons.bins,
+            spreads: valueReadings.count)
         codec = StateCodec(units: m.units, hasCell: m.recurrent == .lstm)
         inputs = StepInputs(categoryBuckets: m.categoryBuckets, crossBuckets: m.crossBuckets)
         purchaseHeads = configuration.targets.map {
@@ -152,7 +156,9 @@ final class EngineSettings {
         Double(clvd_mix(UInt64(identity), 0x68_6F_6C_64) >> 32) < holdOutShare
     }
 
-    func makeScratch() -> Scratch { Scratch(layout: model, cells: horizons.cells) }
+    func makeScratch() -> Scratch {
+        Scratch(layout: model, cells: horizons.cells, intervals: valueReadings.count)
+    }
 
     /// Fills a row with what a prediction of a user at an instant needs: raw features and recurrent state.
     /// - Parameter now: ms, not before the user's last event.

@@ -345,7 +345,7 @@ final class PartitionTask {
         currentRecord = pendingRecords[r]
         h.pointee.flags &= ~UserHeader.pending
         counters.updates += 1
-        if !muted { publishUpdate(slot, event, row, value: value, churn: churn, model) }
+        if !muted { publishUpdate(r, slot, event, row, value: value, churn: churn, model) }
         if model.version > 0 {
             alert(slot, r, value: value, churn: churn, silent: false, model)
             h.pointee.lastChurn = churn
@@ -365,10 +365,15 @@ final class PartitionTask {
     }
 
     private func publishUpdate(
-        _ slot: UserSlot, _ event: UnsafePointer<clvd_event>, _ row: UnsafePointer<Float>, value: Float, churn: Float,
-        _ model: ServingModel
+        _ r: Int, _ slot: UserSlot, _ event: UnsafePointer<clvd_event>, _ row: UnsafePointer<Float>, value: Float,
+        churn: Float, _ model: ServingModel
     ) {
         let h = slot.header
+        let bounds = scratch.bounds
+        model.forEachDistribution(scratch, row: r) { i, distribution in
+            let interval = distribution.interval(level: Double(model.levels[i]))
+            (bounds[2 * i], bounds[2 * i + 1]) = (interval.lower, interval.upper)
+        }
         let (high, mid) = (quantiles.thresholds[0], quantiles.thresholds[1])
         let scored = h.pointee.events > 1
         let e = event
@@ -386,7 +391,7 @@ final class PartitionTask {
             w.append(time: e.pointee.time_ms)
             settings.encoder.source(
                 topic: e.pointee.topic, partition: e.pointee.partition, offset: e.pointee.offset, &w)
-            settings.encoder.predictions(row, &w)
+            settings.encoder.predictions(row, bounds: bounds, &w)
             w.append(",\"value_to_date\":")
             w.append(number: h.pointee.valueToDate)
             w.append(
@@ -396,7 +401,9 @@ final class PartitionTask {
             w.append(number: scored ? Double(value - h.pointee.lastValue) : 0)
             w.append(",\"churn_probability\":")
             w.append(number: h.pointee.flags & UserHeader.scored != 0 ? Double(churn - h.pointee.lastChurn) : 0)
-            w.append("},\"model_version\":")
+            w.append("},\"confidence\":")
+            w.append(number: Double(model.confidence(events: h.pointee.events)))
+            w.append(",\"model_version\":")
             w.append(integer: Int64(model.version))
             w.append("}")
         }
@@ -497,6 +504,10 @@ final class PartitionTask {
         memcpy(
             landmark + layout.predictions, scratch.predictions + r * layout.cells,
             layout.cells * MemoryLayout<Float>.stride)
+        let spreads = landmark.at(layout.spreads, as: LandmarkSpread.self)
+        model.forEachDistribution(scratch, row: r) { i, distribution in
+            spreads[i] = LandmarkSpread(distribution: distribution, level: model.levels[i])
+        }
         counters.landmarks += 1
     }
 

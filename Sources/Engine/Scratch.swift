@@ -17,9 +17,11 @@ final class Scratch {
     /// [rows × outputs], [rows × cells]
     let outputs: UnsafeMutablePointer<Float>
     let predictions: UnsafeMutablePointer<Float>
+    /// [value readings × 2], lower and upper bounds of one row
+    let bounds: UnsafeMutablePointer<Float>
     let workspace: Workspace
 
-    init(layout: ModelLayout, cells: Int) {
+    init(layout: ModelLayout, cells: Int, intervals: Int) {
         let n = Scratch.rows
         slots = .allocate(capacity: n)
         instants = .allocate(capacity: n)
@@ -30,6 +32,7 @@ final class Scratch {
         standard = .allocate(capacity: n * SnapshotFeatures.count)
         outputs = .allocate(capacity: n * layout.outputs)
         predictions = .allocate(capacity: n * cells)
+        bounds = .allocate(capacity: max(1, 2 * intervals))
         workspace = Workspace(layout: layout, rows: n)
     }
 
@@ -43,5 +46,6 @@ final class Scratch {
         standard.deallocate()
         outputs.deallocate()
         predictions.deallocate()
+        bounds.deallocate()
     }
 }

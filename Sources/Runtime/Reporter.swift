@@ -17,6 +17,8 @@ final class Reporter {
     private var looks: [(at: Double, position: Int64)] = []
     private var prequential: [PrequentialReport] = []
     private var troubles: [String: Double] = [:]
+    /// Drifts that were told.
+    private var drifts: Int64?
     private var phase = DaemonStatus.Phase.starting
 
     init(_ settings: Settings, shared: SharedState, logger: Logger) {
@@ -41,6 +43,7 @@ final class Reporter {
         if isDue { prequential = report.prequential } else { report.prequential = prequential }
         looks.append((time, report.position))
         while looks.count > 2 && time - looks[0].at > 5 { looks.removeFirst() }
+        tellDrifts(report.learning)
         let rate =
             looks.count > 1
             ? Double(report.position - looks[0].position) / max(1e-3, time - looks[0].at) : 0
@@ -68,6 +71,22 @@ final class Reporter {
         log(report, rate: 0, lag: lag)
     }
 
+    /// Logs every drift once; those of a restored snapshot are old.
+    private func tellDrifts(_ learning: LearningReport) {
+        defer { drifts = learning.drifts }
+        guard let told = drifts, learning.drifts > told else { return }
+        for alarm in learning.driftAlarms.suffix(Int(min(learning.drifts - told, Int64(Int.max)))) {
+            let time = Date(timeIntervalSince1970: Double(alarm.timeMs) / 1000)
+            logger.warning(
+                "the stream has drifted: predictions fare otherwise than they did, learning adapts",
+                metadata: [
+                    "event_time": "\(time.formatted(.iso8601))", "target": "\(alarm.target)",
+                    "part": "\(alarm.part ?? "-")", "excess_loss": "\(rounded(alarm.excess))",
+                    "usual": "\(rounded(alarm.usual))", "drifts": "\(learning.drifts)",
+                ])
+        }
+    }
+
     private func log(_ report: EngineReport, rate: Double, lag: Int64?) {
         let c = report.counters
         var metadata: Logger.Metadata = [
@@ -77,6 +96,8 @@ final class Reporter {
             "steps": "\(report.learning.steps)", "model_version": "\(report.modelVersion)",
             "loss": "\(rounded(report.learning.loss))", "learning_rate": "\(report.learning.learningRate)",
         ]
+        if report.learning.drifts > 0 { metadata["drifts"] = "\(report.learning.drifts)" }
+        if report.learning.adapting { metadata["adapting"] = "true" }
         if report.learning.skipped > 0 { metadata["steps_skipped"] = "\(report.learning.skipped)" }
         logger.info("progress", metadata: metadata)
         for p in report.prequential where p.landmarks > 0 {
@@ -90,6 +111,7 @@ final class Reporter {
             m["gini"] = pair(p.model.gini, p.naive.gini).map { "\($0)" }
             m["mae"] = pair(p.model.mae, p.naive.mae).map { "\($0)" }
             m["bias"] = pair(p.model.bias, p.naive.bias).map { "\($0)" }
+            m["coverage"] = pair(p.coverage, nil).map { "\($0)" }
             m["auc"] = pair(p.model.auc, p.naive.auc).map { "\($0)" }
             m["log_loss"] = pair(p.model.logLoss, p.naive.logLoss).map { "\($0)" }
             m["calibration_error"] = pair(p.model.calibrationError, p.naive.calibrationError).map { "\($0)" }

@@ -12,12 +12,15 @@ struct RuntimeMetrics {
     private let snapshotFailures = Counter(label: "clvd_snapshot_failures_total")
     private let snapshotTime = Gauge(label: "clvd_snapshot_last_success_timestamp_seconds")
     private let snapshotBytes = Gauge(label: "clvd_snapshot_bytes")
+    private let drifts = FloatingPointCounter(label: "clvd_drift_alarms_total")
+    private let adapting = Gauge(label: "clvd_drift_adapting")
     private let users = Gauge(label: "clvd_users")
     private let stateBytes = Gauge(label: "clvd_state_bytes")
     private let lag = Gauge(label: "clvd_consumer_lag_records")
     private let loss = Gauge(label: "clvd_training_loss")
     private var seen = TaskCounters()
     private var seenSteps: Int64 = 0
+    private var seenDrifts: Int64 = 0
 
     func commit() { commits.increment() }
     static func restarted() { Counter(label: "clvd_restarts_total").increment() }
@@ -39,6 +42,9 @@ struct RuntimeMetrics {
             FloatingPointCounter(label: "clvd_dead_letters_total", dimensions: [("reason", reason)])
                 .increment(by: Double(count - seen.reasons[code]))
         }
+        drifts.increment(by: Double(max(0, report.learning.drifts - seenDrifts)))
+        seenDrifts = report.learning.drifts
+        adapting.record(report.learning.adapting ? 1 : 0)
         seen = c
         seenSteps = report.learning.steps
         users.record(report.users)
@@ -49,6 +55,12 @@ struct RuntimeMetrics {
     }
 
     private func observe(_ metric: PrequentialReport) {
+        if let coverage = metric.coverage {
+            Gauge(
+                label: "clvd_prequential_coverage",
+                dimensions: [("target", metric.target), ("horizon_days", String(metric.horizonDays))]
+            ).record(coverage)
+        }
         for (model, score) in [("clvd", metric.model), ("naive", metric.naive)] {
             let values = [
                 ("gini", score.gini), ("mae", score.mae), ("bias", score.bias), ("auc", score.auc),

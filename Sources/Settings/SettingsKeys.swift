@@ -297,6 +297,19 @@ extension Settings {
         SettingKey(
             "learning.minimumSteps", \.engine.learning.minimumSteps,
             "Steps before the model serves; until then population rates do.", .within(0...1_000_000_000)),
+        SettingKey(
+            "learning.driftThreshold", \.engine.learning.driftThreshold,
+            "Excess losses that add up to a drift of the stream, in standard deviations of a day's; 0: no detection.",
+            .within(0...1e6)),
+        SettingKey(
+            "learning.driftTolerance", \.engine.learning.driftTolerance,
+            "Excess of a day's loss that is no sign of drift, in standard deviations.", .within(0...100)),
+        SettingKey(
+            "learning.driftRateFactor", \.engine.learning.driftRateFactor,
+            "Factor on the learning rate while learning adapts to a drift.", .within(1...100)),
+        SettingKey(
+            "learning.driftDays", \.engine.learning.driftDays,
+            "How long learning adapts faster after a drift, in event time.", unit: "days", .within(0...3650)),
         SettingKey("learning.seed", \.engine.learning.seed, "Seed of sampling and dropout."),
         SettingKey(
             "learning.prequentialWindow", \.engine.learning.prequentialWindow,

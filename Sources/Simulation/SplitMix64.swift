@@ -1,12 +1,12 @@
 import Foundation
 
 /// A small generator of random numbers (Steele, Lea and Flood, 2014): the same seed, the same numbers.
-struct SplitMix64: RandomNumberGenerator {
+public struct SplitMix64: RandomNumberGenerator, Sendable {
     private var state: UInt64
 
-    init(seed: UInt64) { state = seed }
+    public init(seed: UInt64) { state = seed }
 
-    mutating func next() -> UInt64 {
+    public mutating func next() -> UInt64 {
         state &+= 0x9E37_79B9_7F4A_7C15
         var z = state
         z = (z ^ (z >> 30)) &* 0xBF58_476D_1CE4_E5B9
@@ -18,7 +18,7 @@ struct SplitMix64: RandomNumberGenerator {
     mutating func uniform() -> Double { (Double(next() >> 11) + 0.5) * 0x1p-53 }
 
     /// In 0..<bound.
-    mutating func below(_ bound: Int) -> Int { min(bound - 1, Int(uniform() * Double(bound))) }
+    public mutating func below(_ bound: Int) -> Int { min(bound - 1, Int(uniform() * Double(bound))) }
 
     mutating func normal() -> Double { (-2 * log(uniform())).squareRoot() * cos(2 * .pi * uniform()) }
 

@@ -136,17 +136,24 @@ struct DemoCommand: ParsableCommand {
         Report.line("The ten customers of highest expected value over \(result.horizonDays) days:")
         Report.line()
         var table = TextTable(columns: [
-            .init("customer"), .init("expected", .right), .init("churn", .right), .init("orders", .right),
+            .init("customer"), .init("expected", .right), .init("80 % between", .right), .init("churn", .right),
+            .init("orders", .right),
             .init("value to date", .right), .init("last seen"),
         ])
         for user in result.top {
             let seen = Date(timeIntervalSince1970: Double(user.lastEventMs) / 1000)
             table.addRow([
-                user.user, Human.money(user.value), user.churnProbability.map(Human.percent) ?? Human.missing,
+                user.user, Human.money(user.value), Self.interval(user),
+                user.churnProbability.map(Human.percent) ?? Human.missing,
                 Human.count(Int64(user.orders)), Human.money(user.valueToDate),
                 String(seen.formatted(.iso8601).prefix(10)),
             ])
         }
-        Report.line(table.render(width: 100))
+        Report.line(table.render(width: 110))
+    }
+
+    private static func interval(_ user: RankedUser) -> String {
+        guard let lower = user.lower, let upper = user.upper else { return Human.missing }
+        return "\(Human.money(lower)) and \(Human.money(upper))"
     }
 }

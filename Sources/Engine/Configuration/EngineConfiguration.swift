@@ -158,6 +158,14 @@ public struct EngineConfiguration: Sendable, Equatable, Codable {
         public var earlyStoppingRateFactor: Float = 0.5
         /// Steps before the model serves; until then population rates do.
         public var minimumSteps: Int = 200
+        /// Sum of excess losses, in standard deviations of a day, that is a drift of the stream; 0: no detection.
+        public var driftThreshold: Double = 10
+        /// Excess of a day's loss that is no sign of drift, in standard deviations.
+        public var driftTolerance: Double = 0.5
+        /// Factor on the learning rate after a drift.
+        public var driftRateFactor: Float = 3
+        /// Days of event time for which learning adapts faster after a drift.
+        public var driftDays: Double = 30
         /// Seed of sampling and dropout.
         public var seed: UInt64 = 1
         /// Matured landmarks in the sliding prequential metrics, per horizon.

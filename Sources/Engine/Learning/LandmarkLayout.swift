@@ -27,11 +27,19 @@ struct LandmarkHeader {
     static let fromModel: UInt8 = 2
 }
 
+/// What a landmark's prediction of money said beside the mean, for one value reading.
+struct LandmarkSpread {
+    var distribution: SpendDistribution
+    /// Level of the interval that was published with it.
+    var level: Float
+}
+
 /// Where everything of one landmark lies:
 ///
-///     header | boundary state | events (8 bytes each) | features f16 | labels f32 | predictions f32
+///     header | boundary state | events (8 bytes each) | features f16 | labels f32 | predictions f32 | spreads f32
 ///
 /// Labels and predictions are [heads × bins]; a label is money (value heads) or a number of events (hazard heads).
+/// Spreads are [value readings × 4]: the distribution of spend and the level of its interval (`LandmarkSpread`).
 struct LandmarkLayout: Equatable {
     let features: Int
     let cells: Int
@@ -41,9 +49,10 @@ struct LandmarkLayout: Equatable {
     let featureRow: Int
     let labels: Int
     let predictions: Int
+    let spreads: Int
     let size: Int
 
-    init(user: UserLayout, features: Int, heads: Int, bins: Int) {
+    init(user: UserLayout, features: Int, heads: Int, bins: Int, spreads readings: Int = 0) {
         self.features = features
         cells = heads * bins
         state = MemoryLayout<LandmarkHeader>.stride
@@ -51,6 +60,7 @@ struct LandmarkLayout: Equatable {
         featureRow = events + UserLayout.ringCount * MemoryLayout<StoredEvent>.stride
         labels = (featureRow + 2 * features + 3) / 4 * 4
         predictions = labels + 4 * cells
-        size = (predictions + 4 * cells + 7) / 8 * 8
+        spreads = predictions + 4 * cells
+        size = (spreads + MemoryLayout<LandmarkSpread>.stride * readings + 7) / 8 * 8
     }
 }

@@ -17,6 +17,10 @@ public struct LearningReport: Sendable, Codable, Equatable {
     public var holding: Bool = false
     /// Landmarks that matured in their last bin.
     public var matured: Int64 = 0
+    /// Drifts of the stream that were noticed; whether learning adapts to the last one still; and the latest ones.
+    public var drifts: Int64 = 0
+    public var adapting: Bool = false
+    public var driftAlarms: [DriftAlarm] = []
 }
 
 /// Learns as labels mature: samples minibatches of landmarks, follows gradients, keeps the serving weights.
@@ -38,6 +42,12 @@ final class Learner {
     private var calibrations: [Calibration]
     private var blends: [Blend]
     private var windows: [PrequentialWindow]
+    private var levels: IntervalLevels
+    private var drift: DriftDetector
+    private let watched: [Watched]
+    /// Whether this interval adapts to a drift, and landmarks that matured in each bin since it was noticed.
+    private var adapting = false
+    private var maturedSinceDrift: [Int64]
     private let metrics: [Metric]
     private(set) var report = LearningReport()
     /// Landmarks still to be drawn, and steps the budget allows.
@@ -61,6 +71,14 @@ final class Learner {
         var reading: Reading
         /// Bin whose maturity completes the horizon.
         var bin: Int
+        /// Place among the value readings; nil of other targets.
+        var interval: Int?
+    }
+
+    /// A loss that is watched for drift.
+    private struct Watched {
+        var metric: Int
+        var part: String?
     }
 
     private struct Pick {
@@ -85,10 +103,21 @@ final class Learner {
         metrics = settings.horizons.targets.enumerated().flatMap { i, target in
             target.horizonsDays.map { days in
                 let reading = settings.horizons.reading(target: i, horizon: days)
-                return Metric(target: i, horizon: days, reading: reading, bin: Int(reading.bins) - 1)
+                return Metric(
+                    target: i, horizon: days, reading: reading, bin: Int(reading.bins) - 1,
+                    interval: settings.valueReadings.firstIndex(of: reading))
             }
         }
         windows = metrics.map { _ in PrequentialWindow(capacity: settings.configuration.learning.prequentialWindow) }
+        let all = metrics
+        watched = all.indices.filter { $0 == 0 || all[$0 - 1].target != all[$0].target }.flatMap { i in
+            all[i].interval == nil
+                ? [Watched(metric: i, part: nil)]
+                : [Watched(metric: i, part: "chance"), Watched(metric: i, part: "amount")]
+        }
+        drift = DriftDetector(monitors: watched.count)
+        maturedSinceDrift = Array(repeating: 0, count: settings.horizons.bins)
+        levels = IntervalLevels(count: settings.valueReadings.count)
         taughtRows = Array(repeating: 0, count: settings.horizons.bins)
         groups = .allocate(capacity: configuration.batchSize)
         groups.initialize(repeating: (0, false), count: configuration.batchSize)
@@ -107,11 +136,13 @@ final class Learner {
     /// - Parameters:
     ///   - records: records since the last.
     ///   - days: event time since the last.
-    func learn(_ tasks: [PartitionTask], records: Int64, days: Double) {
+    ///   - now: event time, ms.
+    func learn(_ tasks: [PartitionTask], records: Int64, days: Double, now: Int64) {
         let before = tasks.map { $0.pool.frontier }
         for task in tasks { mature(task) }
         for task in tasks { standardise(task) }
         standardizer.refresh()
+        watch(tasks, since: before, days: days, now: now)
         calibrate(tasks, since: before, days: days)
         let allowance =
             configuration.stepsPerThousandEvents * Double(records) / 1000 + configuration.stepsPerDay * min(days, 7)
@@ -165,7 +196,7 @@ final class Learner {
         for b in 0...metric.bin { total += row[b] }
         let days = Float(metric.horizon)
         let target = settings.horizons.targets[metric.target]
-        let sample: PrequentialWindow.Sample =
+        var sample: PrequentialWindow.Sample =
             switch target.kind {
             case .value: .init(prediction: prediction, naive: h.pointee.naiveValuePerDay * days, label: max(0, total))
             case .occurrence:
@@ -173,6 +204,17 @@ final class Learner {
             case .absence:
                 .init(prediction: prediction, naive: expf(-naiveRate(target, h) * days), label: total > 0 ? 0 : 1)
             }
+        if let interval = metric.interval {
+            let spread = landmark.at(settings.landmarkLayout.spreads, as: LandmarkSpread.self)[interval]
+            let y = Double(sample.label)
+            let published = spread.distribution.interval(level: Double(spread.level))
+            sample.covered = Float(published.coverage(of: y))
+            sample.inside = published.isInside(y) ? 1 : 0
+            levels.observe(interval, spread.distribution, outcome: y)
+            observeLosses(i, sample, spread.distribution, instant: h.pointee.instant)
+        } else {
+            observeLosses(i, sample, nil, instant: h.pointee.instant)
+        }
         windows[i].add(sample)
     }
 
@@ -180,6 +222,52 @@ final class Learner {
         _ target: EngineConfiguration.Target, _ h: UnsafeMutablePointer<LandmarkHeader>
     ) -> Float {
         target.events.isEmpty ? h.pointee.naiveEventsPerDay : h.pointee.naiveOrdersPerDay
+    }
+
+    // MARK: Drift
+
+    /// Raises an alarm when predictions have become worse than they were: what the correction of the heads knows is
+    /// mostly dropped, and for a while learning takes larger steps, from the newest landmarks alone.
+    private func watch(_ tasks: [PartitionTask], since frontiers: [[Int64]], days: Double, now: Int64) {
+        guard configuration.driftThreshold > 0 else { return }
+        for (t, task) in tasks.enumerated() {
+            for bin in maturedSinceDrift.indices {
+                maturedSinceDrift[bin] += task.pool.frontier[bin] - max(task.pool.head, frontiers[t][bin])
+            }
+        }
+        let alarm = drift.advance(to: now, days: days, configuration) { i in
+            let metric = metrics[watched[i].metric]
+            return (settings.horizons.targets[metric.target].name, watched[i].part)
+        }
+        if alarm {
+            for g in calibrations.indices { calibrations[g].fade(Adaptation.kept) }
+            for bin in maturedSinceDrift.indices { maturedSinceDrift[bin] = 0 }
+        }
+        adapting = drift.isAdapting(at: now)
+        report.drifts = drift.count
+        report.adapting = adapting
+        report.driftAlarms = drift.alarms
+    }
+
+    /// Tells the detector what a prediction came to.
+    private func observeLosses(
+        _ i: Int, _ sample: PrequentialWindow.Sample, _ distribution: SpendDistribution?, instant: Int64
+    ) {
+        for (w, watch) in watched.enumerated() where watch.metric == i {
+            guard let distribution else {
+                let loss = ExcessLoss.probability(Double(sample.prediction), sample.label > 0)
+                drift.observe(w, loss: loss, instant: instant)
+                continue
+            }
+            let spends = sample.label > 0
+            if watch.part == "amount" {
+                guard spends else { continue }
+                drift.observe(w, loss: ExcessLoss.amount(distribution, Double(sample.label)), instant: instant)
+            } else {
+                let loss = ExcessLoss.probability(1 - Double(distribution.zero), spends)
+                drift.observe(w, loss: loss, instant: instant)
+            }
+        }
     }
 
     /// Lets the scaling of features see the landmarks that are new.
@@ -215,7 +303,8 @@ final class Learner {
     /// What matured since `frontiers` shows, bin by bin, how the serving weights fare.
     private func calibrate(_ tasks: [PartitionTask], since frontiers: [[Int64]], days: Double) {
         guard configuration.calibrationDays > 0, served >= Int64(configuration.minimumSteps) else { return }
-        let keep = exp(-max(0, days) / configuration.calibrationDays)
+        let memory = configuration.calibrationDays / (adapting ? Adaptation.forgetting : 1)
+        let keep = exp(-max(0, days) / memory)
         for g in calibrations.indices {
             calibrations[g].fade(keep)
             blends[g].fade(keep)
@@ -301,7 +390,9 @@ final class Learner {
     private func step(_ tasks: [PartitionTask]) -> Bool {
         guard sample(tasks, heldOut: false) else { return false }
         fill(tasks)
-        let result = trainer.step(weights, batch, rateFactor: rateFactor, executor: executor)
+        let result = trainer.step(
+            weights, batch, rateFactor: rateFactor * (adapting ? configuration.driftRateFactor : 1),
+            maximumAverageDecay: adapting ? Adaptation.averageDecay : 1, executor: executor)
         report.learningRate = result.learningRate
         guard result.applied else {
             report.skipped += 1
@@ -327,9 +418,10 @@ final class Learner {
         // A draw may hit a landmark of the other group or of a user who left; so many misses mean there is none.
         var misses = 0
         while picks.count < configuration.batchSize && misses < 64 * configuration.batchSize {
-            let frontier = !heldOut && random.uniform() < configuration.frontierShare
+            let frontier = !heldOut && (random.uniform() < configuration.frontierShare || adapting)
             let bin = frontier || heldOut ? random.below(settings.horizons.bins) : 0
-            guard let pick = draw(tasks, bin: bin, near: frontier || heldOut ? near : .max) else {
+            let newest = adapting && !heldOut ? newestLandmarks(bin, tasks: tasks.count) : near
+            guard let pick = draw(tasks, bin: bin, near: frontier || heldOut ? min(near, newest) : .max) else {
                 misses += 1
                 continue
             }
@@ -342,6 +434,11 @@ final class Learner {
             picks.append(pick)
         }
         return picks.count == configuration.batchSize
+    }
+
+    /// Landmarks of each task that are learned from while learning adapts.
+    private func newestLandmarks(_ bin: Int, tasks: Int) -> Int64 {
+        max(1, max(Adaptation.leastLandmarks, maturedSinceDrift[bin]) / Int64(max(1, tasks)))
     }
 
     /// A uniform draw among the `near` newest landmarks of each task that matured in `bin`.
@@ -424,6 +521,8 @@ final class Learner {
             if report.holding { report.holding = false }
             return
         }
+        // The users held out are of before and after the drift: the best on them is not what is needed now.
+        if adapting { return }
         strikes += 1
         if strikes >= configuration.earlyStoppingPatience {
             strikes = 0
@@ -454,12 +553,17 @@ final class Learner {
             }
         }
         serving.purchases.set(process)
+        serving.evidence = Float(evidence(taughtBins: serving.taughtBins))
+        for i in levels.values.indices { serving.levels[i] = Float(levels.values[i]) }
         serving.copy(report.holding ? weights.best : weights.average)
         for rule in settings.rules {
             for bin in 0..<settings.horizons.bins {
                 let cell = Int(rule.cell) + bin
                 serving.prior[cell] = rates.prior(rule, bin: bin, binEnds: settings.binEnds)
                 serving.meanLogSpend[cell] = rule.isValue ? rates.meanLogSpend(cell) : 0
+                guard rule.isValue else { continue }
+                serving.priorChance[cell] = rates.chance(rule, bin: bin, binEnds: settings.binEnds)
+                serving.priorSigma[cell] = rates.sigma(rule, bin: bin)
             }
         }
     }
@@ -472,6 +576,20 @@ final class Learner {
             pooled.actual += blend.cells[cell].actual
         }
         return pooled.ratio(money: rates.moneyPerHit(cell))
+    }
+
+    /// Matured landmarks that make a half of full evidence.
+    static let halfEvidence = 1000.0
+
+    /// How far predictions of the ranking target rest on outcomes that were learned from: the mean over its bins of
+    /// n / (n + 1,000), where n landmarks matured lately; a bin that was not taught counts 0.
+    private func evidence(taughtBins: Int) -> Double {
+        let reading = settings.segmentReading
+        let known = (0..<min(taughtBins, Int(reading.bins))).reduce(0.0) {
+            let n = rates.evidence(Int(reading.cell) + $1)
+            return $0 + n / (n + Learner.halfEvidence)
+        }
+        return known / Double(reading.bins)
     }
 
     func prequentialReports() -> [PrequentialReport] {
@@ -502,6 +620,10 @@ extension Learner {
         var calibrations: [Calibration]
         var blends: [Blend]
         var windows: [Window]
+        var levels: IntervalLevels
+        var drift: DriftDetector
+        var adapting: Bool
+        var maturedSinceDrift: [Int64]
 
         struct Window: Codable, Equatable {
             var samples: Int
@@ -518,7 +640,8 @@ extension Learner {
             served: served, taughtRows: taughtRows, optimizerSteps: weights.steps, standardMean: standardizer.mean,
             standardM2: standardizer.m2, standardObservations: standardizer.observations, rates: rates,
             process: process, calibrations: calibrations, blends: blends,
-            windows: windows.map { .init(samples: $0.samples.count, next: $0.next, seen: $0.seen) })
+            windows: windows.map { .init(samples: $0.samples.count, next: $0.next, seen: $0.seen) }, levels: levels,
+            drift: drift, adapting: adapting, maturedSinceDrift: maturedSinceDrift)
         let samples = windows.map { window in window.samples.withUnsafeBytes { copied($0) } }
         return (
             image,
@@ -541,7 +664,9 @@ extension Learner {
             image.windows.reduce(0, { $0 + $1.samples * size }) == samples.count,
             image.taughtRows.count == taughtRows.count,
             image.calibrations.map(\.cells.count) == calibrations.map(\.cells.count),
-            image.blends.map(\.cells.count) == blends.map(\.cells.count)
+            image.blends.map(\.cells.count) == blends.map(\.cells.count),
+            image.levels.values.count == levels.values.count,
+            image.drift.monitors.count == drift.monitors.count
         else { throw SnapshotMismatch("the prequential windows do not fit the targets") }
         var at = 0
         for (i, window) in image.windows.enumerated() {
@@ -568,5 +693,9 @@ extension Learner {
         blends = image.blends
         process = image.process
         purchases.set(process)
+        levels = image.levels
+        drift = image.drift
+        adapting = image.adapting
+        maturedSinceDrift = image.maturedSinceDrift
     }
 }

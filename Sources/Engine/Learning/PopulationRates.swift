@@ -42,6 +42,32 @@ struct PopulationRates: Codable, Equatable {
     /// Mean money of a landmark at which something was spent; 0 until something was.
     func moneyPerHit(_ cell: Int) -> Double { cells[cell].hits > 0 ? cells[cell].money / cells[cell].hits : 0 }
 
+    /// P(anything is spent) in a bin of a value target. A bin that has not matured borrows that of the bin before, by
+    /// their lengths.
+    func chance(_ rule: LabelRule, bin: Int, binEnds: [Int64]) -> Float {
+        let cell = cells[Int(rule.cell) + bin]
+        if cell.atRisk > 0 { return Float(cell.hits / cell.atRisk) }
+        guard bin > 0 else { return 0 }
+        return 1 - powf(1 - chance(rule, bin: bin - 1, binEnds: binEnds), ratio(bin, binEnds))
+    }
+
+    /// σ of the log-normal with the mean and the mean logarithm of what was spent; that of the bin before where nothing
+    /// was, and 1 for the first.
+    func sigma(_ rule: LabelRule, bin: Int) -> Float {
+        let cell = cells[Int(rule.cell) + bin]
+        guard cell.hits > 1 else { return bin > 0 ? sigma(rule, bin: bin - 1) : 1 }
+        let square = 2 * (log(cell.money / cell.hits) - cell.logMoney / cell.hits)
+        return max(Network.minimumSigma, min(Network.maximumSigma, Float(max(0, square).squareRoot())))
+    }
+
+    /// Length of a bin in lengths of the bin before.
+    private func ratio(_ bin: Int, _ binEnds: [Int64]) -> Float {
+        Float(binEnds[bin] - binEnds[bin - 1]) / Float(binEnds[bin - 1] - (bin > 1 ? binEnds[bin - 2] : 0))
+    }
+
+    /// Landmarks behind the rate of a cell, faded.
+    func evidence(_ cell: Int) -> Double { cells[cell].atRisk }
+
     /// The prediction of a cell for anybody. A bin that has not matured borrows the rate of the bin before it,
     /// per day; the first, while nothing is known, a tenth (hazards) or nothing (money).
     func prior(_ rule: LabelRule, bin: Int, binEnds: [Int64]) -> Float {
@@ -52,8 +78,7 @@ struct PopulationRates: Codable, Equatable {
         }
         guard bin > 0 else { return rule.isValue ? 0 : 0.1 }
         let before = prior(rule, bin: bin - 1, binEnds: binEnds)
-        let length = Float(binEnds[bin] - binEnds[bin - 1])
-        let ratio = length / Float(binEnds[bin - 1] - (bin > 1 ? binEnds[bin - 2] : 0))
+        let ratio = ratio(bin, binEnds)
         return rule.isValue ? before * ratio : 1 - powf(1 - before, ratio)
     }
 }

@@ -6,6 +6,10 @@ struct PrequentialWindow {
         var prediction: Float
         var naive: Float
         var label: Float
+        /// Of value targets: how the label counts for the coverage of the interval, and whether it lies between its
+        /// bounds.
+        var covered: Float = 0
+        var inside: Float = 0
     }
     let capacity: Int
     private(set) var samples: [Sample] = []
@@ -59,14 +63,23 @@ public struct PrequentialReport: Sendable, Equatable, Codable {
     public var model: Score
     /// The user's own past rate, drawn on.
     public var naive: Score
+    /// Coverage of the 80 % intervals that were published (value targets), as `SpendInterval.coverage` counts: 0.8 when
+    /// they are right, however many outcomes are zero.
+    public var coverage: Double?
+    /// Share of the outcomes between the bounds, which is above 0.8 where nearly nobody spends (value targets).
+    public var inside: Double?
 }
 
 extension PrequentialWindow {
     func report(target: EngineConfiguration.Target, horizon: Double) -> PrequentialReport {
         let score = target.kind == .value ? valueScore : probabilityScore
-        return PrequentialReport(
+        var report = PrequentialReport(
             target: target.name, horizonDays: horizon, landmarks: samples.count, seen: seen,
             model: score(\.prediction), naive: score(\.naive))
+        guard target.kind == .value, !samples.isEmpty else { return report }
+        report.coverage = samples.reduce(0) { $0 + Double($1.covered) } / Double(samples.count)
+        report.inside = samples.reduce(0) { $0 + Double($1.inside) } / Double(samples.count)
+        return report
     }
 
     private func valueScore(_ p: KeyPath<Sample, Float>) -> PrequentialReport.Score {

@@ -19,6 +19,13 @@ final class ServingModel {
     /// [groups × (not bought, bought) × 3 × outputs]: what is added, factor on the heads, factor on the purchase process.
     private let coefficients: UnsafeMutablePointer<Float>
     let purchases: PurchaseForecast
+    /// [cells] of the population's distribution of money, for value targets: P(any spend) and σ of log spend.
+    let priorChance: UnsafeMutablePointer<Float>
+    let priorSigma: UnsafeMutablePointer<Float>
+    /// [value readings] of the levels of the intervals.
+    let levels: UnsafeMutablePointer<Float>
+    /// How far predictions rest on outcomes that were learned from, 0 to 1 (`Learner.evidence`).
+    var evidence: Float = 0
 
     init(_ settings: EngineSettings) {
         self.settings = settings
@@ -33,6 +40,12 @@ final class ServingModel {
         coefficients = .allocate(capacity: count)
         coefficients.initialize(repeating: 0, count: count)
         purchases = PurchaseForecast(ends: settings.binEnds.map { Double($0) / Double(Clock.day) })
+        priorChance = .allocate(capacity: settings.horizons.cells)
+        priorChance.initialize(repeating: 0, count: settings.horizons.cells)
+        priorSigma = .allocate(capacity: settings.horizons.cells)
+        priorSigma.initialize(repeating: 1, count: settings.horizons.cells)
+        levels = .allocate(capacity: max(1, settings.valueReadings.count))
+        levels.initialize(repeating: Float(SpendInterval.coverage), count: max(1, settings.valueReadings.count))
     }
 
     /// The weights that serve, as the layout table places them.
@@ -43,6 +56,9 @@ final class ServingModel {
         prior.deallocate()
         meanLogSpend.deallocate()
         coefficients.deallocate()
+        priorChance.deallocate()
+        priorSigma.deallocate()
+        levels.deallocate()
     }
 
     func copy(_ parameters: UnsafePointer<Float>) {
@@ -128,6 +144,60 @@ final class ServingModel {
     /// Cumulative hazard of an event with a probability; finite and positive, also where that rounds to 0 or 1.
     @inline(__always)
     private func cumulative(_ probability: Float) -> Float { -log1pf(-max(1e-9, min(0.999_999, probability))) }
+
+    // MARK: Confidence and intervals
+
+    /// How far the predictions of a user rest on what was learned, and on the user's own past: 0 while population rates
+    /// predict, then `evidence` times e / (e + 3) for a user of e events.
+    @inline(__always)
+    func confidence(events: UInt32) -> Float { version > 0 ? evidence * Float(events) / (Float(events) + 3) : 0 }
+
+    /// The distributions of spend of a row that was predicted, in the order of `EngineSettings.valueReadings`. The
+    /// heads give the chance and the σ of each bin, the prediction its mean, so that an interval belongs to what is said.
+    /// - Parameters:
+    ///   - predictions: [cells] of the row.
+    ///   - outputs: of the heads, corrected; nil for a user who is like anybody.
+    @inline(__always)
+    func forEachDistribution(
+        _ predictions: UnsafePointer<Float>, outputs: UnsafePointer<Float>?, _ body: (Int, SpendDistribution) -> Void
+    ) {
+        let outputs = version > 0 ? outputs : nil
+        var sum = SpendDistribution.Sum()
+        var (cell, bin) = (Int32(-1), 0)
+        var (chance, sigma): (Float, Float) = (0, 1)
+        for (i, reading) in settings.valueReadings.enumerated() {
+            if reading.cell != cell || Int(reading.bins) < bin {
+                sum = SpendDistribution.Sum()
+                (cell, bin) = (reading.cell, 0)
+            }
+            while bin < Int(reading.bins) {
+                let c = Int(cell) + bin
+                (chance, sigma) = spread(c, bin, outputs, before: (chance, sigma))
+                sum.add(chance: chance, expected: predictions[c], sigma: sigma)
+                bin += 1
+            }
+            body(i, sum.distribution)
+        }
+    }
+
+    func forEachDistribution(_ s: Scratch, row r: Int, _ body: (Int, SpendDistribution) -> Void) {
+        forEachDistribution(
+            s.predictions + r * settings.horizons.cells, outputs: s.outputs + r * settings.model.outputs, body)
+    }
+
+    /// Chance and σ of a bin. Bins that were not taught stand to the bin before as they do for the population.
+    @inline(__always)
+    private func spread(
+        _ cell: Int, _ bin: Int, _ outputs: UnsafePointer<Float>?, before: (chance: Float, sigma: Float)
+    ) -> (Float, Float) {
+        guard let outputs, bin < taughtBins || bin > 0 else { return (priorChance[cell], priorSigma[cell]) }
+        if bin < taughtBins {
+            let o = outputs + settings.model.output(head: cell / settings.horizons.bins, bin: bin)
+            return (Network.logistic(o[0]), Network.sigma(o[2]))
+        }
+        let ratio = cumulative(priorChance[cell]) / cumulative(priorChance[cell - 1])
+        return (-expm1f(-ratio * cumulative(before.chance)), before.sigma)
+    }
 
     /// A feature that moved a prediction, with its value in the units of its definition.
     struct Factor {

@@ -1,5 +1,5 @@
 /// One number read from a row of predictions: a target up to one of its horizons. Plain data, for hot loops.
-struct Reading {
+struct Reading: Equatable {
     enum Kind: UInt8 { case value, occurrence, absence }
     var kind: Kind
     /// First cell of the target in the row.
@@ -84,6 +84,14 @@ struct Horizons {
             case .absence: .absence
             }
         return Reading(kind: kind, cell: Int32(i * bins), bins: Int32(bin + 1))
+    }
+
+    /// The readings that have an interval: every value target at every horizon, those of a target one after the other,
+    /// the shortest first.
+    var valueReadings: [Reading] {
+        targets.enumerated().filter { $1.kind == .value }.flatMap { i, target in
+            target.horizonsDays.map { reading(target: i, horizon: $0) }
+        }
     }
 
     /// The reading of a named target of a kind at its longest horizon.

@@ -14,6 +14,8 @@ public final class Query {
 
     private let engine: Engine
     private let readings: [Reading]
+    /// Place of each reading among those that have an interval.
+    private let intervals: [Int?]
     private let scratch: Scratch
     private var places: [Int] = []
 
@@ -23,23 +25,34 @@ public final class Query {
     init(_ engine: Engine, _ readings: [Reading]) {
         self.engine = engine
         self.readings = readings
+        intervals = readings.map { engine.settings.valueReadings.firstIndex(of: $0) }
         scratch = engine.settings.makeScratch()
     }
 
     /// What is predicted for each user at its instant (ms), `count` numbers each, in the order of the items: money of
     /// a value target, the probability of the others. A user who is not known is like anybody: the population's rate.
     public func answer(_ users: [(key: String, timeMs: Int64)]) -> [Float] {
+        answer(users) { _, _, _ in }
+    }
+
+    /// The same; `onInterval` gets the 80 % intervals of value targets at their horizons, with the places of the user
+    /// and of the item.
+    public func answer(
+        _ users: [(key: String, timeMs: Int64)], onInterval: (Int, Int, SpendInterval) -> Void
+    ) -> [Float] {
         var out = [Float](repeating: 0, count: users.count * count)
+        let (serving, prior) = (engine.serving, UnsafePointer(engine.serving.prior))
         places.removeAll(keepingCapacity: true)
         for (i, user) in users.enumerated() {
             guard fill(places.count, user.key, user.timeMs) else {
-                read(UnsafePointer(engine.serving.prior), into: &out, i)
+                read(prior, into: &out, i)
+                serving.forEachDistribution(prior, outputs: nil) { tell(i, $0, $1, onInterval) }
                 continue
             }
             places.append(i)
-            if places.count == Scratch.rows { flush(&out) }
+            if places.count == Scratch.rows { flush(&out, onInterval) }
         }
-        flush(&out)
+        flush(&out, onInterval)
         return out
     }
 
@@ -59,11 +72,20 @@ public final class Query {
         }
     }
 
-    private func flush(_ out: inout [Float]) {
+    private func tell(
+        _ user: Int, _ reading: Int, _ distribution: SpendDistribution, _ body: (Int, Int, SpendInterval) -> Void
+    ) {
+        for (item, interval) in intervals.enumerated() where interval == reading {
+            body(user, item, distribution.interval(level: Double(engine.serving.levels[reading])))
+        }
+    }
+
+    private func flush(_ out: inout [Float], _ onInterval: (Int, Int, SpendInterval) -> Void) {
         if places.isEmpty { return }
         engine.serving.predict(scratch, rows: places.count)
         for (row, i) in places.enumerated() {
             read(UnsafePointer(scratch.predictions + row * engine.settings.horizons.cells), into: &out, i)
+            engine.serving.forEachDistribution(scratch, row: row) { tell(i, $0, $1, onInterval) }
         }
         places.removeAll(keepingCapacity: true)
     }

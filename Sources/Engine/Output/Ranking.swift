@@ -3,6 +3,9 @@ public struct RankedUser: Sendable, Equatable, Codable {
     public var user: String
     /// Expected value over the longest horizon of the segment target, base currency.
     public var value: Double
+    /// 80 % interval of it; nil when the segment target is no value target.
+    public var lower: Double?
+    public var upper: Double?
     /// Probability of the watched absence; nil when no alerts are configured.
     public var churnProbability: Double?
     public var valueToDate: Double
@@ -18,12 +21,19 @@ extension Engine {
         let scratch = settings.makeScratch()
         for task in ordered {
             guard let now = clock(task.id) else { continue }
-            task.score(at: now, scratch, serving) { slot, row in
+            task.score(at: now, scratch, serving) { slot, r in
+                let row = UnsafePointer(scratch.predictions + r * settings.horizons.cells)
                 let value = Double(settings.segmentReading.value(row))
                 if best.count == count, let last = best.last, value <= last.value { return }
                 let h = slot.header.pointee
+                var interval: SpendInterval?
+                serving.forEachDistribution(scratch, row: r) { i, distribution in
+                    guard settings.valueReadings[i] == settings.segmentReading else { return }
+                    interval = distribution.interval(level: Double(serving.levels[i]))
+                }
                 let user = RankedUser(
                     user: String(decoding: task.users.key(of: slot), as: UTF8.self), value: value,
+                    lower: interval.map { Double($0.lower) }, upper: interval.map { Double($0.upper) },
                     churnProbability: settings.alerts.enabled ? Double(settings.alerts.churn.value(row)) : nil,
                     valueToDate: h.valueToDate, orders: Int(h.purchases), lastEventMs: h.lastEventMs)
                 best.insert(user, at: best.firstIndex { $0.value < value } ?? best.count)
@@ -35,14 +45,14 @@ extension Engine {
 }
 
 extension PartitionTask {
-    /// Predictions of all users at an instant, one row of cells each.
+    /// Predictions of all users at an instant; `body` gets each user's row in the scratch.
     func score(
-        at now: Int64, _ s: Scratch, _ model: ServingModel, _ body: (UserSlot, UnsafePointer<Float>) -> Void
+        at now: Int64, _ s: Scratch, _ model: ServingModel, _ body: (UserSlot, Int) -> Void
     ) {
         var rows = 0
         func flush() {
             model.predict(s, rows: rows)
-            for r in 0..<rows { body(users.slot(s.slots[r]), s.predictions + r * settings.horizons.cells) }
+            for r in 0..<rows { body(users.slot(s.slots[r]), r) }
             rows = 0
         }
         for i in 0..<UInt32(users.slotCount) {

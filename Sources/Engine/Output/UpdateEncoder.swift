@@ -5,6 +5,8 @@ struct UpdateEncoder: ~Copyable {
         var literalAt: Int
         var literalLength: Int
         var reading: Reading
+        /// Place of a bound of an interval; -1 for a prediction.
+        var bound: Int32
     }
 
     private let literals: UnsafeMutableBufferPointer<UInt8>
@@ -19,11 +21,14 @@ struct UpdateEncoder: ~Copyable {
         var bytes: [UInt8] = []
         var parts: [Segment] = []
         var text = ""
-        func add(_ reading: Reading) {
-            parts.append(Segment(literalAt: bytes.count, literalLength: text.utf8.count, reading: reading))
+        func add(_ reading: Reading, bound: Int = -1) {
+            parts.append(
+                Segment(
+                    literalAt: bytes.count, literalLength: text.utf8.count, reading: reading, bound: Int32(bound)))
             bytes.append(contentsOf: text.utf8)
             text = ""
         }
+        var bounds = 0
         for (i, target) in horizons.targets.enumerated() {
             let name = target.kind == .value ? target.name : "\(target.name)_probability"
             if target.kind == .absence, let longest = target.horizonsDays.last {
@@ -35,6 +40,18 @@ struct UpdateEncoder: ~Copyable {
             for (k, days) in target.horizonsDays.enumerated() {
                 text += (k == 0 ? "" : ",") + "\"\(Horizons.name(days))\":"
                 add(horizons.reading(target: i, horizon: days))
+            }
+            text += "}"
+            guard target.kind == .value else { continue }
+            text += ",\"\(name)_interval\":{"
+            for (k, days) in target.horizonsDays.enumerated() {
+                text += (k == 0 ? "" : ",") + "\"\(Horizons.name(days))\":["
+                let reading = horizons.reading(target: i, horizon: days)
+                add(reading, bound: bounds)
+                text += ","
+                add(reading, bound: bounds + 1)
+                text += "]"
+                bounds += 2
             }
             text += "}"
         }
@@ -59,13 +76,13 @@ struct UpdateEncoder: ~Copyable {
         segments.deallocate()
     }
 
-    /// The predictions of a row: `,"clv":{"7":…},…`.
+    /// The predictions of a row and the bounds of their intervals: `,"clv":{"7":…},"clv_interval":{"7":[…,…]},…`.
     @inline(__always)
-    func predictions(_ row: UnsafePointer<Float>, _ w: inout ByteWriter) {
+    func predictions(_ row: UnsafePointer<Float>, bounds: UnsafePointer<Float>, _ w: inout ByteWriter) {
         let base = literals.baseAddress!
         for s in segments {
             w.append(base + s.literalAt, s.literalLength)
-            w.append(number: Double(s.reading.value(row)))
+            w.append(number: Double(s.bound < 0 ? s.reading.value(row) : bounds[Int(s.bound)]))
         }
         w.append(base + tailAt, literals.count - tailAt)
     }

@@ -9,7 +9,10 @@ import Testing
 @Suite struct OnlineLearningTests {
     /// Users who buy at rates of their own, browse before they buy, and are gone one day: what there is to learn is the
     /// silence after the end, and that browsing announces a purchase.
-    private static func shop(users: Int, days: Int, seed: UInt64) -> TestStream {
+    /// - Parameter spending: factor on prices by day.
+    static func shop(
+        users: Int, days: Int, seed: UInt64, spending: (Double) -> Double = { _ in 1 }
+    ) -> TestStream {
         var random = RandomNumbers(seed: seed)
         var events: [(time: Int64, user: Int, type: EventType, amount: Double)] = []
         for user in 0..<users {
@@ -24,7 +27,10 @@ import Testing
                     events.append((time + 600_000, user, .addToCart, 0))
                     if random.uniform() < 0.8 {
                         events.append(
-                            (time + 40_000_000, user, .purchase, (price * exp(0.2 * random.normal())).rounded()))
+                            (
+                                time + 40_000_000, user, .purchase,
+                                (spending(now) * price * exp(0.2 * random.normal())).rounded()
+                            ))
                     }
                 }
                 now += -gap * log(1 - random.uniform())
@@ -72,10 +78,13 @@ import Testing
             #expect(try #require(value.model.mae) < 0.75 * value.naive.mae!)
             #expect(try #require(value.model.gini) > value.naive.gini!)
             #expect((0.7...1.3).contains(try #require(value.model.bias)))
+            #expect((0.75...0.85).contains(try #require(value.coverage)), "\(days) days: \(value)")
+            #expect(try #require(value.inside) >= value.coverage! - 1e-9)
             let purchase = try metrics("purchase", days)
             #expect(try #require(purchase.model.logLoss) < 0.8 * purchase.naive.logLoss!)
             #expect(try #require(purchase.model.auc) > purchase.naive.auc! + 0.1)
             #expect(try #require(purchase.model.calibrationError) < 0.08)
+            #expect(purchase.coverage == nil && purchase.inside == nil)
         }
         let churn = try metrics("churn", 7)
         #expect(try #require(churn.model.logLoss) < 0.8 * churn.naive.logLoss!)
@@ -155,6 +164,66 @@ import Testing
         let churn = (1 - hazards[3]) * (1 - hazards[4])
         #expect(abs(try #require(json["churn_probability"] as? Double) - churn) < 1e-5)
         #expect(json["model_version"] as? Int == 0)
+        #expect(json["confidence"] as? Double == 0)
+        // The interval is the population's: of those who may spend, the share that does, log-normal around its mean.
+        let intervals = try #require(json["clv_interval"] as? [String: [Double]])
+        let chances = (0..<3).map { bin in
+            Double(engine.settings.rules.first { $0.isValue }.map { rates(engine, Int($0.cell) + bin) } ?? 0)
+        }
+        #expect(chances.allSatisfy { $0 > 0 && $0 < 1 })
+        for days in ["2", "7", "20"] {
+            let bounds = try #require(intervals[days])
+            #expect(bounds.count == 2 && bounds[0] <= bounds[1])
+        }
+        let none = chances.reduce(1) { $0 * (1 - $1) }
+        #expect(none < 0.8 ? intervals["20"]![1] > 0 : intervals["20"]![1] == 0)
+    }
+
+    private func rates(_ engine: Engine, _ cell: Int) -> Float { engine.serving.priorChance[cell] }
+
+    /// Before any label has matured there is nothing to predict from: no money, a tenth for every event of the first
+    /// bin and as much a day after it, no confidence, no model; and never what random weights say.
+    @Test func beforeAnyLabel() throws {
+        let stream = TestStream()
+        for i in 0..<40 {
+            stream.add("user-\(i % 8)", i % 3 == 0 ? .purchase : .view, at: epoch + Int64(i) * hour, amount: 9)
+        }
+        var first: [String: Any]?
+        for said in Engine.make().run(stream) where said.kind == .update {
+            let json = try said.json()
+            #expect(json["model_version"] as? Int == 0 && json["confidence"] as? Double == 0)
+            #expect(json["clv"] as? [String: Double] == ["2": 0, "7": 0, "20": 0])
+            #expect(json["clv_interval"] as? [String: [Double]] == ["2": [0, 0], "7": [0, 0], "20": [0, 0]])
+            let purchase = try #require(json["purchase_probability"] as? [String: Double])
+            #expect(abs(purchase["2"]! - 0.1) < 1e-6 && abs(purchase["7"]! - (1 - pow(0.9, 3.5))) < 1e-5)
+            if first == nil { first = json }
+        }
+        #expect(first != nil)
+    }
+
+    /// Confidence grows with what the model was taught and with what is known of the customer.
+    @Test func confidenceGrows() throws {
+        let engine = try KnownModel.engine()
+        let stream = TestStream()
+        for i in 0..<6 { stream.add("a", .view, at: epoch + Int64(i) * hour) }
+        engine.serving.evidence = 0.5
+        let grown = try engine.run(stream).map { try #require(try $0.json()["confidence"] as? Double) }
+        #expect(grown == grown.sorted() && abs(grown[0] - 0.125) < 1e-6 && abs(grown[5] - 1.0 / 3) < 1e-6, "\(grown)")
+    }
+
+    /// What the model was taught is worth more the more of it there is, bin by bin.
+    @Test func evidenceGrows() throws {
+        var c = EngineConfiguration.small
+        c.learning.intervalHours = 0
+        let engine = Engine.make(c)
+        let stream = RandomStream(users: 40, events: 2500, troubles: false).make(seed: 71)
+        var all: [Float] = []
+        for at in stride(from: 0, to: stream.events.count, by: 256) {
+            engine.run(stream, at..<min(stream.events.count, at + 256))
+            all.append(engine.serving.evidence)
+            #expect(engine.serving.taughtBins > 0 || all.last! == 0)
+        }
+        #expect(all == all.sorted() && all[0] < 0.3 && (0.5..<1).contains(all.last!), "\(all)")
     }
 
     /// Bins that nothing was learned of yet stand to the bin before as they do for the population.

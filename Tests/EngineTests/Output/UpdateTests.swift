@@ -13,13 +13,14 @@ import Testing
         var value: [String: Double] = [:]
         var segments: Set<String> = []
         var served = 0
+        var widest = 0.0
         for s in said where s.kind == .update && !s.value.isEmpty {
             let json = try s.json()
             let event = stream.events[s.record]
             #expect(
                 Set(json.keys) == [
-                    "user_id", "event_id", "event_time", "source", "clv", "purchase_probability", "churn_probability",
-                    "value_to_date", "segment", "change", "model_version",
+                    "user_id", "event_id", "event_time", "source", "clv", "clv_interval", "purchase_probability",
+                    "churn_probability", "value_to_date", "segment", "change", "confidence", "model_version",
                 ])
             #expect(json["user_id"] as? String == s.key)
             let id = String(
@@ -38,6 +39,12 @@ import Testing
             #expect(clv["2"]! >= 0 && clv["2"]! <= clv["7"]! && clv["7"]! <= clv["20"]!)
             #expect(purchase["2"]! >= 0 && purchase["2"]! <= purchase["7"]! && purchase["7"]! <= purchase["20"]!)
             #expect(purchase["20"]! <= 1)
+            let intervals = try #require(json["clv_interval"] as? [String: [Double]])
+            #expect(Set(intervals.keys) == ["2", "7", "20"])
+            #expect(intervals.values.allSatisfy { $0.count == 2 && 0 <= $0[0] && $0[0] <= $0[1] })
+            widest = max(widest, intervals["20"]![1])
+            let confidence = try #require(json["confidence"] as? Double)
+            #expect((0...1).contains(confidence) && (confidence > 0) == (json["model_version"] as? Int != 0))
             let churn = try #require(json["churn_probability"] as? Double)
             #expect(churn >= 0 && churn <= 1)
             segments.insert(try #require(json["segment"] as? String))
@@ -53,7 +60,7 @@ import Testing
             if try #require(json["model_version"] as? Int) > 0 { served += 1 }
         }
         #expect(segments == ["high", "mid", "low"])
-        #expect(served > 100)
+        #expect(served > 100 && widest > 0)
     }
 
     private func wasErased(_ key: String, before record: Int, _ said: [Said]) throws -> Bool {

@@ -1,0 +1,67 @@
+import CEventParser
+
+/// What every user did, as far as outcomes need it: when, and what was bought. Held beside the engine, which must not
+/// know the future.
+struct EventLog {
+    struct User {
+        let id: String
+        /// Epoch milliseconds, ascending as the file is.
+        var events: [Int64] = []
+        var purchases: [Int64] = []
+        /// Money of the purchases up to and with each.
+        var spent: [Double] = []
+    }
+
+    private(set) var users: [User] = []
+    private var places: [String: Int32] = [:]
+    private(set) var firstMs = Int64.max
+    private(set) var lastMs = Int64.min
+
+    /// Place of a user, made when new.
+    mutating func place(_ id: String) -> Int32 {
+        if let known = places[id] { return known }
+        let place = Int32(users.count)
+        places[id] = place
+        users.append(User(id: id))
+        return place
+    }
+
+    func place(known id: String) -> Int32? { places[id] }
+
+    /// Takes in an event that was decoded.
+    mutating func add(_ event: clvd_event) {
+        guard event.status == UInt8(clvd_status_ok.rawValue), let user = event.user else { return }
+        let id = String(decoding: UnsafeBufferPointer(start: user, count: Int(event.user_length)), as: UTF8.self)
+        let at = Int(place(id))
+        let time = event.time_ms
+        firstMs = min(firstMs, time)
+        lastMs = max(lastMs, time)
+        users[at].events.append(time)
+        if event.type == UInt8(clvd_type_purchase.rawValue) { addPurchase(Int32(at), at: time, money: event.amount) }
+    }
+
+    mutating func addPurchase(_ user: Int32, at time: Int64, money: Double) {
+        lastMs = max(lastMs, time)
+        users[Int(user)].purchases.append(time)
+        users[Int(user)].spent.append((users[Int(user)].spent.last ?? 0) + money)
+    }
+
+    /// Money and number of the purchases in (from, from + horizon].
+    /// - Parameter days: the horizon.
+    func outcome(_ user: Int32, from: Int64, days: Double) -> (money: Double, purchases: Int) {
+        let u = users[Int(user)]
+        let a = Self.after(u.purchases, from)
+        let b = Self.after(u.purchases, from + Int64((days * 86_400_000).rounded()))
+        return ((b > 0 ? u.spent[b - 1] : 0) - (a > 0 ? u.spent[a - 1] : 0), b - a)
+    }
+
+    /// Index of the first time after `t`.
+    static func after(_ times: [Int64], _ t: Int64) -> Int {
+        var (low, high) = (0, times.count)
+        while low < high {
+            let middle = (low + high) / 2
+            if times[middle] <= t { low = middle + 1 } else { high = middle }
+        }
+        return low
+    }
+}

@@ -124,6 +124,38 @@ final class Reporter {
             ])
     }
 
+    /// A partition came, with its state from the store or without.
+    func partitionTaken(_ p: TopicPartition, _ plan: StartPlan, log: Range<Int64>, _ from: SnapshotKeeper.Adoption?) {
+        let muted = plan.publishFrom - plan.from
+        metrics.partitionTaken(bytes: from?.bytes ?? 0, seconds: from?.seconds ?? 0, muted: muted)
+        var metadata: Logger.Metadata = [
+            "partition": "\(p)", "offset": "\(plan.from)", "publish_from": "\(plan.publishFrom)",
+            "muted": "\(muted)", "log": "\(log)", "from": "\(from?.instance ?? "-")",
+        ]
+        if let from {
+            metadata["snapshot"] = "\(from.snapshot)"
+            metadata["bytes"] = "\(from.bytes)"
+            metadata["seconds"] = "\(rounded(from.seconds))"
+        }
+        logger.info("partition begins", metadata: metadata)
+    }
+
+    /// What a partition's committed records do to its state has been done again.
+    func partitionCaughtUp(_ p: TopicPartition, seconds: Double) {
+        logger.info("partition is up to date", metadata: ["partition": "\(p)", "seconds": "\(rounded(seconds))"])
+    }
+
+    /// - Parameter info: what was written for whoever takes them on; nil: they are in a snapshot, or there are none.
+    func partitionsReleased(_ list: [TopicPartition], _ info: SnapshotInfo?, seconds: Double) {
+        metrics.partitionsReleased(list.count)
+        logger.info(
+            "partitions released",
+            metadata: [
+                "partitions": "\(list.map(\.description).sorted())", "snapshot": "\(info?.name ?? "-")",
+                "bytes": "\(info?.bytes ?? 0)", "seconds": "\(rounded(seconds))",
+            ])
+    }
+
     func snapshotFailed(_ error: SnapshotError) {
         metrics.snapshotFailed()
         shared.update { $0.snapshotFailures += 1 }

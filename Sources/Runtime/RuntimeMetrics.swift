@@ -12,6 +12,11 @@ struct RuntimeMetrics {
     private let snapshotFailures = Counter(label: "clvd_snapshot_failures_total")
     private let snapshotTime = Gauge(label: "clvd_snapshot_last_success_timestamp_seconds")
     private let snapshotBytes = Gauge(label: "clvd_snapshot_bytes")
+    private let taken = Counter(label: "clvd_partitions_taken_total")
+    private let released = Counter(label: "clvd_partitions_released_total")
+    private let takenBytes = FloatingPointCounter(label: "clvd_partition_state_read_bytes_total")
+    private let takenSeconds = FloatingPointCounter(label: "clvd_partition_state_read_seconds_total")
+    private let muted = FloatingPointCounter(label: "clvd_partition_records_muted_total")
     private let users = Gauge(label: "clvd_users")
     private let stateBytes = Gauge(label: "clvd_state_bytes")
     private let lag = Gauge(label: "clvd_consumer_lag_records")
@@ -22,6 +27,16 @@ struct RuntimeMetrics {
     func commit() { commits.increment() }
     static func restarted() { Counter(label: "clvd_restarts_total").increment() }
     func snapshotFailed() { snapshotFailures.increment() }
+
+    /// - Parameter muted: records that are read again in silence.
+    func partitionTaken(bytes: Int, seconds: Double, muted records: Int64) {
+        taken.increment()
+        takenBytes.increment(by: Double(bytes))
+        takenSeconds.increment(by: seconds)
+        muted.increment(by: Double(records))
+    }
+
+    func partitionsReleased(_ count: Int) { released.increment(by: Int64(count)) }
 
     func snapshotTaken(at seconds: Double, bytes: Int64) {
         snapshotTime.record(seconds)

@@ -35,6 +35,8 @@ private let changed: Settings = {
     s.kafka.bootstrapServers = "one.example:9093,two.example:9094"
     s.kafka.groupId = "a group: \"quoted\" # ${HOME}\n\u{2028}é😀"
     s.kafka.instanceId = "null"
+    s.kafka.staticMembership = false
+    s.kafka.assignment = .roundrobin
     s.kafka.properties = ["security.protocol": "PLAINTEXT", "client.rack": "yes"]
     s.input.topics = ["a", "b.c"]
     s.input.format = "/etc/clvd/format.yaml"
@@ -246,13 +248,13 @@ private let changed: Settings = {
         let yaml = """
             kafka:
               groupId: ${GROUP}
-              instanceId: clvd-${RACK}${POD}-$${POD}-$
               properties: {client.rack: "${RACK}"}
+            snapshots: {directory: "clvd-${RACK}${POD}-$${POD}-$"}
             runtime: {threads: "${N}"}
             """
         let settings = try load(yaml, ["GROUP": "g: ${POD}", "POD": "7", "RACK": "file:x$", "N": "3"])
         #expect(settings.kafka.groupId == "g: ${POD}", "what a variable holds is not expanded again")
-        #expect(settings.kafka.instanceId == "clvd-file:x$7-${POD}-$")
+        #expect(settings.snapshots.directory == "clvd-file:x$7-${POD}-$")
         #expect(settings.kafka.properties == ["client.rack": "file:x$"])
         #expect(settings.runtime.threads == 3)
 

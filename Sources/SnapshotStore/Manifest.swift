@@ -51,6 +51,8 @@ struct Manifest: Decodable {
     static let weightsName = "weights.safetensors"
     /// Most bytes of a manifest that is read into memory.
     static let maxBytes = 256 << 20
+    /// Most bytes that a file of a snapshot can be said to have: sums of them stay numbers.
+    static let maxFileBytes: Int64 = 1 << 44
 
     struct File: Decodable {
         let name: String
@@ -136,7 +138,7 @@ struct Manifest: Decodable {
     private var isSound: Bool {
         let expected = Set(sections.map(Self.fileName) + [Self.weightsName])
         return position >= 0 && expected.count == sections.count + 1 && files.count == expected.count
-            && Set(files.map(\.name)) == expected && files.allSatisfy { $0.bytes >= 0 }
+            && Set(files.map(\.name)) == expected && files.allSatisfy { (0...Self.maxFileBytes).contains($0.bytes) }
     }
 
     private struct Format: Decodable { let format: Int }

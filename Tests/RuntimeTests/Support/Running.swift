@@ -222,13 +222,13 @@ final class RunningProgram {
     private let process = Process()
     private let errorPath: String
 
-    init(_ site: Site) throws {
+    init(_ site: Site, environment: [String: String] = [:]) throws {
         let config = try site.folder.write(site.settings.rendered(), to: "clvd-\(site.settings.kafka.instanceId).yaml")
         errorPath = "\(site.folder.path)/err-\(UUID().uuidString)"
         _ = FileManager.default.createFile(atPath: errorPath, contents: nil)
         process.executableURL = Self.program
         process.arguments = ["run", "--config", config]
-        process.environment = ["PATH": "/usr/bin:/bin"]
+        process.environment = environment.merging(["PATH": "/usr/bin:/bin"]) { $1 }
         process.standardInput = FileHandle.nullDevice
         process.standardError = FileHandle(forWritingAtPath: errorPath)
         try process.run()

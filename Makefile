@@ -5,7 +5,7 @@
 SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help deps build test demo evaluate lint format clean
+.PHONY: help deps build test rebalances demo evaluate lint format clean
 
 sources := Sources Tests Package.swift
 style := --configuration .swift-format
@@ -14,6 +14,8 @@ waiting := KafkaTests|RuntimeTests|CommandTests
 DATA ?= ../shared/data
 SCORE ?= $(DATA)/../eval/evaluate.py
 PYTHON ?= python3
+COUNT ?= 50
+SEED ?= 1
 
 help:  ## List the targets
 	@sed -n 's/^\([a-z]*\):.*## /  make \1\t/p' $(MAKEFILE_LIST) | expand -t 16
@@ -29,6 +31,10 @@ test: deps lint  ## Lint, build and run all tests
 	swift build --build-tests
 	swift test --skip-build --disable-xctest --skip '$(waiting)'
 	swift test --skip-build --disable-xctest --filter '$(waiting)'
+
+rebalances: deps  ## Move partitions between two instances COUNT times (50), in an order by SEED, and count what is missing or double
+	swift build --build-tests
+	CLVD_REBALANCES=$(COUNT) CLVD_SEED=$(SEED) swift test --skip-build --disable-xctest --filter manyRebalances
 
 demo: build  ## Run the demo; ARGS="--json", ARGS="--events file.csv", ARGS="--bootstrap host:9092" …
 	@clvd="$$(swift build -c release --show-bin-path)/clvd"

@@ -230,6 +230,10 @@ public final class Consumer {
 
     public var lastError: (text: String, count: UInt64)? { client.lastError }
 
+    /// Has this member left to itself when it goes, after `close`: for one that read from a topic that vanished, which
+    /// the client cannot take leave of. Costs its threads and memory until the process ends.
+    public func abandon() { client.isAbandoned = true }
+
     /// Leaves the group. Rebalances that come of it are answered on the way.
     public func close() {
         release()

@@ -78,6 +78,14 @@ extension KafkaError {
             || code == RD_KAFKA_RESP_ERR_UNSUPPORTED_VERSION.rawValue
     }
 
+    /// A topic or a partition of it is not there (any more, or yet).
+    public var isOfMissingTopic: Bool {
+        [
+            RD_KAFKA_RESP_ERR_UNKNOWN_TOPIC_OR_PART.rawValue, RD_KAFKA_RESP_ERR__UNKNOWN_TOPIC.rawValue,
+            RD_KAFKA_RESP_ERR__UNKNOWN_PARTITION.rawValue,
+        ].contains(code)
+    }
+
     /// The log no longer has the offset that was asked for.
     public var isOutOfRange: Bool {
         code == RD_KAFKA_RESP_ERR__AUTO_OFFSET_RESET.rawValue || code == RD_KAFKA_RESP_ERR_OFFSET_OUT_OF_RANGE.rawValue

@@ -237,7 +237,17 @@ final class Pipeline {
                     + "snapshots.acceptGap: true to go on without them")
         }
         if error.isFatal || error.isFenced || error.isOfGroup { throw error }
+        // The client does not read on from a topic that was away; the next life waits for it.
+        if error.isOfMissingTopic, try isTopicMissing() {
+            consumer.abandon()
+            throw error
+        }
         reporter.trouble(error.name, "\(error)")
+    }
+
+    private func isTopicMissing() throws -> Bool {
+        let counts = try consumer.partitionCounts(settings.input.topics)
+        return settings.input.topics.contains { counts[$0] == nil }
     }
 
     // MARK: Silence
@@ -369,6 +379,7 @@ final class Pipeline {
     /// Where each partition begins, its state being taken from the store where that has it.
     private func takeOn(_ list: [TopicPartition]) throws -> [TopicPartition: PartitionOffset] {
         if list.isEmpty { return [:] }
+        reporter.settle(engine)
         try keeper.restoreModel(engine)
         let committed = try consumer.committed(list, milliseconds: 30_000)
         var starts: [TopicPartition: PartitionOffset] = [:]
@@ -397,6 +408,7 @@ final class Pipeline {
             reporter.partitionTaken(p, plan, log: log.low..<max(log.low, log.high), adoption)
         }
         keeper.closeBase()
+        reporter.rebase(engine)
         return starts
     }
 
@@ -412,6 +424,7 @@ final class Pipeline {
     /// Finishes partitions: what they said is committed and their state is in the store before they go.
     private func release(_ list: [TopicPartition]) throws {
         try insistOnCommit(keepingCompany: false)
+        reporter.settle(engine)
         let start = monotonic()
         let ids = Set(list.compactMap(id)).intersection(engine.taskIDs)
         do {
@@ -424,6 +437,7 @@ final class Pipeline {
             partitions[id] = nil
             engine.removeTask(id)
         }
+        reporter.rebase(engine)
     }
 
     /// Says which partitions have been brought to where the group had committed.

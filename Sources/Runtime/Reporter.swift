@@ -57,6 +57,12 @@ final class Reporter {
         log(report, rate: rate, lag: lag)
     }
 
+    /// Counts what was done with the partitions that are held, before these change.
+    func settle(_ engine: Engine) { metrics.observe(engine.report(prequential: false), lag: nil) }
+
+    /// To be called when partitions have come or gone: what they counted elsewhere is not counted again.
+    func rebase(_ engine: Engine) { metrics.rebase(engine.report(prequential: false)) }
+
     /// The last word.
     func final(_ engine: Engine, lag: Int64?) {
         let report = engine.report()

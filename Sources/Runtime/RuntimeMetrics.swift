@@ -43,6 +43,12 @@ struct RuntimeMetrics {
         snapshotBytes.record(bytes)
     }
 
+    /// Counts on from what a report says.
+    mutating func rebase(_ report: EngineReport) {
+        seen = report.counters
+        seenSteps = report.learning.steps
+    }
+
     mutating func observe(_ report: EngineReport, lag waiting: Int64?) {
         let c = report.counters
         records.increment(by: Double(max(0, c.records - seen.records)))

@@ -53,7 +53,7 @@ import Testing
         try await first.taken(800)
         let second = RunningDaemon(site.instance("1"))
         try await Self.shared(800, first, second)
-        #expect(second.log.count("from=0") == 2 && second.log.count("from=-") == 0, "\(second.log.text)")
+        #expect(second.log.count(" from=0 ") == 2 && second.log.count(" from=- ") == 0, "\(second.log.text)")
         try site.produce(site.events(&shop, 800))
         try await Self.shared(1600, first, second)
         try await second.stop()
@@ -61,7 +61,7 @@ import Testing
         try await Self.shared(2000, first)
         try await first.stop()
 
-        #expect(first.log.count("from=1") == 2, "\(first.log.text)")
+        #expect(first.log.count(" from=1 ") == 2, "\(first.log.text)")
         #expect(first.daemon.status.restarts == 0 && second.daemon.status.restarts == 0)
         #expect(first.daemon.status.records + second.daemon.status.records == 2000, "each record was taken in once")
         let accounts = try await site.accounts(2000)
@@ -116,7 +116,7 @@ import Testing
         try site.produce(site.events(&shop, 400))
         try await Self.shared(1600, heir)
         try await heir.stop()
-        #expect(heir.log.count("from=1") == 2, "\(heir.log.text)")
+        #expect(heir.log.count(" from=1 ") == 2, "\(heir.log.text)")
         let accounts = try await site.accounts(1600)
         #expect(accounts.missing == 0 && accounts.double == 0)
         try await site.expectSame(as: site.uninterrupted(records: 1600), records: 1600)
@@ -152,6 +152,35 @@ import Testing
 
     // MARK: The store
 
+    /// Of another's newest snapshot one partition cannot be read: that goes on from an older one, the rest from this.
+    @Test func whatIsDamagedIsTakenFromAnOlderOne() async throws {
+        let site = try Self.site(Cluster.isReal ? .exactlyOnce : .atLeastOnce)
+        var shop = Shop(seed: 15, users: 40)
+        for round in 1...2 {
+            try site.produce(site.events(&shop, 400))
+            let daemon = RunningDaemon(site)
+            try await daemon.taken(400)
+            try await daemon.stop()
+            #expect(try site.snapshots().count == round)
+        }
+        let path = URL(filePath: "\(try site.snapshots()[0].path)/task-0-1-users.bin")
+        var bytes = try Data(contentsOf: path)
+        bytes[bytes.count / 2] ^= 1
+        try bytes.write(to: path)
+        let heir = RunningDaemon(site.instance("1"))
+        try await Self.shared(800, heir)
+        try site.produce(site.events(&shop, 200))
+        try await Self.shared(1000, heir)
+        try await heir.stop()
+        #expect(heir.log.count("snapshot is damaged, trying the one before") == 1, "\(heir.log.text)")
+        #expect(heir.log.count(" muted=0 ") == 3 && heir.log.count("partition is up to date") == 1)
+        let accounts = try await site.accounts(1000)
+        #expect(accounts.missing == 0 && accounts.double == 0)
+        // The damaged one counts as well as the whole one; the heir's is further than both.
+        try FileManager.default.removeItem(atPath: site.ownFolder)
+        try await site.expectSame(as: site.uninterrupted(records: 1000), records: 1000)
+    }
+
     /// The heir has no snapshot to go on from, and the log no longer reaches back.
     @Test(.enabled(if: !Cluster.isReal, onMock)) func aGapIsRefusedByTheHeir() async throws {
         let site = try Self.site()
@@ -173,7 +202,8 @@ import Testing
         #expect(error?.description.contains("snapshots.acceptGap: true") == true)
     }
 
-    /// `CLVD_REBALANCES` says how many (`make rebalances`); instances come, go, are killed and paused, in a random order.
+    /// `CLVD_REBALANCES` says how many (`make rebalances`); two instances come, go, are killed and paused, in a random
+    /// order. Not three: the mock takes no offsets from one that gives partitions up while another joins.
     @Test(.enabled(if: !Cluster.isReal, onMock)) func manyRebalances() async throws {
         let environment = ProcessInfo.processInfo.environment
         let count = environment["CLVD_REBALANCES"].flatMap { Int($0) } ?? 3
@@ -194,18 +224,18 @@ import Testing
         var moves = 0
         while moves < count {
             let names = running.keys.sorted()
-            let free = ["0", "1", "2"].filter { running[$0] == nil }
+            let free = ["0", "1"].filter { running[$0] == nil }
             let chosen = names[random.random(names.count)]
-            var action = names.count == 1 ? "add" : ["add", "stop", "kill", "pause"][random.random(4)]
-            if action == "add" && free.isEmpty { action = "stop" }
+            let action = names.count == 1 ? "add" : ["stop", "kill", "pause"][random.random(3)]
             done[action, default: 0] += 1
             moves += 1
             switch action {
             case "add":
-                running[free[0]] = try RunningProgram(site.instance(free[0]))
+                let name = free[random.random(free.count)]
+                running[name] = try RunningProgram(site.instance(name))
                 try produce(40)
-                try await eventually(60, "partitions of \(free[0])\n\(logs())") {
-                    running[free[0]]!.count("partition begins") > 0
+                try await eventually(60, "partitions of \(name)\n\(logs())") {
+                    running[name]!.count("partition begins") > 0
                 }
             case "stop":
                 // In the middle of what it is doing.
@@ -234,8 +264,10 @@ import Testing
             try produce(20)
             try await site.settled(produced, logs())
         }
-        for (_, program) in running { program.terminate() }
-        for (name, program) in running { #expect(try await program.status() == 0, "instance \(name)\n\(program.errors)") }
+        for (name, program) in running {
+            program.terminate()
+            #expect(try await program.status() == 0, "instance \(name)\n\(program.errors)")
+        }
         let (missing, double) = try await site.accounts(produced)
         #expect(missing == 0 && double == 0)
         try await site.expectSame(as: site.uninterrupted(records: produced), records: produced)

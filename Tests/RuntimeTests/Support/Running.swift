@@ -226,8 +226,10 @@ final class RunningProgram {
         let config = try site.folder.write(site.settings.rendered(), to: "clvd-\(site.settings.kafka.instanceId).yaml")
         errorPath = "\(site.folder.path)/err-\(UUID().uuidString)"
         _ = FileManager.default.createFile(atPath: errorPath, contents: nil)
-        process.executableURL = Self.program
-        process.arguments = ["run", "--config", config]
+        // `env` becomes the program. What is preloaded into both may change the environment of the first, next to which
+        // Swift looks for its arguments.
+        process.executableURL = URL(filePath: "/usr/bin/env")
+        process.arguments = [Self.program.path, "run", "--config", config]
         process.environment = environment.merging(["PATH": "/usr/bin:/bin"]) { $1 }
         process.standardInput = FileHandle.nullDevice
         process.standardError = FileHandle(forWritingAtPath: errorPath)

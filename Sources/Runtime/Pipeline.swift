@@ -443,7 +443,9 @@ final class Pipeline {
     /// Says which partitions have been brought to where the group had committed.
     private func noteCaughtUp() {
         for (id, p) in partitions {
-            guard let since = p.replayingSince, let next = engine.nextOffset(id), next >= p.publishFrom else { continue }
+            guard let since = p.replayingSince, let next = engine.nextOffset(id), next >= p.publishFrom else {
+                continue
+            }
             partitions[id]?.replayingSince = nil
             reporter.partitionCaughtUp(p.name, seconds: monotonic() - since)
         }

@@ -137,7 +137,9 @@ extension Settings {
         SettingKey(
             "snapshots.intervalSeconds", \.snapshots.intervalSeconds, "Wall clock between snapshots.", unit: "seconds",
             .within(1...604_800)),
-        SettingKey("snapshots.keep", \.snapshots.keep, "Newest snapshots of each partition that are kept, over all instances.", .within(1...1000)),
+        SettingKey(
+            "snapshots.keep", \.snapshots.keep, "Newest snapshots of each partition that are kept, over all instances.",
+            .within(1...1000)),
         SettingKey(
             "snapshots.acceptGap", \.snapshots.acceptGap,
             "Start although the log no longer reaches back to the snapshot; the records between are lost."),

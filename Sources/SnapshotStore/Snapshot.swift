@@ -215,8 +215,9 @@ private final class Folder {
     private func unreadable(_ name: String, _ code: Int32) -> SnapshotError {
         switch code {
         // Its owner may have removed it since it was opened; removing begins with a new name of the folder.
-        case ENOENT, ESTALE: access(path, F_OK) == 0
-            ? .damaged(path, "\(name) is missing") : SnapshotError("read", path, errno: ENOENT)
+        case ENOENT, ESTALE:
+            access(path, F_OK) == 0
+                ? .damaged(path, "\(name) is missing") : SnapshotError("read", path, errno: ENOENT)
         case EIO, ENODATA, ELOOP, ENXIO: .damaged(path, "\(name): \(String(cString: strerror(code)))")
         default: SnapshotError("read", "\(path)/\(name)", errno: code)
         }

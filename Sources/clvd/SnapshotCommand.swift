@@ -22,7 +22,9 @@ struct SnapshotCommand: ParsableCommand {
 
     /// Where snapshots are.
     struct Place: ParsableArguments {
-        @Option(help: ArgumentHelp("The folder that instances share, or that of one. (default: snapshots.directory)", valueName: "folder"))
+        @Option(
+            help: ArgumentHelp(
+                "The folder that instances share, or that of one. (default: snapshots.directory)", valueName: "folder"))
         var directory: String?
 
         @Option(help: ArgumentHelp("The settings that name the folder. (default: none)", valueName: "file"))
@@ -139,7 +141,8 @@ struct SnapshotCommand: ParsableCommand {
         }
 
         func run() throws {
-            let paths = try snapshots.isEmpty
+            let paths =
+                try snapshots.isEmpty
                 ? SharedSnapshotFolder.snapshots(in: place.path()).map(\.info.path) : snapshots
             let rows = paths.map { path in
                 do {

@@ -83,7 +83,8 @@ import Testing
 
     /// What is the last to hold a partition stays, however many newer ones there are without it.
     @Test func theLastOfAPartitionStays() {
-        var entries = [Self.entry("a", 1, [0: 10, 1: 10])] + (2...9).map { Self.entry("a", Int64($0), [0: 10 + Int64($0)]) }
+        var entries =
+            [Self.entry("a", 1, [0: 10, 1: 10])] + (2...9).map { Self.entry("a", Int64($0), [0: 10 + Int64($0)]) }
         func gone() -> [String] {
             Self.names(SnapshotCatalog(instance: "a", entries: entries).dispensable(keep: 2)).sorted()
         }

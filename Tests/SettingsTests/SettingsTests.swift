@@ -500,7 +500,8 @@ struct Contradiction: Sendable, CustomTestStringConvertible {
         // Text is free, switches and enumerations cannot be wrong, seeds may be anything, lists have their own checks.
         let free = Settings.keys.filter { $0.constraint == nil }.map(\.path)
         let open: Set = [
-            "kafka.staticMembership", "kafka.properties", "input.topics", "input.currency.rates", "output.createTopics", "snapshots.acceptGap",
+            "kafka.staticMembership", "kafka.properties", "input.topics", "input.currency.rates", "output.createTopics",
+            "snapshots.acceptGap",
             "snapshots.discardIncompatible", "targets", "binEdgesDays", "state.hashSeed", "state.subtractRefunds",
             "model.seed", "learning.enabled", "learning.seed", "segments.target", "alerts.enabled", "alerts.target",
         ]

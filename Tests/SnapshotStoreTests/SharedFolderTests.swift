@@ -30,7 +30,8 @@ struct SharedFolderTests {
         _ = error(.locked) { _ = try folder("a") }
         // One that is gone is read like the others; what is no snapshot is no trouble.
         try Data().write(to: URL(fileURLWithPath: fixture.directory + "/notes"))
-        try FileManager.default.createDirectory(atPath: fixture.directory + "/lost+found", withIntermediateDirectories: true)
+        try FileManager.default.createDirectory(
+            atPath: fixture.directory + "/lost+found", withIntermediateDirectories: true)
         a.removeOwn(name: fixture.name(of: 5))
         #expect(try names(b) == ["b/\(fixture.name(of: 3))"])
         #expect(try SharedSnapshotFolder.snapshots(in: fixture.directory).map(\.instance) == ["b"])

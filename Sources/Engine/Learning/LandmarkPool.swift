@@ -191,7 +191,8 @@ extension LandmarkPool {
         let held = Int(image.tail - image.head)
         let capacity = image.capacity
         guard image.landmarkBytes == layout.size, image.frontier.count == binEnds.count,
-            held >= 0, held <= capacity, (1...most).contains(capacity), held * layout.size == bytes.count, image.head >= 1,
+            held >= 0, held <= capacity, (1...most).contains(capacity), held * layout.size == bytes.count,
+            image.head >= 1,
             image.frontier.allSatisfy({ $0 >= image.head && $0 <= image.tail })
         else {
             throw SnapshotMismatch(

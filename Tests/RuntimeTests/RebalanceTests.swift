@@ -71,6 +71,27 @@ import Testing
         try await site.expectSame(as: site.uninterrupted(records: 2000), records: 2000)
     }
 
+    /// A static member's partitions wait for its return until its session is over; those of another go at once.
+    @Test func withoutStaticMembershipPartitionsDoNotWait() async throws {
+        // The mock makes a group wait for a session less one second at each rebalance.
+        let site = try Self.site {
+            $0.kafka.staticMembership = false
+            $0.kafka.properties["session.timeout.ms"] = "8000"
+        }
+        var shop = Shop(seed: 16, users: 40)
+        try site.produce(site.events(&shop, 200))
+        let first = RunningDaemon(site)
+        let second = RunningDaemon(site.instance("1"))
+        try await Self.shared(200, first, second)
+        try await second.stop()
+        let left = ContinuousClock.now
+        try await Self.shared(200, first)
+        #expect(ContinuousClock.now - left < .seconds(11), "sooner than a session and a rebalance take")
+        try await first.stop()
+        let accounts = try await site.accounts(200)
+        #expect(accounts.missing == 0 && accounts.double == 0)
+    }
+
     /// A newcomer serves the newest model in the store from its first record on, and learns on by itself.
     @Test func aNewcomerStartsFromTheNewestModel() async throws {
         let site = try Self.site(learning: true)

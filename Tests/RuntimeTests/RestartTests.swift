@@ -30,7 +30,7 @@ import Testing
 
     @Test(arguments: Settings.Delivery.allCases)
     func stopsAndGoesOnAsIfItHadNot(delivery: Settings.Delivery) async throws {
-        let site = try Site(Cluster(), delivery)
+        let site = try Site(Cluster(), delivery) { $0.snapshots.keep = 2 }
         var shop = Shop(seed: 5)
         let inputs = shop.events(3000)
         var taken = 0
@@ -43,6 +43,7 @@ import Testing
             #expect(try site.snapshots().first?.position == Int64(taken))
             #expect(daemon.counters.records == Int64(taken) && daemon.counters.repeated == 0)
         }
+        #expect(try site.snapshots().map(\.position) == [3000, 1101])
         let reference = try await site.uninterrupted(records: inputs.count)
         try await Self.expectSame(site, reference, records: inputs.count, once: true)
     }

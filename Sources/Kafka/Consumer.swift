@@ -137,6 +137,9 @@ public final class Consumer {
     /// Whether the group has gone on without this member: the partitions may be another's, though no poll has said so.
     public var isAssignmentLost: Bool { rd_kafka_assignment_lost(client.handle) != 0 }
 
+    /// How long the group waits for a sign of life of this member, ms.
+    public var sessionTimeoutMs: Int { client.number("session.timeout.ms") ?? 45_000 }
+
     private var isCooperative: Bool {
         guard let protocolName = rd_kafka_rebalance_protocol(client.handle) else { return false }
         return String(cString: protocolName) == "COOPERATIVE"

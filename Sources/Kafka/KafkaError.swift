@@ -57,6 +57,11 @@ extension KafkaError {
         ].contains(code)
     }
 
+    /// The group has gone on without this member.
+    public var isOfExpelled: Bool {
+        code == RD_KAFKA_RESP_ERR_ILLEGAL_GENERATION.rawValue || code == RD_KAFKA_RESP_ERR_UNKNOWN_MEMBER_ID.rawValue
+    }
+
     /// The cluster does not answer, or not now: the same call may succeed later.
     public var isPassing: Bool {
         isRetriable

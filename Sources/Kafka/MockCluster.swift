@@ -69,6 +69,7 @@ public final class MockCluster {
         case topicAuthorizationFailed
         case producerFenced
         case rebalanceInProgress
+        case unknownMember
         /// Hangs up.
         case disconnect
 
@@ -78,6 +79,7 @@ public final class MockCluster {
             case .groupAuthorizationFailed: RD_KAFKA_RESP_ERR_GROUP_AUTHORIZATION_FAILED
             case .topicAuthorizationFailed: RD_KAFKA_RESP_ERR_TOPIC_AUTHORIZATION_FAILED
             case .producerFenced: RD_KAFKA_RESP_ERR_PRODUCER_FENCED
+            case .unknownMember: RD_KAFKA_RESP_ERR_UNKNOWN_MEMBER_ID
             case .rebalanceInProgress: RD_KAFKA_RESP_ERR_REBALANCE_IN_PROGRESS
             case .disconnect: RD_KAFKA_RESP_ERR__TRANSPORT
             }

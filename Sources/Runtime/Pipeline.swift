@@ -30,6 +30,8 @@ final class Pipeline {
     /// Since when the group takes no offsets, being about to share its partitions out anew, and when to try again.
     private var refused: (since: Double, retryAt: Double)?
     private var snapshotAt: Double
+    /// When the last turn had its records.
+    private var turnedAt = monotonic()
     private var snapshotPosition: Int64
     /// Errors of the clients as a whole that have been reported: of the consumer, of the producer.
     private var troubles: [UInt64] = [0, 0]
@@ -111,6 +113,7 @@ final class Pipeline {
 
     private func turn() throws {
         let poll = consumer.poll(milliseconds: pollMilliseconds)
+        try confirmMembership()
         try take(poll.records)
         consumer.release()
         for (p, end) in poll.ends { if let id = id(p) { partitions[id]?.end = end } }
@@ -123,6 +126,26 @@ final class Pipeline {
         noteCaughtUp()
         noteTroubles()
         reporter.report(engine, lag: lag, phase: phase)
+    }
+
+    /// After a standstill in which the group may have gone on without this member: asks it by committing once more what
+    /// is committed, before anything is said about records that may be another's by now. What is said in a transaction
+    /// would not count then; what is said without cannot be taken back.
+    private func confirmMembership() throws {
+        let now = monotonic()
+        defer { turnedAt = now }
+        guard settings.delivery == .atLeastOnce, now - turnedAt > Double(consumer.sessionTimeoutMs) / 2000 else {
+            return
+        }
+        let offsets = partitions.values.compactMap { p in p.committed.map { (p.name, $0) } }
+        guard !offsets.isEmpty else { return }
+        do {
+            try consumer.commit(Dictionary(uniqueKeysWithValues: offsets))
+        } catch  where error.isOfExpelled || consumer.isAssignmentLost {
+            throw LostPartitions(partitions.values.map(\.name))
+        } catch {
+            reporter.trouble(error.name, "\(error)")
+        }
     }
 
     /// A broker that cannot be reached ends nothing; the clients try again for as long as it takes.

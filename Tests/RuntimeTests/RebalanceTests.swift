@@ -173,6 +173,27 @@ import Testing
         try await site.expectSame(as: site.uninterrupted(records: 1400), records: 1400)
     }
 
+    /// At least once, what is said cannot be taken back: after a standstill it asks whether it is still a member first.
+    @Test(.enabled(if: !Cluster.isReal, onMock)) func afterAStandstillItAsksBeforeItSpeaks() async throws {
+        let site = try Self.site { $0.kafka.properties["session.timeout.ms"] = "6000" }
+        var shop = Shop(seed: 17, users: 40)
+        try site.produce(site.events(&shop, 200))
+        let program = try RunningProgram(site)
+        try await site.settled(200, program.errors)
+        program.send(SIGSTOP)
+        // Longer than half a session, shorter than one: the broker alone knows.
+        try await Task.sleep(for: .seconds(3.5))
+        site.cluster.mock?.refuseNext(.offsetCommit, with: [.unknownMember])
+        program.send(SIGCONT)
+        try await eventually(20, "a new life\n\(program.errors)") { program.count("the group took") > 0 }
+        try site.produce(site.events(&shop, 200))
+        try await site.settled(400, program.errors)
+        program.terminate()
+        #expect(try await program.status() == 0, "\(program.errors)")
+        let accounts = try await site.accounts(400)
+        #expect(accounts.missing == 0 && accounts.double == 0)
+    }
+
     // MARK: The store
 
     /// Of another's newest snapshot one partition cannot be read: that goes on from an older one, the rest from this.

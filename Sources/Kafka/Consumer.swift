@@ -208,11 +208,19 @@ public final class Consumer {
         return error == RD_KAFKA_RESP_ERR_NO_ERROR && high >= 0 ? high : nil
     }
 
-    /// Commits outside of transactions and waits for the answer.
-    public func commit(_ offsets: [TopicPartition: PartitionOffset]) throws(KafkaError) {
+    /// Commits outside of transactions and waits for the answer, but not for ever: the client may keep offsets back
+    /// until this member has answered a rebalance, which it cannot do while it waits here.
+    public func commit(_ offsets: [TopicPartition: PartitionOffset], milliseconds: Int = 10_000) throws(KafkaError) {
+        let queue = rd_kafka_queue_new(client.handle)
+        defer { rd_kafka_queue_destroy(queue) }
         try PartitionList.with(offsets) { (list) throws(KafkaError) in
-            try client.check("commit offsets", rd_kafka_commit(client.handle, list, 0))
+            try client.check("commit offsets", rd_kafka_commit_queue(client.handle, list, queue, nil, nil))
         }
+        guard let event = rd_kafka_queue_poll(queue, Int32(clamping: milliseconds)) else {
+            throw KafkaError("commit offsets", RD_KAFKA_RESP_ERR__TIMED_OUT)
+        }
+        defer { rd_kafka_event_destroy(event) }
+        try client.check("commit offsets", rd_kafka_event_error(event))
     }
 
     /// What a transaction has to know of this member.

@@ -113,7 +113,9 @@ final class Pipeline {
 
     private func turn() throws {
         let poll = consumer.poll(milliseconds: pollMilliseconds)
-        try confirmMembership()
+        // Its records may be another's by now. A rebalance that is not answered would hold up the end of this life.
+        if case .lost? = poll.rebalance, let rebalance = poll.rebalance { try answer(rebalance) }
+        if poll.rebalance == nil { try confirmMembership() }
         try take(poll.records)
         consumer.release()
         for (p, end) in poll.ends { if let id = id(p) { partitions[id]?.end = end } }
@@ -139,8 +141,9 @@ final class Pipeline {
         }
         let offsets = partitions.values.compactMap { p in p.committed.map { (p.name, $0) } }
         guard !offsets.isEmpty else { return }
+        if consumer.isAssignmentLost { throw LostPartitions(partitions.values.map(\.name)) }
         do {
-            try consumer.commit(Dictionary(uniqueKeysWithValues: offsets))
+            try consumer.commit(Dictionary(uniqueKeysWithValues: offsets), milliseconds: 2_000)
         } catch  where error.isOfExpelled || consumer.isAssignmentLost {
             throw LostPartitions(partitions.values.map(\.name))
         } catch {

@@ -71,6 +71,7 @@ extension KafkaError {
                 RD_KAFKA_RESP_ERR_REQUEST_TIMED_OUT.rawValue, RD_KAFKA_RESP_ERR_NOT_COORDINATOR.rawValue,
                 RD_KAFKA_RESP_ERR_COORDINATOR_NOT_AVAILABLE.rawValue,
                 RD_KAFKA_RESP_ERR_COORDINATOR_LOAD_IN_PROGRESS.rawValue,
+                RD_KAFKA_RESP_ERR_NOT_LEADER_FOR_PARTITION.rawValue, RD_KAFKA_RESP_ERR_LEADER_NOT_AVAILABLE.rawValue,
             ].contains(code)
     }
 

@@ -28,7 +28,7 @@ final class Pipeline {
     private var uncommitted = 0
     private var uncommittedSince: Double?
     /// Since when the group takes no offsets, being about to share its partitions out anew, and when to try again.
-    private var refused: (since: Double, retryAt: Double)?
+    private var refused: (since: Double, retryAt: Double, error: KafkaError)?
     private var snapshotAt: Double
     /// When the last turn had its records.
     private var turnedAt = monotonic()
@@ -344,7 +344,7 @@ final class Pipeline {
                 guard now - since < (shared.isStopping ? 20 : 60) else { throw error }
                 // An offset that reaches the broker after the group has gone on would cost the assignment: the end of
                 // the rebalance is waited for, or for so long that there may be none.
-                refused = (since, now + 5)
+                refused = (since, now + 5, error)
                 return false
             }
             for (id, offset) in changed { partitions[id]?.committed = offset }
@@ -362,6 +362,8 @@ final class Pipeline {
         var revoked: [TopicPartition] = []
         while !(try commit()) {
             guard keepingCompany else {
+                // Nothing that is done here brings a member back that the group has gone on without.
+                if let refused, refused.error.isOfExpelled { throw LostPartitions(partitions.values.map(\.name)) }
                 usleep(100_000)
                 continue
             }
@@ -414,7 +416,7 @@ final class Pipeline {
             if engine.holds(id) { engine.removeTask(id) }
             let adoption = try keeper.adopt(id, p, committed: committed[p]?.offset, into: engine)
             if adoption == nil { engine.addTask(id) }
-            let log = try consumer.watermarks(p, milliseconds: 30_000)
+            let log = try watermarks(p)
             let facts = StartPlan.Facts(
                 partition: p, state: engine.nextOffset(id), committed: committed[p]?.offset, low: log.low,
                 high: log.high)
@@ -436,6 +438,20 @@ final class Pipeline {
         keeper.closeBase()
         reporter.rebase(engine)
         return starts
+    }
+
+    /// Asks again while another broker is about to lead the partition.
+    private func watermarks(_ p: TopicPartition) throws -> (low: Int64, high: Int64) {
+        let began = monotonic()
+        while monotonic() - began < 30 {
+            do {
+                return try consumer.watermarks(p, milliseconds: 10_000)
+            } catch {
+                guard error.isPassing else { throw error }
+                usleep(200_000)
+            }
+        }
+        return try consumer.watermarks(p, milliseconds: 10_000)
     }
 
     /// Whether the group has never committed anything and no instance has kept any state. After that a partition

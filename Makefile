@@ -6,13 +6,15 @@
 SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help deps build test demo evaluate truth lint format clean
+.PHONY: help deps build test rebalances demo evaluate truth lint format clean
 
 sources := Sources Tests Package.swift
 style := --configuration .swift-format
 # Tests that talk to a cluster or another process and mostly wait: beside those that compute, they would wait too long.
 waiting := KafkaTests|RuntimeTests|CommandTests
 DATA ?= ../shared/data
+COUNT ?= 50
+SEED ?= 1
 
 help:  ## List the targets
 	@sed -n 's/^\([a-z]*\):.*## /  make \1\t/p' $(MAKEFILE_LIST) | expand -t 16
@@ -28,6 +30,10 @@ test: deps lint  ## Lint, build and run all tests
 	swift build --build-tests
 	swift test --skip-build --disable-xctest --skip '$(waiting)'
 	swift test --skip-build --disable-xctest --filter '$(waiting)'
+
+rebalances: deps  ## Move partitions between two instances COUNT times (50), in an order by SEED, and count what is missing or double
+	swift build --build-tests
+	CLVD_REBALANCES=$(COUNT) CLVD_SEED=$(SEED) swift test --skip-build --disable-xctest --filter manyRebalances
 
 demo: build  ## Run the demo; ARGS="--json", ARGS="--events file.csv", ARGS="--bootstrap host:9092" …
 	@clvd="$$(swift build -c release --show-bin-path)/clvd"

@@ -720,8 +720,8 @@ final class PartitionTask {
         self.settings = settings
         users = try UserTable(layout: settings.userLayout, image: image.users, slots: slots, longKeys: longKeys)
         pool = try LandmarkPool(
-            layout: settings.landmarkLayout, capacity: settings.landmarksPerTask, binEnds: settings.horizons.binEnds,
-            image: image.pool, bytes: landmarks)
+            layout: settings.landmarkLayout, most: max(1024, settings.configuration.learning.maxLandmarks),
+            binEnds: settings.horizons.binEnds, image: image.pool, bytes: landmarks)
         quantiles = StreamQuantiles(
             quantiles: settings.segmentQuantiles, counts: image.quantileCounts, total: image.quantileTotal,
             sinceRenewal: image.quantileRenewal, thresholds: image.quantileThresholds)

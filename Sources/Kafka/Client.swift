@@ -39,7 +39,11 @@ final class Client {
         self.handle = handle
     }
 
+    /// Left alone instead of destroyed: librdkafka 2.0.2 waits for ever for partitions of topics that vanished.
+    var isAbandoned = false
+
     deinit {
+        guard !isAbandoned else { return }
         rd_kafka_destroy(handle)
         if let partitions = state.pointee.partitions { rd_kafka_topic_partition_list_destroy(partitions) }
         state.deallocate()

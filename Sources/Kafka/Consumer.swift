@@ -137,6 +137,9 @@ public final class Consumer {
     /// Whether the group has gone on without this member: the partitions may be another's, though no poll has said so.
     public var isAssignmentLost: Bool { rd_kafka_assignment_lost(client.handle) != 0 }
 
+    /// How long the group waits for a sign of life of this member, ms.
+    public var sessionTimeoutMs: Int { client.number("session.timeout.ms") ?? 45_000 }
+
     private var isCooperative: Bool {
         guard let protocolName = rd_kafka_rebalance_protocol(client.handle) else { return false }
         return String(cString: protocolName) == "COOPERATIVE"
@@ -205,11 +208,19 @@ public final class Consumer {
         return error == RD_KAFKA_RESP_ERR_NO_ERROR && high >= 0 ? high : nil
     }
 
-    /// Commits outside of transactions and waits for the answer.
-    public func commit(_ offsets: [TopicPartition: PartitionOffset]) throws(KafkaError) {
+    /// Commits outside of transactions and waits for the answer, but not for ever: the client may keep offsets back
+    /// until this member has answered a rebalance, which it cannot do while it waits here.
+    public func commit(_ offsets: [TopicPartition: PartitionOffset], milliseconds: Int = 10_000) throws(KafkaError) {
+        let queue = rd_kafka_queue_new(client.handle)
+        defer { rd_kafka_queue_destroy(queue) }
         try PartitionList.with(offsets) { (list) throws(KafkaError) in
-            try client.check("commit offsets", rd_kafka_commit(client.handle, list, 0))
+            try client.check("commit offsets", rd_kafka_commit_queue(client.handle, list, queue, nil, nil))
         }
+        guard let event = rd_kafka_queue_poll(queue, Int32(clamping: milliseconds)) else {
+            throw KafkaError("commit offsets", RD_KAFKA_RESP_ERR__TIMED_OUT)
+        }
+        defer { rd_kafka_event_destroy(event) }
+        try client.check("commit offsets", rd_kafka_event_error(event))
     }
 
     /// What a transaction has to know of this member.
@@ -229,6 +240,10 @@ public final class Consumer {
     }
 
     public var lastError: (text: String, count: UInt64)? { client.lastError }
+
+    /// Has this member left to itself when it goes, after `close`: for one that read from a topic that vanished, which
+    /// the client cannot take leave of. Costs its threads and memory until the process ends.
+    public func abandon() { client.isAbandoned = true }
 
     /// Leaves the group. Rebalances that come of it are answered on the way.
     public func close() {

@@ -57,6 +57,11 @@ extension KafkaError {
         ].contains(code)
     }
 
+    /// The group has gone on without this member.
+    public var isOfExpelled: Bool {
+        code == RD_KAFKA_RESP_ERR_ILLEGAL_GENERATION.rawValue || code == RD_KAFKA_RESP_ERR_UNKNOWN_MEMBER_ID.rawValue
+    }
+
     /// The cluster does not answer, or not now: the same call may succeed later.
     public var isPassing: Bool {
         isRetriable
@@ -66,6 +71,7 @@ extension KafkaError {
                 RD_KAFKA_RESP_ERR_REQUEST_TIMED_OUT.rawValue, RD_KAFKA_RESP_ERR_NOT_COORDINATOR.rawValue,
                 RD_KAFKA_RESP_ERR_COORDINATOR_NOT_AVAILABLE.rawValue,
                 RD_KAFKA_RESP_ERR_COORDINATOR_LOAD_IN_PROGRESS.rawValue,
+                RD_KAFKA_RESP_ERR_NOT_LEADER_FOR_PARTITION.rawValue, RD_KAFKA_RESP_ERR_LEADER_NOT_AVAILABLE.rawValue,
             ].contains(code)
     }
 
@@ -76,6 +82,14 @@ extension KafkaError {
     public var isUnsupported: Bool {
         code == RD_KAFKA_RESP_ERR__UNSUPPORTED_FEATURE.rawValue
             || code == RD_KAFKA_RESP_ERR_UNSUPPORTED_VERSION.rawValue
+    }
+
+    /// A topic or a partition of it is not there (any more, or yet).
+    public var isOfMissingTopic: Bool {
+        [
+            RD_KAFKA_RESP_ERR_UNKNOWN_TOPIC_OR_PART.rawValue, RD_KAFKA_RESP_ERR__UNKNOWN_TOPIC.rawValue,
+            RD_KAFKA_RESP_ERR__UNKNOWN_PARTITION.rawValue,
+        ].contains(code)
     }
 
     /// The log no longer has the offset that was asked for.

@@ -34,6 +34,24 @@ public final class MockCluster {
         try client.check("broker \(id)", error)
     }
 
+    /// Makes another broker (from 1) the leader of a partition.
+    public func setLeader(of topic: String, _ partition: Int32, to id: Int) throws(KafkaError) {
+        try client.check(
+            "lead \(topic)[\(partition)]", rd_kafka_mock_partition_set_leader(cluster, topic, partition, Int32(id)))
+    }
+
+    /// Makes another broker the coordinator of a group.
+    public func setCoordinator(ofGroup name: String, to id: Int) throws(KafkaError) {
+        try client.check(
+            "coordinate \(name)", rd_kafka_mock_coordinator_set(cluster, "group", name, Int32(id)))
+    }
+
+    /// Has the brokers say that a topic does not exist, or exists again.
+    public func setTopic(_ name: String, exists: Bool) {
+        rd_kafka_mock_topic_set_error(
+            cluster, name, exists ? RD_KAFKA_RESP_ERR_NO_ERROR : RD_KAFKA_RESP_ERR_UNKNOWN_TOPIC_OR_PART)
+    }
+
     /// A kind of request, by its key in the protocol.
     public enum Request: Int16, Sendable {
         case produce = 0
@@ -51,6 +69,7 @@ public final class MockCluster {
         case topicAuthorizationFailed
         case producerFenced
         case rebalanceInProgress
+        case unknownMember
         /// Hangs up.
         case disconnect
 
@@ -60,6 +79,7 @@ public final class MockCluster {
             case .groupAuthorizationFailed: RD_KAFKA_RESP_ERR_GROUP_AUTHORIZATION_FAILED
             case .topicAuthorizationFailed: RD_KAFKA_RESP_ERR_TOPIC_AUTHORIZATION_FAILED
             case .producerFenced: RD_KAFKA_RESP_ERR_PRODUCER_FENCED
+            case .unknownMember: RD_KAFKA_RESP_ERR_UNKNOWN_MEMBER_ID
             case .rebalanceInProgress: RD_KAFKA_RESP_ERR_REBALANCE_IN_PROGRESS
             case .disconnect: RD_KAFKA_RESP_ERR__TRANSPORT
             }

@@ -157,7 +157,8 @@ final class Committer {
                 return try body()
             } catch {
                 let patience = isStopping() ? Self.lastPatienceSeconds : Self.patienceSeconds
-                guard error.isPassing, !error.isUnsupported, !error.isFatal, !error.requiresAbort,
+                guard error.isPassing, !consumer.isAssignmentLost, !error.isUnsupported, !error.isFatal,
+                    !error.requiresAbort,
                     monotonic() - began < patience
                 else {
                     throw error

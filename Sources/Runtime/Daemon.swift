@@ -32,8 +32,8 @@ public final class Daemon: Sendable {
     ///   settings, or a `KafkaError` that is fatal or says that another instance has taken over (`isFenced`).
     public func run() throws {
         defer { shared.update { $0.phase = .stopped } }
-        let store = try SnapshotStore(
-            directory: settings.snapshots.directory, keep: settings.snapshots.keep, logger: logger)
+        let store = try SharedSnapshotFolder(
+            directory: settings.snapshots.directory, instance: settings.kafka.instanceId, logger: logger)
         var delay = 0.5
         while !shared.isStopping {
             let began = monotonic()
@@ -55,7 +55,7 @@ public final class Daemon: Sendable {
         }
     }
 
-    private func live(_ store: SnapshotStore) throws {
+    private func live(_ store: any SnapshotRepository) throws {
         shared.update { $0.phase = .starting }
         guard let partitionCount = try prepareTopics() else { return }
         let pipeline = try Pipeline(

@@ -7,7 +7,10 @@ public enum EngineSnapshot {
     private static let infinities = (positive: "inf", negative: "-inf", nan: "nan")
 
     /// Hands an image to a store. The content points into memory that the image keeps, so it is good inside `body` only.
-    static func withContent<T>(of image: EngineImage, _ body: (SnapshotContent) throws -> T) throws -> T {
+    /// - Parameter isPart: whether the image is of some partitions only.
+    static func withContent<T>(
+        of image: EngineImage, isPart: Bool = false, _ body: (SnapshotContent) throws -> T
+    ) throws -> T {
         let encoder = JSONEncoder()
         // Thresholds of quantiles are infinite until they are known.
         encoder.nonConformingFloatEncodingStrategy = .convertToString(
@@ -20,7 +23,7 @@ public enum EngineSnapshot {
                     sections: image.sections.map { SnapshotSection(name: $0.name, regions: $0.regions) },
                     weights: image.weights.map {
                         SnapshotTensor(name: $0.name, shape: $0.shape, values: $0.values)
-                    }))
+                    }, isPart: isPart))
         }
     }
 

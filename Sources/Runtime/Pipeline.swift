@@ -14,7 +14,7 @@ final class Pipeline {
     private let settings: Settings
     private let logger: Logger
     private let shared: SharedState
-    private let store: SnapshotStore
+    private let keeper: SnapshotKeeper
     private let engine: Engine
     private let decoder: EventDecoder
     private let consumer: Consumer
@@ -28,18 +28,19 @@ final class Pipeline {
     private var uncommitted = 0
     private var uncommittedSince: Double?
     /// Since when the group takes no offsets, being about to share its partitions out anew, and when to try again.
-    private var refused: (since: Double, retryAt: Double)?
+    private var refused: (since: Double, retryAt: Double, error: KafkaError)?
     private var snapshotAt: Double
+    /// When the last turn had its records.
+    private var turnedAt = monotonic()
     private var snapshotPosition: Int64
     /// Errors of the clients as a whole that have been reported: of the consumer, of the producer.
     private var troubles: [UInt64] = [0, 0]
-    /// The restored snapshot, while partitions may still be taken from it.
-    private var restored: (metadata: EngineImage.Metadata, snapshot: Snapshot)?
-
     /// What the loop knows of a partition it holds.
     private struct Partition {
         let name: TopicPartition
         var publishFrom: Int64
+        /// Since when its committed records are read again; nil: they are, or there were none.
+        var replayingSince: Double?
         /// What was committed last.
         var committed: PartitionOffset?
         var lastRecordAt: Double
@@ -50,9 +51,11 @@ final class Pipeline {
         var end: Int64?
     }
 
-    init(_ settings: Settings, partitionCount: Int, store: SnapshotStore, shared: SharedState, logger: Logger) throws {
+    init(
+        _ settings: Settings, partitionCount: Int, store: any SnapshotRepository, shared: SharedState, logger: Logger
+    ) throws {
         self.settings = settings
-        self.store = store
+        keeper = SnapshotKeeper(store, settings, logger: logger)
         self.shared = shared
         self.logger = logger
         let threads =
@@ -67,8 +70,10 @@ final class Pipeline {
         let kafka = settings.kafka
         consumer = try Consumer(
             bootstrap: kafka.bootstrapServers, groupId: kafka.groupId,
-            instanceId: "\(kafka.groupId)-\(kafka.instanceId)", topics: settings.input.topics,
-            batchRecords: settings.runtime.batchRecords, properties: kafka.properties, logger: logger)
+            instanceId: kafka.staticMembership ? "\(kafka.groupId)-\(kafka.instanceId)" : nil,
+            topics: settings.input.topics, batchRecords: settings.runtime.batchRecords,
+            properties: kafka.properties.merging(["partition.assignment.strategy": kafka.assignment.rawValue]) { $1 },
+            logger: logger)
         producer = try Producer(
             bootstrap: kafka.bootstrapServers,
             transactionalId: settings.delivery == .exactlyOnce ? "clvd-\(kafka.groupId)-\(kafka.instanceId)" : nil,
@@ -101,13 +106,16 @@ final class Pipeline {
             try drain()
         } catch {
             committer.leave()
-            store.cancel()
+            keeper.cancel()
             throw error
         }
     }
 
     private func turn() throws {
         let poll = consumer.poll(milliseconds: pollMilliseconds)
+        // Its records may be another's by now. A rebalance that is not answered would hold up the end of this life.
+        if case .lost? = poll.rebalance, let rebalance = poll.rebalance { try answer(rebalance) }
+        if poll.rebalance == nil { try confirmMembership() }
         try take(poll.records)
         consumer.release()
         for (p, end) in poll.ends { if let id = id(p) { partitions[id]?.end = end } }
@@ -117,8 +125,30 @@ final class Pipeline {
         try committer.flow()
         if isCommitDue { try commit() }
         try snapshotIfDue()
+        noteCaughtUp()
         noteTroubles()
         reporter.report(engine, lag: lag, phase: phase)
+    }
+
+    /// After a standstill in which the group may have gone on without this member: asks it by committing once more what
+    /// is committed, before anything is said about records that may be another's by now. What is said in a transaction
+    /// would not count then; what is said without cannot be taken back.
+    private func confirmMembership() throws {
+        let now = monotonic()
+        defer { turnedAt = now }
+        guard settings.delivery == .atLeastOnce, now - turnedAt > Double(consumer.sessionTimeoutMs) / 2000 else {
+            return
+        }
+        let offsets = partitions.values.compactMap { p in p.committed.map { (p.name, $0) } }
+        guard !offsets.isEmpty else { return }
+        if consumer.isAssignmentLost { throw LostPartitions(partitions.values.map(\.name)) }
+        do {
+            try consumer.commit(Dictionary(uniqueKeysWithValues: offsets), milliseconds: 2_000)
+        } catch  where error.isOfExpelled || consumer.isAssignmentLost {
+            throw LostPartitions(partitions.values.map(\.name))
+        } catch {
+            reporter.trouble(error.name, "\(error)")
+        }
     }
 
     /// A broker that cannot be reached ends nothing; the clients try again for as long as it takes.
@@ -233,7 +263,17 @@ final class Pipeline {
                     + "snapshots.acceptGap: true to go on without them")
         }
         if error.isFatal || error.isFenced || error.isOfGroup { throw error }
+        // The client does not read on from a topic that was away; the next life waits for it.
+        if error.isOfMissingTopic, try isTopicMissing() {
+            consumer.abandon()
+            throw error
+        }
         reporter.trouble(error.name, "\(error)")
+    }
+
+    private func isTopicMissing() throws -> Bool {
+        let counts = try consumer.partitionCounts(settings.input.topics)
+        return settings.input.topics.contains { counts[$0] == nil }
     }
 
     // MARK: Silence
@@ -304,7 +344,7 @@ final class Pipeline {
                 guard now - since < (shared.isStopping ? 20 : 60) else { throw error }
                 // An offset that reaches the broker after the group has gone on would cost the assignment: the end of
                 // the rebalance is waited for, or for so long that there may be none.
-                refused = (since, now + 5)
+                refused = (since, now + 5, error)
                 return false
             }
             for (id, offset) in changed { partitions[id]?.committed = offset }
@@ -322,6 +362,8 @@ final class Pipeline {
         var revoked: [TopicPartition] = []
         while !(try commit()) {
             guard keepingCompany else {
+                // Nothing that is done here brings a member back that the group has gone on without.
+                if let refused, refused.error.isOfExpelled { throw LostPartitions(partitions.values.map(\.name)) }
                 usleep(100_000)
                 continue
             }
@@ -362,51 +404,92 @@ final class Pipeline {
         }
     }
 
-    /// Where each partition begins, its state being taken from the snapshot where that has it.
+    /// Where each partition begins, its state being taken from the store where that has it.
     private func takeOn(_ list: [TopicPartition]) throws -> [TopicPartition: PartitionOffset] {
+        if list.isEmpty { return [:] }
+        reporter.settle(engine)
+        try keeper.restoreModel(engine)
         let committed = try consumer.committed(list, milliseconds: 30_000)
         var starts: [TopicPartition: PartitionOffset] = [:]
         for p in list.sorted() {
             guard let id = id(p) else { continue }
-            if !engine.holds(id), !(try adopt(id)) { engine.addTask(id) }
-            let log = try consumer.watermarks(p, milliseconds: 30_000)
+            if engine.holds(id) { engine.removeTask(id) }
+            let adoption = try keeper.adopt(id, p, committed: committed[p]?.offset, into: engine)
+            if adoption == nil { engine.addTask(id) }
+            let log = try watermarks(p)
             let facts = StartPlan.Facts(
                 partition: p, state: engine.nextOffset(id), committed: committed[p]?.offset, low: log.low,
                 high: log.high)
-            let plan = try StartPlan.make(
-                facts, latest: settings.input.start == .latest, acceptGap: settings.snapshots.acceptGap)
+            let isUnknown = facts.state == nil && facts.committed == nil
+            let latest = try isUnknown && settings.input.start == .latest && isFirstStart()
+            let plan = try StartPlan.make(facts, latest: latest, acceptGap: settings.snapshots.acceptGap)
             if let warning = plan.warning { logger.warning("\(warning)", metadata: ["partition": "\(p)"]) }
             let clock = committed[p].flatMap { CommitMetadata(text: $0.metadata).clock }
             engine.resume(id, at: plan.from, publishFrom: plan.publishFrom, clock: clock)
             let now = monotonic()
             partitions[id] = Partition(
-                name: p, publishFrom: plan.publishFrom, committed: committed[p], lastRecordAt: now, tickedAt: now)
+                name: p, publishFrom: plan.publishFrom, replayingSince: plan.publishFrom > plan.from ? now : nil,
+                committed: committed[p], lastRecordAt: now, tickedAt: now)
             starts[p] = PartitionOffset(offset: plan.from)
-            logger.info(
-                "partition begins",
-                metadata: [
-                    "partition": "\(p)", "offset": "\(plan.from)", "publish_from": "\(plan.publishFrom)",
-                    "log": "\(log.low)..<\(log.high)",
-                ])
+            // The end of the log today is not that of the next start.
+            if latest, uncommittedSince == nil { uncommittedSince = now }
+            reporter.partitionTaken(p, plan, log: log.low..<max(log.low, log.high), adoption)
         }
-        // What the snapshot held of partitions that are another's now is not ours to advance.
-        for id in engine.taskIDs where partitions[id] == nil { engine.removeTask(id) }
+        keeper.closeBase()
+        reporter.rebase(engine)
         return starts
     }
 
-    private func adopt(_ id: TaskID) throws -> Bool {
-        guard let (metadata, snapshot) = restored else { return false }
-        return try engine.adopt(id, from: metadata) { try snapshot.section($0) }
+    /// Asks again while another broker is about to lead the partition.
+    private func watermarks(_ p: TopicPartition) throws -> (low: Int64, high: Int64) {
+        let began = monotonic()
+        while monotonic() - began < 30 {
+            do {
+                return try consumer.watermarks(p, milliseconds: 10_000)
+            } catch {
+                guard error.isPassing else { throw error }
+                usleep(200_000)
+            }
+        }
+        return try consumer.watermarks(p, milliseconds: 10_000)
     }
 
-    /// Finishes partitions: what they said is committed and their state is in a snapshot before they go.
+    /// Whether the group has never committed anything and no instance has kept any state. After that a partition
+    /// without either is one that was added to its topic: none of its records has been seen.
+    private func isFirstStart() throws -> Bool {
+        guard try keeper.isStoreEmpty() else { return false }
+        let counts = try consumer.partitionCounts(settings.input.topics)
+        let all = counts.flatMap { topic, count in (0..<Int32(count)).map { TopicPartition(topic, $0) } }
+        return try consumer.committed(all, milliseconds: 30_000).isEmpty
+    }
+
+    /// Finishes partitions: what they said is committed and their state is in the store before they go.
     private func release(_ list: [TopicPartition]) throws {
         try insistOnCommit(keepingCompany: false)
-        if try snapshotNow() { try remember() }
-        for p in list {
-            guard let id = id(p) else { continue }
+        reporter.settle(engine)
+        let start = monotonic()
+        let ids = Set(list.compactMap(id)).intersection(engine.taskIDs)
+        do {
+            let info = isQuiet && !ids.isEmpty ? try keeper.handOver(ids, of: engine) : nil
+            reporter.partitionsReleased(list, info, seconds: monotonic() - start)
+        } catch let error as SnapshotError {
+            note(failed: error)
+        }
+        for id in ids {
             partitions[id] = nil
-            if engine.holds(id) { engine.removeTask(id) }
+            engine.removeTask(id)
+        }
+        reporter.rebase(engine)
+    }
+
+    /// Says which partitions have been brought to where the group had committed.
+    private func noteCaughtUp() {
+        for (id, p) in partitions {
+            guard let since = p.replayingSince, let next = engine.nextOffset(id), next >= p.publishFrom else {
+                continue
+            }
+            partitions[id]?.replayingSince = nil
+            reporter.partitionCaughtUp(p.name, seconds: monotonic() - since)
         }
     }
 
@@ -414,68 +497,22 @@ final class Pipeline {
 
     private func restore() throws {
         shared.update { $0.phase = .restoring }
-        let start = monotonic()
-        guard try remember(), let (metadata, snapshot) = restored else {
-            logger.notice("no snapshot, starting with an empty state")
-            return
-        }
-        do {
-            try engine.restore(metadata) { try snapshot.section($0) }
-        } catch let mismatch as SnapshotMismatch {
-            restored = nil
-            guard settings.snapshots.discardIncompatible else {
-                throw RecoveryError(
-                    description:
-                        "\(snapshot.info.path): \(mismatch). Start with the settings it was made with, move it "
-                        + "away, or set snapshots.discardIncompatible: true to learn anew from the log")
-            }
-            logger.warning("the snapshot is left aside", metadata: ["reason": "\(mismatch)"])
-            return
-        }
-        snapshotPosition = metadata.position
-        logger.notice(
-            "snapshot restored",
-            metadata: [
-                "snapshot": "\(snapshot.info.name)", "users": "\(metadata.users)",
-                "model_version": "\(metadata.modelVersion)", "bytes": "\(snapshot.info.bytes)",
-                "seconds": "\(rounded(monotonic() - start))",
-            ])
-        if metadata.kernels != engine.kernels {
-            logger.warning(
-                "the snapshot was made with other kernels; results may differ in the last bits",
-                metadata: ["snapshot": "\(metadata.kernels)", "here": "\(engine.kernels)"])
-        }
-    }
-
-    /// Looks up the newest whole snapshot.
-    @discardableResult
-    private func remember() throws -> Bool {
-        do {
-            restored = try store.newest().map { (try EngineSnapshot.metadata($0), $0) }
-        } catch let mismatch as SnapshotMismatch {
-            guard settings.snapshots.discardIncompatible else {
-                throw RecoveryError(
-                    description: "\(mismatch). Move the snapshots away, or set snapshots.discardIncompatible: true to "
-                        + "learn anew from the log")
-            }
-            restored = nil
-        }
-        return restored != nil
+        snapshotPosition = try keeper.restoreOwn(engine) ?? 0
     }
 
     /// Nothing is published that is not committed: the state may be kept.
     private var isQuiet: Bool { committer.publication.isEmpty && uncommittedSince == nil }
 
     private func snapshotIfDue() throws {
-        if let outcome = store.poll() { note(outcome) }
-        guard !store.isWriting, monotonic() - snapshotAt >= Double(settings.snapshots.intervalSeconds),
+        if let outcome = keeper.poll() { note(outcome) }
+        guard !keeper.isWriting, monotonic() - snapshotAt >= Double(settings.snapshots.intervalSeconds),
             engine.position != snapshotPosition
         else { return }
         // A busy stream is seldom quiet by itself.
         guard try commit(), isQuiet else { return }
         snapshotAt = monotonic()
         do {
-            try EngineSnapshot.withContent(of: engine.image()) { try store.begin($0) }
+            try keeper.begin(engine)
             snapshotPosition = engine.position
         } catch let error as SnapshotError {
             note(failed: error)
@@ -483,19 +520,15 @@ final class Pipeline {
     }
 
     /// Waits for a snapshot on its way, then writes one of the present state in this process, if that is news.
-    /// - Returns: whether one was written.
-    @discardableResult
-    private func snapshotNow() throws -> Bool {
-        if let outcome = store.finish() { note(outcome) }
-        guard engine.position != snapshotPosition, isQuiet else { return false }
+    private func snapshotNow() throws {
+        if let outcome = keeper.finish() { note(outcome) }
+        guard engine.position != snapshotPosition, isQuiet else { return }
         do {
-            let info = try EngineSnapshot.withContent(of: engine.image()) { try store.write($0) }
+            let info = try keeper.write(engine)
             reporter.snapshotTaken(info, seconds: nil)
             snapshotPosition = info.position
-            return true
         } catch let error as SnapshotError {
             note(failed: error)
-            return false
         }
     }
 

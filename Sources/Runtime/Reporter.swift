@@ -60,6 +60,12 @@ final class Reporter {
         log(report, rate: rate, lag: lag)
     }
 
+    /// Counts what was done with the partitions that are held, before these change.
+    func settle(_ engine: Engine) { metrics.observe(engine.report(prequential: false), lag: nil) }
+
+    /// To be called when partitions have come or gone: what they counted elsewhere is not counted again.
+    func rebase(_ engine: Engine) { metrics.rebase(engine.report(prequential: false)) }
+
     /// The last word.
     func final(_ engine: Engine, lag: Int64?) {
         let report = engine.report()
@@ -143,6 +149,38 @@ final class Reporter {
             metadata: [
                 "snapshot": "\(info.name)", "bytes": "\(info.bytes)",
                 "seconds": "\(seconds.map { "\(rounded($0))" } ?? "-")",
+            ])
+    }
+
+    /// A partition came, with its state from the store or without.
+    func partitionTaken(_ p: TopicPartition, _ plan: StartPlan, log: Range<Int64>, _ from: SnapshotKeeper.Adoption?) {
+        let muted = plan.publishFrom - plan.from
+        metrics.partitionTaken(bytes: from?.bytes ?? 0, seconds: from?.seconds ?? 0, muted: muted)
+        var metadata: Logger.Metadata = [
+            "partition": "\(p)", "offset": "\(plan.from)", "publish_from": "\(plan.publishFrom)",
+            "muted": "\(muted)", "log": "\(log)", "from": "\(from?.instance ?? "-")",
+        ]
+        if let from {
+            metadata["snapshot"] = "\(from.snapshot)"
+            metadata["bytes"] = "\(from.bytes)"
+            metadata["seconds"] = "\(rounded(from.seconds))"
+        }
+        logger.info("partition begins", metadata: metadata)
+    }
+
+    /// What a partition's committed records do to its state has been done again.
+    func partitionCaughtUp(_ p: TopicPartition, seconds: Double) {
+        logger.info("partition is up to date", metadata: ["partition": "\(p)", "seconds": "\(rounded(seconds))"])
+    }
+
+    /// - Parameter info: what was written for whoever takes them on; nil: they are in a snapshot, or there are none.
+    func partitionsReleased(_ list: [TopicPartition], _ info: SnapshotInfo?, seconds: Double) {
+        metrics.partitionsReleased(list.count)
+        logger.info(
+            "partitions released",
+            metadata: [
+                "partitions": "\(list.map(\.description).sorted())", "snapshot": "\(info?.name ?? "-")",
+                "bytes": "\(info?.bytes ?? 0)", "seconds": "\(rounded(seconds))",
             ])
     }
 

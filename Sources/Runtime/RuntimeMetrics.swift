@@ -14,6 +14,11 @@ struct RuntimeMetrics {
     private let snapshotBytes = Gauge(label: "clvd_snapshot_bytes")
     private let drifts = FloatingPointCounter(label: "clvd_drift_alarms_total")
     private let adapting = Gauge(label: "clvd_drift_adapting")
+    private let taken = Counter(label: "clvd_partitions_taken_total")
+    private let released = Counter(label: "clvd_partitions_released_total")
+    private let takenBytes = FloatingPointCounter(label: "clvd_partition_state_read_bytes_total")
+    private let takenSeconds = FloatingPointCounter(label: "clvd_partition_state_read_seconds_total")
+    private let muted = FloatingPointCounter(label: "clvd_partition_records_muted_total")
     private let users = Gauge(label: "clvd_users")
     private let stateBytes = Gauge(label: "clvd_state_bytes")
     private let lag = Gauge(label: "clvd_consumer_lag_records")
@@ -26,9 +31,25 @@ struct RuntimeMetrics {
     static func restarted() { Counter(label: "clvd_restarts_total").increment() }
     func snapshotFailed() { snapshotFailures.increment() }
 
+    /// - Parameter muted: records that are read again in silence.
+    func partitionTaken(bytes: Int, seconds: Double, muted records: Int64) {
+        taken.increment()
+        takenBytes.increment(by: Double(bytes))
+        takenSeconds.increment(by: seconds)
+        muted.increment(by: Double(records))
+    }
+
+    func partitionsReleased(_ count: Int) { released.increment(by: Int64(count)) }
+
     func snapshotTaken(at seconds: Double, bytes: Int64) {
         snapshotTime.record(seconds)
         snapshotBytes.record(bytes)
+    }
+
+    /// Counts on from what a report says.
+    mutating func rebase(_ report: EngineReport) {
+        seen = report.counters
+        seenSteps = report.learning.steps
     }
 
     mutating func observe(_ report: EngineReport, lag waiting: Int64?) {

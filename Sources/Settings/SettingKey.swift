@@ -41,6 +41,12 @@ extension Rule where Value == String {
     static var topic: Rule {
         Rule(phrase: "a topic name of 1 to 249 letters, digits, '.', '_' and '-'") { isTopic($0) }
     }
+    /// What brokers take for a member's name and file systems for a folder's.
+    static var instance: Rule {
+        Rule(phrase: "1 to 128 letters, digits, '.', '_' and '-', the first no '.'") {
+            $0.wholeMatch(of: /[A-Za-z0-9_-][A-Za-z0-9._-]{0,127}/) != nil
+        }
+    }
     static var servers: Rule {
         Rule(phrase: "a list host:port,host:port") { text in
             text.split(separator: ",", omittingEmptySubsequences: false).allSatisfy { server in

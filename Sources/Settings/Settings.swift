@@ -26,8 +26,20 @@ public struct Settings: Sendable, Equatable {
         /// `host:port,host:port`.
         public var bootstrapServers: String = "localhost:9092"
         public var groupId: String = "clvd"
-        /// Names this instance among those of the group: static membership and the transactional id hang on it.
+        /// How partitions are shared among the instances of a group: Kafka's names.
+        public enum Assignment: String, Sendable, Equatable, CaseIterable {
+            /// Only partitions that move are stopped.
+            case cooperativeSticky = "cooperative-sticky"
+            /// All partitions are stopped, and shared out anew.
+            case range, roundrobin
+        }
+
+        /// Names this instance among those of the group: static membership, the transactional id and its folder of
+        /// snapshots hang on it.
         public var instanceId: String = "0"
+        /// Whether its partitions wait for an instance that is restarted within `session.timeout.ms`.
+        public var staticMembership: Bool = true
+        public var assignment = Assignment.cooperativeSticky
         /// Further librdkafka properties for all clients (`security.protocol`, `sasl.username`, …).
         public var properties: [String: String] = [:]
         public init() {}
@@ -63,10 +75,11 @@ public struct Settings: Sendable, Equatable {
     }
 
     public struct SnapshotSettings: Sendable, Equatable {
+        /// Shared by all instances of the group, each of which has a folder of its own in it.
         public var directory: String = "snapshots"
         /// Seconds of wall clock between snapshots.
         public var intervalSeconds: Int = 60
-        /// Newest snapshots kept.
+        /// Newest snapshots of each partition that are kept, over all instances.
         public var keep: Int = 3
         /// Start although the log no longer reaches back to the snapshot; the records between are lost to the state.
         public var acceptGap: Bool = false

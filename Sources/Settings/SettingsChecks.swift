@@ -16,7 +16,7 @@ extension Settings {
             "group.id": "kafka.groupId", "group.instance.id": "kafka.instanceId",
             "transactional.id": "kafka.instanceId", "auto.offset.reset": "input.start",
             "enable.auto.commit": "delivery", "enable.auto.offset.store": "delivery", "enable.idempotence": "delivery",
-            "isolation.level": "delivery",
+            "isolation.level": "delivery", "partition.assignment.strategy": "kafka.assignment",
         ]
         return kafka.properties.keys.sorted().compactMap { name in
             ours[name].map {

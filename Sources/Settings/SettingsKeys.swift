@@ -49,8 +49,17 @@ extension Settings {
         SettingKey("kafka.groupId", \.kafka.groupId, "Consumer group.", .notEmpty),
         SettingKey(
             "kafka.instanceId", \.kafka.instanceId,
-            "Names this instance among those of the group; static membership and the transactional id hang on it.",
-            .notEmpty),
+            "Names this instance among those of the group; static membership, the transactional id and its folder of "
+                + "snapshots hang on it.",
+            .instance),
+        SettingKey(
+            "kafka.staticMembership", \.kafka.staticMembership,
+            "Whether partitions wait for an instance that is restarted within session.timeout.ms (group.instance.id), or "
+                + "go to the others at once."),
+        SettingKey(
+            "kafka.assignment", \.kafka.assignment,
+            "How partitions are shared among the instances of the group. Cooperative-sticky: only those that move stop; "
+                + "range, roundrobin: all stop at each rebalance. All instances need the same."),
         SettingKey(
             "kafka.properties", \.kafka.properties,
             "Further librdkafka properties of all clients, such as security.protocol: SASL_SSL. A value may be "
@@ -120,11 +129,17 @@ extension Settings {
     ]
 
     private static let snapshotKeys: [SettingKey<Settings>] = [
-        SettingKey("snapshots.directory", \.snapshots.directory, "Where snapshots are kept.", .notEmpty),
+        SettingKey(
+            "snapshots.directory", \.snapshots.directory,
+            "Where snapshots are kept. "
+                + "All instances of the group have to reach the same folder; each has a folder of its own in it.",
+            .notEmpty),
         SettingKey(
             "snapshots.intervalSeconds", \.snapshots.intervalSeconds, "Wall clock between snapshots.", unit: "seconds",
             .within(1...604_800)),
-        SettingKey("snapshots.keep", \.snapshots.keep, "Newest snapshots that are kept.", .within(1...1000)),
+        SettingKey(
+            "snapshots.keep", \.snapshots.keep, "Newest snapshots of each partition that are kept, over all instances.",
+            .within(1...1000)),
         SettingKey(
             "snapshots.acceptGap", \.snapshots.acceptGap,
             "Start although the log no longer reaches back to the snapshot; the records between are lost."),

@@ -1,21 +1,44 @@
 import CSnapshot
 import Foundation
 
-/// `snapshot-` and a position of 20 digits, so that names sort as positions do.
+/// `snapshot-` and a position of 20 digits, so that names sort as positions do; `-part-` and a number when it holds a
+/// part of the state only, of which there may be several at one position.
 enum SnapshotName {
     static let prefix = "snapshot-"
     static let writing = ".writing-"
     static let removing = ".removing-"
+    private static let part = "-part-"
 
-    static func text(of position: Int64) -> String {
+    static func text(of position: Int64, part number: Int? = nil) -> String {
         let digits = String(position)
         return prefix + String(repeating: "0", count: 20 - digits.count) + digits
+            + (number.map { part + String($0) } ?? "")
     }
 
     /// nil for a name that no snapshot has.
-    static func position(of name: String) -> Int64? {
-        guard name.hasPrefix(prefix), let position = Int64(name.dropFirst(prefix.count)) else { return nil }
-        return position >= 0 && text(of: position) == name ? position : nil
+    static func position(of name: String) -> Int64? { parse(name)?.position }
+
+    /// nil for one that is no part.
+    static func part(of name: String) -> Int? { parse(name)?.part }
+
+    private static func parse(_ name: String) -> (position: Int64, part: Int?)? {
+        guard name.hasPrefix(prefix) else { return nil }
+        let rest = name.dropFirst(prefix.count)
+        let place = rest.firstRange(of: part)
+        guard let position = Int64(rest[..<(place?.lowerBound ?? rest.endIndex)]), position >= 0 else { return nil }
+        var number: Int?
+        if let place {
+            guard let found = Int(rest[place.upperBound...]), found > 0 else { return nil }
+            number = found
+        }
+        return text(of: position, part: number) == name ? (position, number) : nil
+    }
+
+    /// Newest last: by position, then the whole one after the parts that were taken at the same position, as it is
+    /// written after them.
+    static func precedes(_ a: String, _ b: String) -> Bool {
+        guard let x = parse(a), let y = parse(b) else { return a < b }
+        return (x.position, x.part ?? .max) < (y.position, y.part ?? .max)
     }
 }
 
@@ -28,6 +51,8 @@ struct Manifest: Decodable {
     static let weightsName = "weights.safetensors"
     /// Most bytes of a manifest that is read into memory.
     static let maxBytes = 256 << 20
+    /// Most bytes that a file of a snapshot can be said to have: sums of them stay numbers.
+    static let maxFileBytes: Int64 = 1 << 44
 
     struct File: Decodable {
         let name: String
@@ -113,7 +138,7 @@ struct Manifest: Decodable {
     private var isSound: Bool {
         let expected = Set(sections.map(Self.fileName) + [Self.weightsName])
         return position >= 0 && expected.count == sections.count + 1 && files.count == expected.count
-            && Set(files.map(\.name)) == expected && files.allSatisfy { $0.bytes >= 0 }
+            && Set(files.map(\.name)) == expected && files.allSatisfy { (0...Self.maxFileBytes).contains($0.bytes) }
     }
 
     private struct Format: Decodable { let format: Int }

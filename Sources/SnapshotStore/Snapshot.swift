@@ -37,7 +37,8 @@ public struct SnapshotInfo: Sendable, Equatable, Codable {
     }
 }
 
-/// A snapshot that was found whole: its files, mapped read-only while this object lives.
+/// An open snapshot: either found whole, its files mapped read-only while this object lives, or read piece by piece,
+/// each verified when it is asked for.
 public final class Snapshot {
     public let info: SnapshotInfo
     /// The application's JSON object, byte for byte as it was given.
@@ -45,48 +46,69 @@ public final class Snapshot {
     public let sectionNames: [String]
     /// The files, without the manifest, with their XXH3-128 as `xxh128sum` prints it.
     public let files: [(name: String, bytes: Int64, checksum: String)]
-    private let mappings: [String: Mapping]
+    private var contents: [String: Content] = [:]
+    private let folder: Folder
 
-    /// Verifies everything.
+    /// - Parameter wholly: verifies everything at once; otherwise the manifest, and each section when it is read. Those
+    ///   sections are copied into memory, as the files may be removed by another machine while they are in use.
     /// - Throws: `SnapshotError`: `corrupt` when it is not what was written, `missing` when there is no such folder,
     ///   `io` when it cannot be read.
-    init(path: String) throws {
-        let folder = try Folder(path)
+    init(path: String, wholly: Bool = true) throws {
+        folder = try Folder(path)
         let (manifest, metadata, bytes) = try folder.manifest()
         if let position = SnapshotName.position(of: (path as NSString).lastPathComponent) {
             guard position == manifest.position else {
                 throw SnapshotError.damaged(path, "it is of position \(manifest.position), not of that of its name")
             }
         }
-        var mappings: [String: Mapping] = [:]
-        for file in manifest.files { mappings[file.name] = try folder.map(file) }
-        self.mappings = mappings
         self.metadata = metadata
         sectionNames = manifest.sections
         files = manifest.files.map { ($0.name, $0.bytes, $0.xxh128) }
         info = SnapshotInfo(
             position: manifest.position, path: path, bytes: manifest.files.reduce(Int64(bytes)) { $0 + $1.bytes },
             createdAt: manifest.createdAt)
+        expected = manifest.files
+        if wholly { for file in manifest.files { contents[file.name] = try folder.map(file) } }
     }
 
+    private let expected: [Manifest.File]
+
     /// The bytes of a section, aligned to a page, valid while the snapshot lives: keep it by `withExtendedLifetime`.
-    /// - Throws: `SnapshotError` of kind `missing` when it has no such section.
+    /// - Throws: `SnapshotError`: `missing` when it has no such section; where it was not verified wholly `corrupt`
+    ///   when it is not what was written, `missing` when its owner has removed it meanwhile, `io`.
     public func section(_ name: String) throws -> UnsafeRawBufferPointer {
-        guard sectionNames.contains(name), let mapping = mappings[Manifest.fileName(ofSection: name)] else {
+        let fileName = Manifest.fileName(ofSection: name)
+        if let content = contents[fileName], sectionNames.contains(name) { return content.bytes }
+        guard sectionNames.contains(name), let file = expected.first(where: { $0.name == fileName }) else {
             throw SnapshotError(
                 .missing, "read", info.path, "it has no section \(name)",
                 advice: "it was written by another version of this program, or with another configuration")
         }
-        return mapping.bytes
+        let content = try folder.copy(file)
+        contents[fileName] = content
+        return content.bytes
     }
 }
 
-/// The bytes of an open file.
-private final class Mapping {
+/// The bytes of a file: mapped, or a copy.
+private final class Content {
     let bytes: UnsafeRawBufferPointer
 
+    /// Memory to read a file into; nil with errno set when the system refuses.
+    init?(copying count: Int) {
+        guard count > 0 else {
+            bytes = UnsafeRawBufferPointer(start: nil, count: 0)
+            return
+        }
+        let flags = MAP_PRIVATE | MAP_ANONYMOUS
+        guard let start = mmap(nil, count, PROT_READ | PROT_WRITE, flags, -1, 0), start != MAP_FAILED else {
+            return nil
+        }
+        bytes = UnsafeRawBufferPointer(start: start, count: count)
+    }
+
     /// nil with errno set when the system refuses.
-    init?(_ descriptor: Int32, count: Int) {
+    init?(mapping descriptor: Int32, count: Int) {
         guard count > 0 else {
             bytes = UnsafeRawBufferPointer(start: nil, count: 0)
             return
@@ -119,23 +141,45 @@ private final class Folder {
                 throw SnapshotError.damaged(path, "the manifest is too large to be one")
             }
             var bytes = Data(count: count)
-            var done = 0
-            while done < count {
-                let n = bytes.withUnsafeMutableBytes { pread(file, $0.baseAddress! + done, count - done, off_t(done)) }
-                if n > 0 {
-                    done += n
-                } else if n == 0 || errno != EINTR {
-                    throw unreadable(Manifest.name, n == 0 ? ENODATA : errno)
-                }
-            }
+            try bytes.withUnsafeMutableBytes { try read(Manifest.name, file, $0) }
             return bytes
         }
         let (manifest, metadata) = try Manifest.parse(bytes, path: path)
         return (manifest, metadata, bytes.count)
     }
 
+    private func read(_ name: String, _ file: Int32, _ bytes: UnsafeMutableRawBufferPointer) throws {
+        var done = 0
+        while done < bytes.count {
+            let n = pread(file, bytes.baseAddress! + done, bytes.count - done, off_t(done))
+            if n > 0 {
+                done += n
+            } else if n == 0 || errno != EINTR {
+                throw unreadable(name, n == 0 ? ENODATA : errno)
+            }
+        }
+    }
+
+    /// Copies a file into memory and verifies the copy.
+    func copy(_ expected: Manifest.File) throws -> Content {
+        let name = expected.name
+        return try withFile(name) { file, count throws in
+            guard Int64(count) == expected.bytes else {
+                throw SnapshotError.damaged(path, "\(name) has \(count) bytes instead of \(expected.bytes)")
+            }
+            guard let content = Content(copying: count) else { throw unreadable(name, errno) }
+            try read(name, file, UnsafeMutableRawBufferPointer(mutating: content.bytes))
+            var text = [CChar](repeating: 0, count: Int(CLVD_CHECKSUM_LENGTH) + 1)
+            clvd_snapshot_checksum(content.bytes.baseAddress, count, &text)
+            guard Manifest.string(text) == expected.xxh128 else {
+                throw SnapshotError.damaged(path, "the checksum of \(name) does not fit its content")
+            }
+            return content
+        }
+    }
+
     /// Verifies a file, then maps it.
-    func map(_ expected: Manifest.File) throws -> Mapping {
+    func map(_ expected: Manifest.File) throws -> Content {
         let name = expected.name
         return try withFile(name) { file, count throws in
             guard Int64(count) == expected.bytes else {
@@ -147,8 +191,8 @@ private final class Folder {
             guard Manifest.string(text) == expected.xxh128 else {
                 throw SnapshotError.damaged(path, "the checksum of \(name) does not fit its content")
             }
-            guard let mapping = Mapping(file, count: count) else { throw unreadable(name, errno) }
-            return mapping
+            guard let content = Content(mapping: file, count: count) else { throw unreadable(name, errno) }
+            return content
         }
     }
 
@@ -170,7 +214,10 @@ private final class Folder {
     /// What cannot be read for want of permission, memory or descriptors may be whole; the rest is damage.
     private func unreadable(_ name: String, _ code: Int32) -> SnapshotError {
         switch code {
-        case ENOENT: .damaged(path, "\(name) is missing")
+        // Its owner may have removed it since it was opened; removing begins with a new name of the folder.
+        case ENOENT, ESTALE:
+            access(path, F_OK) == 0
+                ? .damaged(path, "\(name) is missing") : SnapshotError("read", path, errno: ENOENT)
         case EIO, ENODATA, ELOOP, ENXIO: .damaged(path, "\(name): \(String(cString: strerror(code)))")
         default: SnapshotError("read", "\(path)/\(name)", errno: code)
         }

@@ -35,13 +35,20 @@ public struct SnapshotContent {
     let metadata: Data
     let sections: [SnapshotSection]
     let weights: [SnapshotTensor]
+    /// Whether it is a part of the state, which replaces nothing.
+    let isPart: Bool
+    /// Tells parts of the same position apart; the store chooses it.
+    var part: Int?
 
     /// - Parameters:
-    ///   - position: names the snapshot; not negative. A snapshot of the same position is replaced.
+    ///   - position: names the snapshot; not negative. A whole snapshot replaces an older whole one of its position.
     ///   - metadata: one JSON object, handed back byte for byte.
     ///   - sections: with names that differ.
     ///   - weights: with names that differ.
-    public init(position: Int64, metadata: Data, sections: [SnapshotSection], weights: [SnapshotTensor]) {
+    ///   - isPart: whether it holds a part of the state only; it stands beside others of the same position.
+    public init(
+        position: Int64, metadata: Data, sections: [SnapshotSection], weights: [SnapshotTensor], isPart: Bool = false
+    ) {
         precondition(position >= 0, "the position of a snapshot is not negative")
         precondition(Manifest.isObject(metadata), "the metadata of a snapshot is one JSON object")
         precondition(Set(sections.map(\.name)).count == sections.count, "sections of a snapshot differ in their names")
@@ -50,9 +57,10 @@ public struct SnapshotContent {
         self.metadata = metadata
         self.sections = sections
         self.weights = weights
+        self.isPart = isPart
     }
 
-    var name: String { SnapshotName.text(of: position) }
+    var name: String { SnapshotName.text(of: position, part: part) }
     var fileNames: [String] { sections.map { Manifest.fileName(ofSection: $0.name) } + [Manifest.weightsName] }
 
     /// Lays out files and manifest for the C code. All of it lives until `body` returns.

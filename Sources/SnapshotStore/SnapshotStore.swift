@@ -14,7 +14,7 @@ public enum SnapshotOutcome: Sendable {
 /// The folder of snapshots, which is this process's alone while the object lives. It belongs to one thread at a time.
 public final class SnapshotStore {
     private let directory: String
-    private let keep: Int
+    private let keep: Int?
     private let logger: Logger
     private let descriptor: Int32
     private let lock: Int32
@@ -34,10 +34,10 @@ public final class SnapshotStore {
     }
 
     /// Creates the folder when missing, takes its exclusive lock and sweeps what interrupted writes left.
-    /// - Parameter keep: how many of the newest snapshots stay; at least 1.
+    /// - Parameter keep: how many of the newest snapshots stay, at least 1; nil: all, until `remove`.
     /// - Throws: `SnapshotError`: `locked` (names the process), `notWritable`, `noSpace`, `io`.
-    public init(directory: String, keep: Int, logger: Logger) throws {
-        precondition(keep >= 1, "at least one snapshot has to stay")
+    public init(directory: String, keep: Int?, logger: Logger) throws {
+        precondition(keep ?? 1 >= 1, "at least one snapshot has to stay")
         self.directory = Self.absolute(directory)
         self.keep = keep
         self.logger = logger
@@ -86,11 +86,13 @@ public final class SnapshotStore {
     /// Waits for a write in progress; nil when none was begun.
     public func finish() -> SnapshotOutcome? { collect(wait: true) }
 
-    /// Writes in this process and waits. No write may be in progress.
+    /// Writes in this process and waits. No write may be in progress, unless this is a part: that does not wait for it.
     /// - Throws: `SnapshotError`; the old snapshots are then as they were.
     public func write(_ content: SnapshotContent) throws -> SnapshotInfo {
-        precondition(running == nil, "a snapshot is being written")
-        ended = nil
+        precondition(running == nil || content.isPart, "a snapshot is being written")
+        if running == nil { ended = nil }
+        var content = content
+        if content.isPart { content.part = freePart(content.position) }
         let createdAt = Self.now()
         var result = clvd_snapshot_result()
         withPlan(content, createdAt) { _ = clvd_snapshot_write($0, &result) }
@@ -171,19 +173,33 @@ public final class SnapshotStore {
         return .failed(error)
     }
 
+    /// A number that no part of this position has.
+    private func freePart(_ position: Int64) -> Int {
+        let names = (try? Self.snapshotNames(in: directory)) ?? []
+        return 1 + (names.filter { SnapshotName.position(of: $0) == position }.compactMap(SnapshotName.part).max() ?? 0)
+    }
+
     // MARK: Removing
 
     /// Removes snapshots beyond `keep`, never the one just written. Those of later positions go at once: they were
     /// damaged or given up when the stream began anew before them, and a restart must not come upon them.
     private func retain(_ written: SnapshotInfo) {
         let names = (try? Self.snapshotNames(in: directory)) ?? []
-        for name in names.filter({ $0 > written.name }) {
+        func isLater(_ name: String) -> Bool { SnapshotName.position(of: name) ?? 0 > written.position }
+        for name in names.filter(isLater) {
             logger.notice(
                 "removing a snapshot of a later position than the one just written",
                 metadata: ["name": "\(name)", "written": "\(written.name)"])
             discard(name)
         }
-        for name in names.filter({ $0 <= written.name }).dropFirst(keep) { discard(name) }
+        guard let keep else { return }
+        for name in names.filter({ !isLater($0) }).dropFirst(keep) { discard(name) }
+    }
+
+    /// Removes a snapshot; whoever has it open keeps what was read.
+    public func remove(_ name: String) {
+        precondition(SnapshotName.position(of: name) != nil, "\(name) is no snapshot")
+        discard(name)
     }
 
     /// Takes a folder out of sight in one step, then deletes it in the background.
@@ -253,11 +269,12 @@ public final class SnapshotStore {
     public static func open(path: String) throws -> Snapshot { try Snapshot(path: absolute(path)) }
 
     /// Newest first.
-    private static func snapshotNames(in directory: String) throws -> [String] {
-        try names(in: directory).filter { SnapshotName.position(of: $0) != nil }.sorted(by: >)
+    static func snapshotNames(in directory: String) throws -> [String] {
+        try names(in: directory).filter { SnapshotName.position(of: $0) != nil }
+            .sorted { SnapshotName.precedes($1, $0) }
     }
 
-    private static func names(in directory: String) throws -> [String] {
+    static func names(in directory: String) throws -> [String] {
         guard let folder = opendir(directory) else { throw SnapshotError("list", directory, errno: errno) }
         defer { closedir(folder) }
         var names: [String] = []
@@ -268,7 +285,7 @@ public final class SnapshotStore {
         return names
     }
 
-    private static func absolute(_ path: String) -> String { URL(fileURLWithPath: path).standardizedFileURL.path }
+    static func absolute(_ path: String) -> String { URL(fileURLWithPath: path).standardizedFileURL.path }
 
     /// To the second, as the manifest has it.
     private static func now() -> Date { Date(timeIntervalSince1970: Date().timeIntervalSince1970.rounded(.down)) }

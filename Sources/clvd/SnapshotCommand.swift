@@ -22,7 +22,9 @@ struct SnapshotCommand: ParsableCommand {
 
     /// Where snapshots are.
     struct Place: ParsableArguments {
-        @Option(help: ArgumentHelp("The folder of snapshots. (default: snapshots.directory)", valueName: "folder"))
+        @Option(
+            help: ArgumentHelp(
+                "The folder that instances share, or that of one. (default: snapshots.directory)", valueName: "folder"))
         var directory: String?
 
         @Option(help: ArgumentHelp("The settings that name the folder. (default: none)", valueName: "file"))
@@ -39,20 +41,36 @@ struct SnapshotCommand: ParsableCommand {
 
     /// `clvd snapshot list`
     struct List: ParsableCommand {
-        static let configuration = CommandConfiguration(abstract: "List the snapshots of a folder, newest first.")
+        static let configuration = CommandConfiguration(abstract: "List the snapshots of each instance, newest first.")
 
         @OptionGroup var place: Place
 
         @Flag(help: "Print the list as JSON.")
         var json = false
 
+        private struct Row: Encodable {
+            let instance: String
+            let name: String
+            let path: String
+            let position: Int64
+            let bytes: Int64
+            let createdAt: Date
+
+            init(instance: String, info: SnapshotInfo) {
+                self.instance = instance
+                (name, path, position) = (info.name, info.path, info.position)
+                (bytes, createdAt) = (info.bytes, info.createdAt)
+            }
+        }
+
         func run() throws {
-            let list = try SnapshotStore.snapshots(in: place.path())
-            if json { return try Report.json(list) }
+            let list = try SharedSnapshotFolder.snapshots(in: place.path())
+            if json { return try Report.json(list.map { Row(instance: $0.instance, info: $0.info) }) }
             if list.isEmpty { return Report.line("no snapshots in \(try place.path())") }
-            var table = TextTable(columns: [.init("snapshot"), .init("taken"), .init("size", .right)])
-            for info in list {
-                table.addRow([info.name, stamp(info.createdAt), Human.bytes(info.bytes)])
+            var table = TextTable(
+                columns: [.init("instance"), .init("snapshot"), .init("taken"), .init("size", .right)])
+            for (instance, info) in list {
+                table.addRow([instance, info.name, stamp(info.createdAt), Human.bytes(info.bytes)])
             }
             Report.line(table.render(width: 100))
         }
@@ -123,7 +141,9 @@ struct SnapshotCommand: ParsableCommand {
         }
 
         func run() throws {
-            let paths = try snapshots.isEmpty ? SnapshotStore.snapshots(in: place.path()).map(\.path) : snapshots
+            let paths =
+                try snapshots.isEmpty
+                ? SharedSnapshotFolder.snapshots(in: place.path()).map(\.info.path) : snapshots
             let rows = paths.map { path in
                 do {
                     return Row(path: path, ok: true, bytes: try SnapshotStore.open(path: path).info.bytes)

@@ -8,19 +8,6 @@ import Testing
 
 /// What happens when the daemon goes and comes back, by its own will or not.
 @Suite struct RestartTests {
-    /// Runs a daemon over everything that `site` reads, for another group and to other topics, without a break.
-    private static func uninterrupted(_ site: Site, records: Int) async throws -> Site {
-        let other = try Site(site.cluster, site.settings.delivery, reading: site) { s in
-            s.engine = site.settings.engine
-            // The topic's name is part of the state.
-            s.input.topics = site.settings.input.topics
-        }
-        let daemon = RunningDaemon(other)
-        try await daemon.taken(records)
-        try await daemon.stop()
-        return other
-    }
-
     /// The same state, bit for bit, and the same words about every record; then what was said twice is no other thing.
     private static func expectSame(_ site: Site, _ reference: Site, records: Int, once: Bool) async throws {
         let (state, expected) = (try site.state(), try reference.state())
@@ -43,7 +30,7 @@ import Testing
 
     @Test(arguments: Settings.Delivery.allCases)
     func stopsAndGoesOnAsIfItHadNot(delivery: Settings.Delivery) async throws {
-        let site = try Site(Cluster(), delivery)
+        let site = try Site(Cluster(), delivery) { $0.snapshots.keep = 2 }
         var shop = Shop(seed: 5)
         let inputs = shop.events(3000)
         var taken = 0
@@ -56,7 +43,8 @@ import Testing
             #expect(try site.snapshots().first?.position == Int64(taken))
             #expect(daemon.counters.records == Int64(taken) && daemon.counters.repeated == 0)
         }
-        let reference = try await Self.uninterrupted(site, records: inputs.count)
+        #expect(try site.snapshots().map(\.position) == [3000, 1101])
+        let reference = try await site.uninterrupted(records: inputs.count)
         try await Self.expectSame(site, reference, records: inputs.count, once: true)
     }
 
@@ -77,7 +65,7 @@ import Testing
         try await second.taken(inputs.count)
         try await second.stop()
         #expect(second.log.count("the state is made again from 0 to the committed 2000") == 1)
-        let reference = try await Self.uninterrupted(site, records: inputs.count)
+        let reference = try await site.uninterrupted(records: inputs.count)
         try await Self.expectSame(site, reference, records: inputs.count, once: true)
     }
 
@@ -103,7 +91,7 @@ import Testing
         try await daemon.taken(1300)
         try await daemon.stop()
         #expect(daemon.log.count("damaged") == 1)
-        let reference = try await Self.uninterrupted(site, records: inputs.count)
+        let reference = try await site.uninterrupted(records: inputs.count)
         try await Self.expectSame(site, reference, records: inputs.count, once: true)
     }
 
@@ -155,54 +143,13 @@ import Testing
         #expect(try await program.status() == 0)
         #expect(program.errors.contains("draining") && !program.errors.contains("before the state's"))
 
-        let reference = try await Self.uninterrupted(site, records: inputs.count)
+        let reference = try await site.uninterrupted(records: inputs.count)
         let once = delivery == .exactlyOnce && Cluster.isReal
         try await Self.expectSame(site, reference, records: inputs.count, once: once)
         if delivery == .atLeastOnce || Cluster.isReal {
             let committed = try site.cluster.committed(site.input[0], group: site.settings.kafka.groupId)
             #expect(committed[0]?.offset == Int64(inputs.count))
         }
-    }
-
-    // MARK: Shared
-
-    /// A second instance takes partitions over, makes their state again in silence, and gives them back when it is gone.
-    /// Every record has its update, once. At least once, since the second knows only by committed offsets what was said.
-    @Test func anInstanceTakesPartitionsOverAndGivesThemBack() async throws {
-        let site = try Site(Cluster(), Cluster.isReal ? .exactlyOnce : .atLeastOnce, partitions: 4)
-        var shop = Shop(seed: 9, users: 40)
-        func events(_ n: Int) -> [Input] {
-            shop.events(n).map {
-                var event = $0
-                event.partition = Int32(event.key!.last!) % 4
-                return event
-            }
-        }
-        try site.produce(events(800))
-        let first = RunningDaemon(site)
-        try await first.taken(800)
-        var settings = site.settings
-        settings.kafka.instanceId = "1"
-        settings.snapshots.directory += "-1"
-        let second = RunningDaemon(site.with(settings))
-        try await eventually(20, "partitions of the second\n\(first.log.text)\n---\n\(second.log.text)") {
-            second.log.count("partition begins") == 2 && first.log.count("partitions revoked") == 1
-        }
-        try site.produce(events(800))
-        // The first goes on with what it has; the second has read its share of the first 800 as well.
-        try await eventually(40, "all records\n\(first.log.text)\n---\n\(second.log.text)") {
-            first.counters.records + second.counters.records == 1600 && second.daemon.status.phase == .live
-        }
-        try await second.stop()
-        try site.produce(events(400))
-        try await eventually(40, "the partitions to come back\n\(first.log.text)") {
-            first.counters.records == 2000 && first.daemon.status.phase == .live
-        }
-        try await first.stop()
-        #expect(first.daemon.status.restarts == 0 && second.daemon.status.restarts == 0)
-        let updates = try await site.updates()
-        #expect(updates.count == 2000 && Set(updates.map(\.source)).count == 2000)
-        #expect(try await site.deadLetters().isEmpty)
     }
 
     // MARK: Refusals

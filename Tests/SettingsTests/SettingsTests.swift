@@ -35,6 +35,8 @@ private let changed: Settings = {
     s.kafka.bootstrapServers = "one.example:9093,two.example:9094"
     s.kafka.groupId = "a group: \"quoted\" # ${HOME}\n\u{2028}é😀"
     s.kafka.instanceId = "null"
+    s.kafka.staticMembership = false
+    s.kafka.assignment = .roundrobin
     s.kafka.properties = ["security.protocol": "PLAINTEXT", "client.rack": "yes"]
     s.input.topics = ["a", "b.c"]
     s.input.format = "/etc/clvd/format.yaml"
@@ -251,13 +253,13 @@ private let changed: Settings = {
         let yaml = """
             kafka:
               groupId: ${GROUP}
-              instanceId: clvd-${RACK}${POD}-$${POD}-$
               properties: {client.rack: "${RACK}"}
+            snapshots: {directory: "clvd-${RACK}${POD}-$${POD}-$"}
             runtime: {threads: "${N}"}
             """
         let settings = try load(yaml, ["GROUP": "g: ${POD}", "POD": "7", "RACK": "file:x$", "N": "3"])
         #expect(settings.kafka.groupId == "g: ${POD}", "what a variable holds is not expanded again")
-        #expect(settings.kafka.instanceId == "clvd-file:x$7-${POD}-$")
+        #expect(settings.snapshots.directory == "clvd-file:x$7-${POD}-$")
         #expect(settings.kafka.properties == ["client.rack": "file:x$"])
         #expect(settings.runtime.threads == 3)
 
@@ -503,7 +505,8 @@ struct Contradiction: Sendable, CustomTestStringConvertible {
         // Text is free, switches and enumerations cannot be wrong, seeds may be anything, lists have their own checks.
         let free = Settings.keys.filter { $0.constraint == nil }.map(\.path)
         let open: Set = [
-            "kafka.properties", "input.topics", "input.currency.rates", "output.createTopics", "snapshots.acceptGap",
+            "kafka.staticMembership", "kafka.properties", "input.topics", "input.currency.rates", "output.createTopics",
+            "snapshots.acceptGap",
             "snapshots.discardIncompatible", "targets", "binEdgesDays", "state.hashSeed", "state.subtractRefunds",
             "model.seed", "model.purchaseProcess", "learning.enabled", "learning.seed", "segments.target",
             "alerts.enabled", "alerts.target",

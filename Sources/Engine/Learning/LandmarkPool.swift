@@ -184,16 +184,19 @@ extension LandmarkPool {
         return parts
     }
 
+    /// The capacity is that of the image, as the links between landmarks are places in the ring; at most `most`.
     init(
-        layout: LandmarkLayout, capacity: Int, binEnds: [Int64], image: Image, bytes: UnsafeRawBufferPointer
+        layout: LandmarkLayout, most: Int, binEnds: [Int64], image: Image, bytes: UnsafeRawBufferPointer
     ) throws {
         let held = Int(image.tail - image.head)
-        guard image.landmarkBytes == layout.size, image.capacity == capacity, image.frontier.count == binEnds.count,
-            held >= 0, held <= capacity, held * layout.size == bytes.count, image.head >= 1,
+        let capacity = image.capacity
+        guard image.landmarkBytes == layout.size, image.frontier.count == binEnds.count,
+            held >= 0, held <= capacity, (1...most).contains(capacity), held * layout.size == bytes.count,
+            image.head >= 1,
             image.frontier.allSatisfy({ $0 >= image.head && $0 <= image.tail })
         else {
             throw SnapshotMismatch(
-                "the landmarks were kept with another capacity or layout (learning.maxLandmarks, targets or bins changed)"
+                "the landmarks were kept with another layout (learning.maxLandmarks, targets or bins changed)"
             )
         }
         self.init(layout: layout, capacity: capacity, binEnds: binEnds)

@@ -36,8 +36,31 @@ public struct EngineImage {
         public var partitionOffsets: [(partition: String, offset: Int64)] {
             tasks.map { ("\(topics[Int($0.id.topic)])[\($0.id.partition)]", $0.nextOffset) }
         }
+        /// The partitions that it holds, in order.
+        public var partitionIDs: [TaskID] { tasks.map(\.id) }
         var tasks: [PartitionTask.Image]
         var learner: Learner.Image
+    }
+
+    /// What is worth knowing of a snapshot before it is read: what it holds, and how new its model is. Decoded from
+    /// the same JSON as `Metadata`.
+    public struct Summary: Decodable, Equatable, Sendable {
+        public let topics: [String]
+        public let modelVersion: Int64
+        /// Event time that the model has learned up to, ms; nil before the first learning.
+        public var learnedTo: Int64? { schedule.watermark }
+        /// Next offset of each partition that the snapshot holds.
+        public var partitions: [(topic: String, partition: Int32, offset: Int64)] {
+            offsets.compactMap { key, offset in
+                let parts = key.split(separator: "/")
+                guard parts.count == 2, let topic = Int(parts[0]), let partition = Int32(parts[1]),
+                    topics.indices.contains(topic)
+                else { return nil }
+                return (topics[topic], partition, offset)
+            }
+        }
+        let schedule: Engine.Schedule
+        let offsets: [String: Int64]
     }
 
     public let metadata: Metadata
@@ -67,7 +90,9 @@ public struct EngineImage {
 
 extension Engine {
     /// The present state as named pieces of memory and their description.
-    public func image() -> EngineImage {
+    /// - Parameter part: only these partitions, with the model as always; nil: all.
+    public func image(of part: Set<TaskID>? = nil) -> EngineImage {
+        let ordered = part.map { part in self.ordered.filter { part.contains($0.id) } } ?? self.ordered
         var sections: [EngineImage.Section] = []
         var copies: [EngineImage.Copy] = []
         func copied(_ source: UnsafeRawBufferPointer) -> UnsafeRawBufferPointer {
@@ -107,6 +132,17 @@ extension Engine {
         precondition(ordered.isEmpty && position == 0, "restore into a fresh engine")
         try checkCompatible(metadata)
         for image in metadata.tasks { try insert(task(image, section)) }
+        try restoreModel(metadata, section: section)
+    }
+
+    /// Gives an engine that has taken in nothing yet the model of an image, with its position in the sequence and what
+    /// it learns by; no partitions.
+    /// - Throws: as `restore`.
+    public func restoreModel(
+        _ metadata: EngineImage.Metadata, section: (String) throws -> UnsafeRawBufferPointer
+    ) throws {
+        precondition(position == 0, "a model for a fresh engine")
+        try checkCompatible(metadata)
         try learner.restore(metadata.learner, section: section)
         learner.publish(to: serving)
         restore(position: metadata.position, schedule: metadata.schedule)
@@ -133,7 +169,8 @@ extension Engine {
             landmarks: section("\(name)-landmarks"))
     }
 
-    /// What decides the layout of state and weights must be equal; rates, thresholds and budgets may differ.
+    /// What decides the layout of state and weights must be equal; rates, thresholds and budgets may differ. So may the
+    /// number of partitions: a task keeps the bounds that it was made with.
     private func checkCompatible(_ metadata: EngineImage.Metadata) throws {
         let format = EngineImage.Metadata.currentFormat
         guard metadata.format == format else {
@@ -145,7 +182,6 @@ extension Engine {
         }
         let (saved, now) = (metadata.configuration, configuration)
         check("input topics", metadata.topics, topics)
-        check("partitions", metadata.partitions, partitions)
         check(
             "targets", saved.targets.map { "\($0.name):\($0.kind.rawValue)" },
             now.targets.map { "\($0.name):\($0.kind.rawValue)" })

@@ -100,8 +100,12 @@ import Testing
         let bytes = pool.regions.flatMap { Array($0) }
         try bytes.withUnsafeBytes { bytes in
             let again = try LandmarkPool(
-                layout: Self.layout, capacity: 100, binEnds: pool.binEnds, image: pool.image, bytes: bytes)
+                layout: Self.layout, most: 100, binEnds: pool.binEnds, image: pool.image, bytes: bytes)
             #expect(again.image == pool.image)
+            #expect(throws: SnapshotMismatch.self) {
+                _ = try LandmarkPool(
+                    layout: Self.layout, most: 99, binEnds: pool.binEnds, image: pool.image, bytes: bytes)
+            }
             #expect(Self.held(again) == Self.held(pool))
             Self.checkChains(again, users, slots)
         }

@@ -85,12 +85,48 @@ import Testing
         for (i, change) in changes.enumerated() {
             #expect(throws: SnapshotMismatch.self, "change \(i)") { try image.restored(change(.small)) }
         }
-        #expect(throws: SnapshotMismatch.self) { try image.restored(partitions: 2) }
         // Rates and thresholds may differ.
         var other = EngineConfiguration.small
         other.learning.learningRate = 1e-4
         other.alerts.raiseThreshold = 0.9
         #expect(try image.restored(other).position == engine.position)
+    }
+
+    /// A topic has got more partitions: what there was goes on as it would have, beside the new one.
+    @Test func morePartitionsThanBefore() throws {
+        let stream = RandomStream(users: 50, events: 1500, partitions: 2).make(seed: 27)
+        let n = stream.events.count
+        let whole = Engine.make(partitions: 2)
+        let expected = whole.run(stream)
+        let first = Engine.make(partitions: 2)
+        first.run(stream, 0..<800)
+        let second = try Written(first).restored(partitions: 5)
+        second.addTask(TaskID(topic: 0, partition: 4))
+        #expect(second.run(stream, 800..<n, cut: 100) == expected.filter { $0.record >= 800 })
+        second.removeTask(TaskID(topic: 0, partition: 4))
+        #expect(try Written(second).sections == Written(whole).sections)
+    }
+
+    /// One partition's state and the model, without what else there is: another engine goes on with it as the first.
+    @Test func aPartOfTheState() throws {
+        let stream = RandomStream(users: 50, events: 1500, partitions: 2).make(seed: 28)
+        let engine = Engine.make(partitions: 2)
+        engine.run(stream)
+        let id = TaskID(topic: 0, partition: 1)
+        let (part, whole) = (try Written(engine, of: [id]), try Written(engine))
+        #expect(part.sections.allSatisfy { whole.sections[$0.key] == $0.value })
+        #expect(part.sections.keys.sorted() == whole.sections.keys.filter { !$0.hasPrefix("task-0-0-") }.sorted())
+        let other = Engine(
+            configuration: .small, topics: ["events"], partitions: 2, executor: SerialExecutor())
+        try part.restoreModel(into: other)
+        #expect(other.modelVersion == engine.modelVersion && other.modelVersion > 0)
+        #expect(other.position == engine.position && other.taskIDs.isEmpty)
+        #expect(try part.adopt(id, into: other) && !(try part.adopt(TaskID(topic: 0, partition: 0), into: other)))
+        #expect(try Written(other).sections == part.sections)
+        let summary = try JSONDecoder().decode(EngineImage.Summary.self, from: part.metadata)
+        #expect(summary.modelVersion == engine.modelVersion && summary.learnedTo != nil)
+        #expect(summary.partitions.map(\.partition) == [1])
+        #expect(summary.partitions.map(\.offset) == [engine.nextOffset(id)])
     }
 
     @Test func aTornImageIsRefused() throws {

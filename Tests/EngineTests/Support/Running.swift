@@ -121,8 +121,8 @@ struct Written: Equatable {
     var metadata: Data
     var sections: [String: Data] = [:]
 
-    init(_ engine: Engine) throws {
-        let image = engine.image()
+    init(_ engine: Engine, of part: Set<TaskID>? = nil) throws {
+        let image = engine.image(of: part)
         let encoder = JSONEncoder()
         encoder.outputFormatting = [.sortedKeys]
         encoder.nonConformingFloatEncodingStrategy = .convertToString(
@@ -143,6 +143,11 @@ struct Written: Equatable {
             configuration: configuration, topics: ["events"], partitions: partitions, executor: executor)
         try read { metadata, section in try engine.restore(metadata, section: section) }
         return engine
+    }
+
+    /// Gives a fresh engine the model of the image.
+    func restoreModel(into engine: Engine) throws {
+        try read { metadata, section in try engine.restoreModel(metadata, section: section) }
     }
 
     /// Gives an engine a partition of the image.

@@ -15,8 +15,9 @@ final class Cluster {
     let name = String(UUID().uuidString.prefix(8))
     private let quiet = Logger(label: "test") { _ in SwiftLogNoOpLogHandler() }
 
-    init() throws {
-        mock = Self.isReal ? nil : try MockCluster()
+    /// - Parameter brokers: of the mock.
+    init(brokers: Int = 1) throws {
+        mock = Self.isReal ? nil : try MockCluster(brokers: brokers)
         bootstrap = Self.external ?? mock?.bootstrap ?? ""
     }
 

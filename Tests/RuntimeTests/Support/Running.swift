@@ -69,7 +69,31 @@ struct Site {
     func alerts() async throws -> [Cluster.Record] { try await cluster.read(settings.output.alertsTopic) }
     func deadLetters() async throws -> [Cluster.Record] { try await cluster.read(settings.output.deadLetterTopic) }
 
-    func snapshots() throws -> [SnapshotInfo] { try SnapshotStore.snapshots(in: settings.snapshots.directory) }
+    /// This instance's part of the store.
+    var ownFolder: String { "\(settings.snapshots.directory)/\(settings.kafka.instanceId)" }
+
+    func snapshots() throws -> [SnapshotInfo] { try SnapshotStore.snapshots(in: ownFolder) }
+
+    /// Another instance of the group, over the same store.
+    func instance(_ id: String, _ change: (inout Settings) -> Void = { _ in }) -> Site {
+        var site = self
+        site.settings.kafka.instanceId = id
+        change(&site.settings)
+        return site
+    }
+
+    /// Runs a daemon over everything that this one reads, for another group and to other topics, without a break.
+    func uninterrupted(records: Int) async throws -> Site {
+        let other = try Site(cluster, settings.delivery, reading: self) { s in
+            s.engine = settings.engine
+            // The topic's name is part of the state.
+            s.input.topics = settings.input.topics
+        }
+        let daemon = RunningDaemon(other)
+        try await daemon.taken(records)
+        try await daemon.stop()
+        return other
+    }
 
     /// What the newest snapshot holds: checksums of all files, and the description.
     func state() throws -> State {
@@ -198,13 +222,15 @@ final class RunningProgram {
     private let process = Process()
     private let errorPath: String
 
-    init(_ site: Site) throws {
-        let config = try site.folder.write(site.settings.rendered(), to: "clvd.yaml")
+    init(_ site: Site, environment: [String: String] = [:]) throws {
+        let config = try site.folder.write(site.settings.rendered(), to: "clvd-\(site.settings.kafka.instanceId).yaml")
         errorPath = "\(site.folder.path)/err-\(UUID().uuidString)"
         _ = FileManager.default.createFile(atPath: errorPath, contents: nil)
-        process.executableURL = Self.program
-        process.arguments = ["run", "--config", config]
-        process.environment = ["PATH": "/usr/bin:/bin"]
+        // `env` becomes the program. What is preloaded into both may change the environment of the first, next to which
+        // Swift looks for its arguments.
+        process.executableURL = URL(filePath: "/usr/bin/env")
+        process.arguments = [Self.program.path, "run", "--config", config]
+        process.environment = environment.merging(["PATH": "/usr/bin:/bin"]) { $1 }
         process.standardInput = FileHandle.nullDevice
         process.standardError = FileHandle(forWritingAtPath: errorPath)
         try process.run()
@@ -217,6 +243,7 @@ final class RunningProgram {
 
     func kill() { Foundation.kill(process.processIdentifier, SIGKILL) }
     func terminate() { process.terminate() }
+    func send(_ signal: Int32) { Foundation.kill(process.processIdentifier, signal) }
 
     /// Waits for its end.
     func status(seconds: Double = 30) async throws -> Int32 {

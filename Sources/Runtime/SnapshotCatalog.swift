@@ -1,0 +1,68 @@
+import Engine
+import Kafka
+import SnapshotStore
+
+/// What the instances of a group have in their store, and what follows from it: decisions without I/O.
+struct SnapshotCatalog {
+    /// A snapshot by its description.
+    struct Entry: Equatable {
+        var listing: SnapshotListing
+        /// Next offset of each partition that it holds.
+        var offsets: [TopicPartition: Int64]
+        /// Event time its model has learned up to, ms; nil: nothing yet.
+        var learnedTo: Int64?
+        var modelVersion: Int64
+    }
+
+    let instance: String
+    var entries: [Entry]
+
+    /// Snapshots that hold a partition, in the order in which they are to be tried: the largest offset that is not
+    /// beyond the committed one, so that little is read again and nothing goes by unsaid; only then those beyond it,
+    /// the nearest first. Of equal ones this instance's own, then by name.
+    func states(of p: TopicPartition, committed: Int64?) -> [Entry] {
+        let holding = entries.compactMap { e in e.offsets[p].map { (entry: e, offset: $0) } }
+        let limit = committed ?? .max
+        func rank(_ e: (entry: Entry, offset: Int64)) -> (Int, Int64, Int) {
+            let isBeyond = e.offset > limit
+            return (isBeyond ? 1 : 0, isBeyond ? e.offset : -e.offset, e.entry.listing.instance == instance ? 0 : 1)
+        }
+        return holding.sorted { a, b in
+            let (x, y) = (rank(a), rank(b))
+            return x != y ? x < y : Self.precedes(b.entry, a.entry)
+        }.map(\.entry)
+    }
+
+    /// Snapshots of other instances by their models, the one that has learned from the latest outcomes first.
+    func models() -> [Entry] {
+        func rank(_ e: Entry) -> (Int64, Int64, Int64) { (e.learnedTo ?? .min, e.modelVersion, e.listing.position) }
+        return entries.filter { $0.listing.instance != instance }.sorted { a, b in
+            let (x, y) = (rank(a), rank(b))
+            return x != y ? x > y : Self.precedes(b, a)
+        }
+    }
+
+    /// Snapshots of this instance that nobody will miss: it has `keep` newer ones, and each partition that they hold is
+    /// held by `keep` others in the store that are further.
+    ///
+    /// All instances look at the same order of what holds a partition, and what is first in it is removed by none: of
+    /// two that are equally far, each instance takes the same one for the further.
+    func dispensable(keep: Int) -> [Entry] {
+        let own = entries.filter { $0.listing.instance == instance }
+        return own.filter { e in
+            own.count { Self.precedes(e, $0) } >= keep
+                && e.offsets.allSatisfy { p, offset in
+                    entries.count { other in
+                        guard let further = other.offsets[p], further >= offset, other != e else { return false }
+                        return further > offset || Self.precedes(e, other)
+                    } >= keep
+                }
+        }
+    }
+
+    /// An order of all snapshots that does not hang on any clock: by instance, then by age.
+    private static func precedes(_ a: Entry, _ b: Entry) -> Bool {
+        if a.listing.instance != b.listing.instance { return a.listing.instance < b.listing.instance }
+        return SnapshotListing.isOlder(a.listing, b.listing)
+    }
+}

@@ -1,0 +1,249 @@
+import Engine
+import Foundation
+import Kafka
+import Logging
+import Settings
+import SnapshotStore
+
+/// Carries state between an engine and the store that the instances of a group share, for one life of the pipeline.
+final class SnapshotKeeper {
+    /// A partition that was taken from the store.
+    struct Adoption {
+        /// Whose snapshot it was, and its name.
+        var instance: String
+        var snapshot: String
+        var bytes: Int
+        var seconds: Double
+    }
+
+    private let repository: any SnapshotRepository
+    private let settings: Settings
+    private let logger: Logger
+    /// Own snapshots that the life began without, as they are damaged or of another configuration.
+    private var passedOver: Set<String> = []
+    /// The own snapshot that this life began with; let go once partitions were taken from it.
+    private var base: (metadata: EngineImage.Metadata, snapshot: Snapshot)?
+    private var hasModel = false
+    /// Position and partitions of what the newest own snapshot that is done holds.
+    private var newest: (position: Int64, partitions: Set<TaskID>)?
+    private var pending: (position: Int64, partitions: Set<TaskID>)?
+
+    init(_ repository: any SnapshotRepository, _ settings: Settings, logger: Logger) {
+        self.repository = repository
+        self.settings = settings
+        self.logger = logger
+    }
+
+    // MARK: From the store
+
+    /// Gives a fresh engine the model of the newest snapshot of this instance. Its partitions come with `adopt`.
+    /// - Returns: position of the snapshot; nil when there is none.
+    func restoreOwn(_ engine: Engine) throws -> Int64? {
+        let start = monotonic()
+        guard let snapshot = try repository.newestOwn() else {
+            logger.notice("no snapshot of this instance")
+            return nil
+        }
+        let list = try repository.list().filter { $0.instance == repository.instance }
+        let found = list.first { $0.name == snapshot.info.name }
+        passedOver = Set(list.filter { l in found.map { SnapshotListing.isOlder($0, l) } ?? false }.map(\.name))
+        do {
+            let metadata = try EngineSnapshot.metadata(snapshot)
+            try engine.restoreModel(metadata) { try snapshot.section($0) }
+            hasModel = true
+            base = (metadata, snapshot)
+            newest = (metadata.position, Set(metadata.partitionIDs))
+            log(metadata, snapshot, of: repository.instance, engine, since: start)
+            return metadata.position
+        } catch let mismatch as SnapshotMismatch {
+            try refuse(snapshot.info.path, mismatch)
+            passedOver = Set(list.map(\.name))
+            return nil
+        }
+    }
+
+    /// For a newcomer, before it takes in its first record: the newest model in the store instead of random weights.
+    /// From here on each instance learns by itself; weights averaged over instances would be made and given here.
+    func restoreModel(_ engine: Engine) throws {
+        guard !hasModel, engine.position == 0 else { return }
+        let start = monotonic()
+        try tryEach({ $0.models() }) { listing in
+            let snapshot = try repository.open(listing)
+            let metadata = try EngineSnapshot.metadata(snapshot)
+            try engine.restoreModel(metadata) { try snapshot.section($0) }
+            hasModel = true
+            log(metadata, snapshot, of: listing.instance, engine, since: start)
+        }
+    }
+
+    /// Gives an engine the newest state of a partition in the store, whoever has kept it, that is not ahead of what
+    /// the group has committed.
+    /// - Returns: nil when nobody has kept any.
+    func adopt(_ id: TaskID, _ p: TopicPartition, committed: Int64?, into engine: Engine) throws -> Adoption? {
+        let start = monotonic()
+        var adoption: Adoption?
+        try tryEach({ $0.states(of: p, committed: committed) }) { listing in
+            let isBase = listing.instance == repository.instance && listing.name == base?.snapshot.info.name
+            let snapshot = isBase ? base!.snapshot : try repository.open(listing)
+            let metadata = isBase ? base!.metadata : try EngineSnapshot.metadata(snapshot)
+            var bytes = 0
+            let isHeld = try engine.adopt(id, from: metadata) { name in
+                let section = try snapshot.section(name)
+                bytes += section.count
+                return section
+            }
+            guard isHeld else { throw SnapshotMismatch("\(listing.name) does not hold \(p), as it says") }
+            adoption = Adoption(
+                instance: listing.instance, snapshot: listing.name, bytes: bytes, seconds: monotonic() - start)
+        }
+        return adoption
+    }
+
+    /// To be called when an assignment has been served: what is open is let go.
+    func closeBase() { base = nil }
+
+    /// Whether any instance has kept anything.
+    func isStoreEmpty() throws -> Bool { try catalog().entries.isEmpty }
+
+    /// Tries snapshots in turn until one serves. One that its owner has removed since it was listed is looked for anew.
+    private func tryEach(
+        _ choose: (SnapshotCatalog) -> [SnapshotCatalog.Entry], _ body: (SnapshotListing) throws -> Void
+    ) throws {
+        var useless: Set<String> = []
+        for _ in 0..<20 {
+            var isGone = false
+            for entry in choose(try catalog()) {
+                let listing = entry.listing
+                let path = "\(listing.instance)/\(listing.name)"
+                if useless.contains(path) { continue }
+                do {
+                    return try body(listing)
+                } catch let error as SnapshotError where error.kind == .missing {
+                    logger.info("a snapshot was removed by its owner meanwhile", metadata: ["snapshot": "\(path)"])
+                    isGone = true
+                    break
+                } catch let error as SnapshotError where error.kind == .corrupt {
+                    logger.warning(
+                        "snapshot is damaged, trying the one before",
+                        metadata: ["snapshot": "\(path)", "reason": "\(error.reason)"])
+                } catch let mismatch as SnapshotMismatch {
+                    try refuse(path, mismatch)
+                }
+                useless.insert(path)
+            }
+            if !isGone { return }
+        }
+        throw RecoveryError(
+            description: "\(settings.snapshots.directory): snapshots are listed there but cannot be opened; check that "
+                + "all instances see the same files")
+    }
+
+    private func refuse(_ path: String, _ mismatch: SnapshotMismatch) throws {
+        guard settings.snapshots.discardIncompatible else {
+            throw RecoveryError(
+                description: "\(path): \(mismatch). Start with the settings it was made with, move it away, or set "
+                    + "snapshots.discardIncompatible: true to learn anew from the log")
+        }
+        logger.warning("the snapshot is left aside", metadata: ["snapshot": "\(path)", "reason": "\(mismatch)"])
+    }
+
+    private func log(
+        _ metadata: EngineImage.Metadata, _ snapshot: Snapshot, of instance: String, _ engine: Engine,
+        since start: Double
+    ) {
+        logger.notice(
+            "snapshot restored",
+            metadata: [
+                "snapshot": "\(snapshot.info.name)", "instance": "\(instance)", "users": "\(metadata.users)",
+                "model_version": "\(metadata.modelVersion)", "bytes": "\(snapshot.info.bytes)",
+                "seconds": "\(rounded(monotonic() - start))",
+            ])
+        if metadata.kernels != engine.kernels {
+            logger.warning(
+                "the snapshot was made with other kernels; results may differ in the last bits",
+                metadata: ["snapshot": "\(metadata.kernels)", "here": "\(engine.kernels)"])
+        }
+    }
+
+    private func catalog() throws -> SnapshotCatalog {
+        var read: [SnapshotCatalog.Entry] = []
+        for listing in try repository.list() {
+            if listing.instance == repository.instance && passedOver.contains(listing.name) { continue }
+            if let entry = known.first(where: { $0.listing == listing }) ?? describe(listing) { read.append(entry) }
+        }
+        known = read
+        return SnapshotCatalog(instance: repository.instance, entries: read)
+    }
+
+    private func describe(_ listing: SnapshotListing) -> SnapshotCatalog.Entry? {
+        let path = "\(listing.instance)/\(listing.name)"
+        guard let summary = try? JSONDecoder().decode(EngineImage.Summary.self, from: listing.metadata) else {
+            if foreign.insert(path).inserted {
+                logger.warning("a snapshot of another version of clvd is left aside", metadata: ["snapshot": "\(path)"])
+            }
+            return nil
+        }
+        let offsets = summary.partitions.map { (TopicPartition($0.topic, $0.partition), $0.offset) }
+        return SnapshotCatalog.Entry(
+            listing: listing, offsets: Dictionary(offsets) { $1 }, learnedTo: summary.learnedTo,
+            modelVersion: summary.modelVersion)
+    }
+
+    /// What the last look at the store found, as reading descriptions takes its time.
+    private var known: [SnapshotCatalog.Entry] = []
+    /// Snapshots that were told of as being of another version.
+    private var foreign: Set<String> = []
+
+    // MARK: To the store
+
+    var isWriting: Bool { repository.isWriting }
+
+    /// Starts writing the whole state beside the stream.
+    func begin(_ engine: Engine) throws {
+        try EngineSnapshot.withContent(of: engine.image()) { try repository.begin($0) }
+        pending = (engine.position, Set(engine.taskIDs))
+    }
+
+    /// Writes the whole state and waits.
+    func write(_ engine: Engine) throws -> SnapshotInfo {
+        let info = try EngineSnapshot.withContent(of: engine.image()) { try repository.write($0) }
+        newest = (engine.position, Set(engine.taskIDs))
+        prune()
+        return info
+    }
+
+    /// Writes what partitions hold that are about to be another's, unless a snapshot has it; waits for nothing else.
+    /// - Returns: nil when there is one.
+    func handOver(_ ids: Set<TaskID>, of engine: Engine) throws -> SnapshotInfo? {
+        if let newest, newest.position == engine.position, ids.isSubset(of: newest.partitions) { return nil }
+        return try EngineSnapshot.withContent(of: engine.image(of: ids), isPart: true) { try repository.write($0) }
+    }
+
+    /// The outcome of a write that has ended.
+    func poll() -> SnapshotOutcome? { note(repository.poll()) }
+
+    /// Waits for a write on its way.
+    func finish() -> SnapshotOutcome? { note(repository.finish()) }
+
+    func cancel() { repository.cancel() }
+
+    private func note(_ outcome: SnapshotOutcome?) -> SnapshotOutcome? {
+        if case .written? = outcome {
+            newest = pending
+            prune()
+        }
+        if outcome != nil { pending = nil }
+        return outcome
+    }
+
+    /// Removes snapshots of this instance that are not needed any more.
+    private func prune() {
+        do {
+            for entry in try catalog().dispensable(keep: settings.snapshots.keep) {
+                repository.removeOwn(name: entry.listing.name)
+            }
+        } catch {
+            logger.warning("old snapshots stay", metadata: ["reason": "\(error)"])
+        }
+    }
+}

@@ -1,0 +1,112 @@
+import Engine
+import Foundation
+import Kafka
+import Logging
+import Settings
+import SnapshotStore
+import Testing
+
+@testable import Runtime
+
+/// State from the store and back, while others change it.
+@Suite struct SnapshotKeeperTests {
+    private let folder: Folder
+    private let log = Log()
+    private static let id = TaskID(topic: 0, partition: 0)
+    private static let partition = TopicPartition("events", 0)
+
+    init() throws { folder = try Folder() }
+
+    private func repository(_ instance: String) throws -> SharedSnapshotFolder {
+        try SharedSnapshotFolder(directory: folder.path, instance: instance, logger: log.logger)
+    }
+
+    private func keeper(_ repository: any SnapshotRepository) -> SnapshotKeeper {
+        var settings = Settings()
+        settings.snapshots.directory = folder.path
+        settings.snapshots.keep = 2
+        return SnapshotKeeper(repository, settings, logger: log.logger)
+    }
+
+    private func engine(at offset: Int64? = nil, units: Int = 16) -> Engine {
+        var configuration = EngineConfiguration.small
+        configuration.model.units = units
+        let engine = Engine(
+            configuration: configuration, topics: ["events"], partitions: 1, executor: WorkerPool(threads: 1))
+        if let offset {
+            engine.addTask(Self.id)
+            engine.resume(Self.id, at: offset, publishFrom: offset)
+        }
+        return engine
+    }
+
+    /// A store whose first snapshot to be opened was removed by its owner just before.
+    private final class Racing: SnapshotRepository {
+        let base: SharedSnapshotFolder
+        let owner: SharedSnapshotFolder
+        var raced = 0
+
+        init(_ base: SharedSnapshotFolder, owner: SharedSnapshotFolder) { (self.base, self.owner) = (base, owner) }
+
+        var instance: String { base.instance }
+        func list() throws -> [SnapshotListing] { try base.list() }
+        func open(_ listing: SnapshotListing) throws -> Snapshot {
+            if listing.instance == owner.instance {
+                owner.removeOwn(name: listing.name)
+                raced += 1
+            }
+            return try base.open(listing)
+        }
+        func newestOwn() throws -> Snapshot? { try base.newestOwn() }
+        func removeOwn(name: String) { base.removeOwn(name: name) }
+        func begin(_ content: SnapshotContent) throws { try base.begin(content) }
+        func write(_ content: SnapshotContent) throws -> SnapshotInfo { try base.write(content) }
+        var isWriting: Bool { base.isWriting }
+        func poll() -> SnapshotOutcome? { base.poll() }
+        func finish() -> SnapshotOutcome? { base.finish() }
+        func cancel() { base.cancel() }
+    }
+
+    @Test func whatWasRemovedMeanwhileIsLookedForAnew() throws {
+        let (a, c) = (try repository("a"), try repository("c"))
+        _ = try keeper(a).write(engine(at: 5))
+        _ = try keeper(c).write(engine(at: 9))
+        let racing = Racing(try repository("b"), owner: c)
+        let engine = engine()
+        let adoption = try keeper(racing).adopt(Self.id, Self.partition, committed: 10, into: engine)
+        #expect(racing.raced == 1 && adoption?.instance == "a" && engine.nextOffset(Self.id) == 5)
+        // And when it was the only one.
+        let again = Racing(try repository("d"), owner: a)
+        #expect(try keeper(again).adopt(Self.id, Self.partition, committed: 10, into: self.engine()) == nil)
+    }
+
+    @Test func whatIsOfAnotherModelIsRefusedUnlessToldOtherwise() throws {
+        _ = try keeper(try repository("a")).write(engine(at: 5, units: 32))
+        let b = try repository("b")
+        let refused = #expect(throws: RecoveryError.self) {
+            _ = try keeper(b).adopt(Self.id, Self.partition, committed: 5, into: engine())
+        }
+        #expect(refused?.description.contains("a/snapshot-") == true)
+        #expect(refused?.description.contains("snapshots.discardIncompatible: true") == true)
+        var settings = Settings()
+        settings.snapshots.discardIncompatible = true
+        let lenient = SnapshotKeeper(b, settings, logger: log.logger)
+        #expect(try lenient.adopt(Self.id, Self.partition, committed: 5, into: engine()) == nil)
+        try lenient.restoreModel(engine())
+        #expect(log.count("left aside") == 2)
+    }
+
+    /// What is handed over is written once: what is in a snapshot is there.
+    @Test func handingOver() throws {
+        let a = try repository("a")
+        let (keeper, engine) = (keeper(a), engine(at: 5))
+        let part = try keeper.handOver([Self.id], of: engine)
+        #expect(part?.name.hasSuffix("-part-1") == true)
+        _ = try keeper.write(engine)
+        #expect(try keeper.handOver([Self.id], of: engine) == nil)
+        #expect(try a.list().count == 2)
+        let other = self.engine()
+        let adoption = try self.keeper(try repository("b")).adopt(Self.id, Self.partition, committed: 5, into: other)
+        #expect(adoption?.instance == "a" && other.nextOffset(Self.id) == 5)
+    }
+}

@@ -114,7 +114,21 @@ let package = Package(
             swiftSettings: strict),
         // Runs the program itself.
         .testTarget(
-            name: "CommandTests", dependencies: ["clvd", "EventInput", "Kafka", "CEventParser"], swiftSettings: strict),
+            name: "CommandTests", dependencies: ["clvd", "EventInput", "Kafka", "Verification", "CEventParser"],
+            swiftSettings: strict),
     ],
     cxxLanguageStandard: .cxx17
 )
+
+// `make fuzz` alone builds it, with libFuzzer's own `main`.
+if Context.environment["CLVD_FUZZ"] != nil {
+    package.products.append(.executable(name: "clvd-fuzz", targets: ["clvd-fuzz"]))
+    package.targets.append(
+        .executableTarget(
+            name: "clvd-fuzz",
+            dependencies: [
+                "CEventParser", "CSnapshot", "Engine", "EventInput", "Settings", "SnapshotStore",
+                .product(name: "Logging", package: "swift-log"),
+            ],
+            path: "Fuzz/Sources", swiftSettings: strict))
+}

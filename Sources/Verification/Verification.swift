@@ -94,6 +94,11 @@ public struct Verification: Sendable {
             public var tombstones: Int64 = 0
             /// A later record of the user has an update, which replaced this one's in the compacted topic.
             public var superseded: Int64 = 0
+
+            public init(duplicates: Int64 = 0, ignored: Int64 = 0, tombstones: Int64 = 0, superseded: Int64 = 0) {
+                (self.duplicates, self.ignored) = (duplicates, ignored)
+                (self.tombstones, self.superseded) = (tombstones, superseded)
+            }
         }
 
         /// Something that is wrong.

@@ -152,17 +152,22 @@ public final class Verifier {
         )
         let isAsked = source.offset >= partitions[i].from
         if updated || rejected {
-            guard isAsked else { return }
-            let first = updated ? "an update" : "a dead letter"
-            let second = isUpdate ? "another update" : "another dead letter"
-            report.found(
-                .double, p, source.offset,
-                "\(first) and, at \(isUpdate ? task.updates : task.deadLetters)[\(r.partition)] offset \(r.offset), "
-                    + (updated == isUpdate ? second : isUpdate ? "an update" : "a dead letter"))
+            if isAsked { noteDouble(p, source.offset, r, isUpdate: isUpdate, updated: updated) }
+            // Whichever came first, the record counts as one that has an update.
+            if isUpdate { partitions[i].updated.insert(source.offset) }
             return
         }
         if isAsked { asked += 1 }
         if isUpdate { partitions[i].updated.insert(source.offset) } else { partitions[i].settled.insert(source.offset) }
+    }
+
+    private func noteDouble(_ p: TopicPartition, _ offset: Int64, _ r: clvd_record, isUpdate: Bool, updated: Bool) {
+        let place = "\(isUpdate ? task.updates : task.deadLetters)[\(r.partition)] offset \(r.offset)"
+        let article = updated == isUpdate ? "another" : isUpdate ? "an" : "a"
+        report.found(
+            .double, p, offset,
+            "\(updated ? "an update" : "a dead letter") and, at \(place), \(article) "
+                + (isUpdate ? "update" : "dead letter"))
     }
 
     // MARK: Records

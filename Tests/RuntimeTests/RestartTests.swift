@@ -5,6 +5,7 @@ import Runtime
 import Settings
 import SnapshotStore
 import Testing
+import Verification
 
 /// What happens when the daemon goes and comes back, by its own will or not.
 @Suite struct RestartTests {
@@ -23,6 +24,8 @@ import Testing
 
     /// The same state, bit for bit, and the same words about every record; then what was said twice is no other thing.
     private static func expectSame(_ site: Site, _ reference: Site, records: Int, once: Bool) async throws {
+        let report = try site.verified(records: records)
+        if once { #expect(report.double == 0) }
         let (state, expected) = (try site.state(), try reference.state())
         #expect(state.metadata == expected.metadata)
         #expect(state.files == expected.files)
@@ -202,6 +205,7 @@ import Testing
         #expect(first.daemon.status.restarts == 0 && second.daemon.status.restarts == 0)
         let updates = try await site.updates()
         #expect(updates.count == 2000 && Set(updates.map(\.source)).count == 2000)
+        #expect(try site.verified(records: 2000).double == 0)
         #expect(try await site.deadLetters().isEmpty)
     }
 
@@ -233,6 +237,7 @@ import Testing
         try await again.taken(300)
         try await again.stop()
         #expect(try await site.updates().count == 300)
+        #expect(try site.verified(records: 300).double == 0)
         #expect(again.counters.records == 300)
     }
 

@@ -5,6 +5,7 @@ import Kafka
 import Runtime
 import Settings
 import Testing
+import Verification
 
 /// Records in, updates, alerts and dead letters out: the daemon in this process against a cluster.
 @Suite struct StreamTests {
@@ -98,6 +99,10 @@ import Testing
         #expect(c.deadLetters == Int64(expected.count) && c.reasons.reduce(0, +) == c.deadLetters)
         #expect(c.accepted + c.duplicates + c.ignored + c.tombstones + c.erased + c.deadLetters == c.records)
         #expect(c.records == Int64(inputs.count) && c.repeated == 0)
+        // Found from outside as well.
+        let report = try here.verified(records: inputs.count)
+        #expect(report.updates == c.updates && report.deadLetters == c.deadLetters && report.double == 0)
+        #expect(report.reasons == .init(duplicates: c.duplicates, ignored: c.ignored, tombstones: c.tombstones))
         if delivery == .atLeastOnce || Cluster.isReal {
             let committed = try here.cluster.committed(
                 here.input[0], group: here.settings.kafka.groupId)
@@ -162,6 +167,7 @@ import Testing
         #expect(Set(updates.map(\.source) + late) == Set(produced.keys))
         #expect(updates.allSatisfy { produced[$0.source] == $0.record.key })
         #expect(daemon.counters.records == 1200 && daemon.daemon.status.lag == 0)
+        try site.verified(records: 1200)
     }
 
     // MARK: Alerts

@@ -1,16 +1,20 @@
 # make          what there is
 # make test     everything that has to hold
 # make evaluate forecasts on real data beside refitted models; DATA says where the data are
+# make fuzz     fuzzers of everything that reads what others wrote; SECONDS for each
+# make kills    kills the daemon N times at random moments and checks what came of it
 # make demo     the CDNOW purchase log through an embedded Kafka, live; ARGS are passed on to `clvd demo`
 SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help deps build test demo evaluate lint format clean
+.PHONY: help deps build test fuzz kills demo evaluate lint format clean
 
-sources := Sources Tests Package.swift
+sources := Sources Tests Fuzz/Sources Package.swift
 style := --configuration .swift-format
 # Tests that talk to a cluster or another process and mostly wait: beside those that compute, they would wait too long.
 waiting := KafkaTests|RuntimeTests|CommandTests
+SECONDS ?= 600
+N ?= 200
 DATA ?= ../shared/data
 SCORE ?= $(DATA)/../eval/evaluate.py
 PYTHON ?= python3
@@ -29,6 +33,13 @@ test: deps lint  ## Lint, build and run all tests
 	swift build --build-tests
 	swift test --skip-build --disable-xctest --skip '$(waiting)'
 	swift test --skip-build --disable-xctest --filter '$(waiting)'
+
+fuzz: deps  ## Fuzz decoder, mapping, settings and snapshots for SECONDS each; TARGETS="decoder settings" for some
+	Fuzz/run.sh $(SECONDS) $(TARGETS)
+
+kills: deps  ## Kill the daemon N times at random moments, one partition and sixteen, and verify what came of it
+	swift build --build-tests
+	CLVD_TEST_KILLS=$(N) swift test --skip-build --disable-xctest --filter KillTests
 
 demo: build  ## Run the demo; ARGS="--json", ARGS="--events file.csv", ARGS="--bootstrap host:9092" …
 	@clvd="$$(swift build -c release --show-bin-path)/clvd"

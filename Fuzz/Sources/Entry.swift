@@ -8,7 +8,7 @@ public func testOneInput(_ bytes: UnsafePointer<UInt8>?, _ count: Int) -> CInt {
 }
 
 /// A target gets any bytes. It must return: a trap, an error of memory or a wait of seconds is a finding.
-private let target: (UnsafeRawBufferPointer) -> Void = {
+private nonisolated(unsafe) let target: (UnsafeRawBufferPointer) -> Void = {
     switch ProcessInfo.processInfo.environment["CLVD_FUZZ_TARGET"] {
     case "decoder": return DecoderTarget().run
     case "mapping": return MappingTarget().run

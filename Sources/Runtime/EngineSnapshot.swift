@@ -7,7 +7,7 @@ public enum EngineSnapshot {
     private static let infinities = (positive: "inf", negative: "-inf", nan: "nan")
 
     /// Hands an image to a store. The content points into memory that the image keeps, so it is good inside `body` only.
-    static func withContent<T>(of image: EngineImage, _ body: (SnapshotContent) throws -> T) throws -> T {
+    public static func withContent<T>(of image: EngineImage, _ body: (SnapshotContent) throws -> T) throws -> T {
         let encoder = JSONEncoder()
         // Thresholds of quantiles are infinite until they are known.
         encoder.nonConformingFloatEncodingStrategy = .convertToString(

@@ -60,7 +60,8 @@ struct OutputSource: Equatable {
             var source: Source
         }
         guard let update = try? JSONDecoder().decode(Update.self, from: Data(bytes)) else { return nil }
-        return OutputSource(topic: update.source.topic, partition: update.source.partition, offset: update.source.offset)
+        return OutputSource(
+            topic: update.source.topic, partition: update.source.partition, offset: update.source.offset)
     }
 
     private struct Scanner {

@@ -133,7 +133,8 @@ public final class Verifier {
         let total = log.values.reduce(0) { $0 + Int64($1.count) }
         var done: Int64 = 0
         // Later ones are of later records, which are not looked at; but some may become visible only now.
-        try reader.read(log.mapValues { $0.lowerBound..<Int64.max }, lingering: isLive ? task.lingering : 0) { records in
+        try reader.read(log.mapValues { $0.lowerBound..<Int64.max }, lingering: isLive ? task.lingering : 0) {
+            records in
             for r in records { note(r, isUpdate: topics[Int(r.topic)] == task.updates) }
             done += Int64(records.count)
             progress(.outputs, min(done, total), total)
@@ -240,7 +241,9 @@ public final class Verifier {
         let total = ranges.values.reduce(0) { $0 + Int64($1.count) }
         var done: Int64 = 0
         try input.read(ranges) { records in
-            pick(records) { i, r in partitions[i].updated.contains(r.offset) } each: { i, _, event in
+            pick(records) { i, r in
+                partitions[i].updated.contains(r.offset)
+            } each: { i, _, event in
                 guard event.status == UInt8(clvd_status_ok.rawValue), event.event_id != nil,
                     event.type != UInt8(clvd_type_user_deleted.rawValue)
                 else { return }
@@ -272,7 +275,9 @@ public final class Verifier {
         var done: Int64 = 0
         let isDeletion = { (e: clvd_event) in e.type == UInt8(clvd_type_user_deleted.rawValue) }
         try input.read(askedRanges) { records in
-            pick(records) { _, _ in true } each: { i, r, event in
+            pick(records) { _, _ in
+                true
+            } each: { i, r, event in
                 guard event.status == UInt8(clvd_status_ok.rawValue),
                     partitions[i].updated.contains(r.offset) || isDeletion(event)
                 else { return }

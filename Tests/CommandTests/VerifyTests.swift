@@ -210,7 +210,9 @@ import Testing
             if i != 3 { try site.update(i) }
         }
         try site.commit(3)
-        let names = ["--bootstrap", site.mock.bootstrap, "--group", "g", "--updates", "updates", "--dead-letters", "dead"]
+        let names = [
+            "--bootstrap", site.mock.bootstrap, "--group", "g", "--updates", "updates", "--dead-letters", "dead",
+        ]
         let sound = try clvd(["verify"] + names + ["--json"])
         #expect(sound.status == 0, "\(sound.errors)")
         #expect(try sound.json["records"] as? Int == 3)

@@ -56,7 +56,8 @@ import Verification
         try await second.stop()
         #expect(second.counters.erased == 2)
         let after = try Self.contents(of: site.settings.snapshots.directory)
-        #expect(after.keys.contains { $0.hasSuffix("manifest.json") } && after.keys.contains { $0.hasSuffix("-users.bin") })
+        #expect(
+            after.keys.contains { $0.hasSuffix("manifest.json") } && after.keys.contains { $0.hasSuffix("-users.bin") })
         for (name, bytes) in after {
             for id in ids { #expect(bytes.range(of: Data(id.utf8)) == nil, "\(id) in \(name)") }
             // Nor a piece of the long one, which lay outside of its slot.
@@ -115,7 +116,8 @@ import Verification
         #expect(try await printed.status() == 0)
         #expect(printed.output.contains("sasl.password") && !printed.output.contains(secret))
         let checked = try RunningProgram(
-            site, ["config", "check", "--config", config], environment: ["CLVD_TEST_PASSWORD": secret, "CLVD_KAFKA": "x"])
+            site, ["config", "check", "--config", config],
+            environment: ["CLVD_TEST_PASSWORD": secret, "CLVD_KAFKA": "x"])
         _ = try await checked.status()
         #expect(!checked.output.contains(secret) && !checked.errors.contains(secret))
     }

@@ -29,6 +29,12 @@ import Verification
                 again.fate = .duplicate
                 inputs.append(again)
             }
+            if i == 700 {
+                bad("invalid_json", Array("[".utf8), key: [UInt8](repeating: 0xFE, count: 200_000))
+                var event = shop.next()
+                event.key = [UInt8](repeating: 0, count: 100_000)
+                inputs.append(event)
+            }
             guard i % 100 == 99 else { continue }
             let now = shop.now
             inputs.append(
@@ -75,6 +81,7 @@ import Verification
         #expect(updates.map(\.source.offset) == fates.indices.filter { fates[$0] == .update }.map(Int64.init))
         #expect(updates.allSatisfy { $0.source.topic == here.input[0] && $0.source.partition == 0 })
         for (source, record) in updates.prefix(200) {
+            #expect(try record.json["user_id"] as? String == record.keyText)
             #expect(record.key == inputs[Int(source.offset)].key)
         }
 

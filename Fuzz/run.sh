@@ -11,7 +11,7 @@ targets=("$@")
 
 # The order of the two sanitizers would otherwise differ from run to run, and everything be built anew.
 export SWIFT_DETERMINISTIC_HASHING=1
-build=(--scratch-path .build-fuzz --product clvd-fuzz --sanitize=fuzzer --sanitize=address)
+build=(-c release --scratch-path .build-fuzz --product clvd-fuzz --sanitize=fuzzer --sanitize=address)
 CLVD_FUZZ=1 swift build "${build[@]}" | grep -vE '^\[[0-9]+/[0-9]+\]'
 program="$(CLVD_FUZZ=1 swift build "${build[@]}" --show-bin-path)/clvd-fuzz"
 

@@ -123,16 +123,18 @@ import Verification
     private static func summary(of site: Site) async throws -> (users: [String: Double], clv: Double) {
         struct Update: Decodable {
             var source: Site.Source
-            var user_id: String
-            var value_to_date: Double
+            var userId: String
+            var valueToDate: Double
             var clv: [String: Double]
         }
+        let decoder = JSONDecoder()
+        decoder.keyDecodingStrategy = .convertFromSnakeCase
         var newest: [String: Update] = [:]
         for record in try await site.cluster.read(site.settings.output.updatesTopic, partitions: 8) {
-            let update = try JSONDecoder().decode(Update.self, from: Data(record.value ?? []))
-            if let before = newest[update.user_id], before.source.offset > update.source.offset { continue }
-            newest[update.user_id] = update
+            let update = try decoder.decode(Update.self, from: Data(record.value ?? []))
+            if let before = newest[update.userId], before.source.offset > update.source.offset { continue }
+            newest[update.userId] = update
         }
-        return (newest.mapValues(\.value_to_date), newest.values.reduce(0) { $0 + ($1.clv["20"] ?? .nan) })
+        return (newest.mapValues(\.valueToDate), newest.values.reduce(0) { $0 + ($1.clv["20"] ?? .nan) })
     }
 }

@@ -11,8 +11,8 @@ targets=("$@")
 
 # The order of the two sanitizers would otherwise differ from run to run, and everything be built anew.
 export SWIFT_DETERMINISTIC_HASHING=1
-build=(-c release --scratch-path .build-fuzz --product clvd-fuzz --sanitize=fuzzer --sanitize=address)
-CLVD_FUZZ=1 swift build "${build[@]}" | grep -vE '^\[[0-9]+/[0-9]+\]'
+build=(--scratch-path .build-fuzz --product clvd-fuzz --sanitize=fuzzer --sanitize=address)
+CLVD_FUZZ=1 swift build "${build[@]}" | { grep -vE '^\[[0-9]+/[0-9]+\]' || true; }
 program="$(CLVD_FUZZ=1 swift build "${build[@]}" --show-bin-path)/clvd-fuzz"
 
 # Swift hides pointers where the leak checker does not look; memory that grows is found by the limit.

@@ -109,7 +109,14 @@ import Verification
         }
         try await Self.endure(site, inputs, seed: 321)
         let report = try site.verified(records: inputs.count)
-        let reference = try await Self.reference(site, inputs)
+        // Fed at a pace as well: partitions that are read one after the other are another stream to learn from.
+        let reference = try Self.site(.atLeastOnce, partitions: 16)
+        let daemon = RunningDaemon(reference)
+        for start in stride(from: 0, to: inputs.count, by: 20) {
+            try reference.produce(inputs[start..<min(start + 20, inputs.count)])
+        }
+        try await daemon.taken(inputs.count, seconds: 120)
+        try await daemon.stop()
         let (here, there) = (try await Self.summary(of: site), try await Self.summary(of: reference))
         #expect(here.users == there.users && !here.users.isEmpty)
         #expect(abs(here.clv - there.clv) < 0.4 * there.clv, "\(here.clv) beside \(there.clv)")

@@ -187,10 +187,12 @@ extension LandmarkPool {
     init(
         layout: LandmarkLayout, capacity: Int, binEnds: [Int64], image: Image, bytes: UnsafeRawBufferPointer
     ) throws {
-        let held = Int(image.tail - image.head)
+        let held = bytes.count / layout.size
         guard image.landmarkBytes == layout.size, image.capacity == capacity, image.frontier.count == binEnds.count,
-            held >= 0, held <= capacity, held * layout.size == bytes.count, image.head >= 1,
-            image.frontier.allSatisfy({ $0 >= image.head && $0 <= image.tail })
+            held <= capacity, held * layout.size == bytes.count, image.head >= 1,
+            image.head <= Int64.max / 2, image.tail == image.head + Int64(held),
+            (image.frontier + [image.standardised]).allSatisfy({ $0 >= image.head && $0 <= image.tail }),
+            image.threshold <= 1 << 32
         else {
             throw SnapshotMismatch(
                 "the landmarks were kept with another capacity or layout (learning.maxLandmarks, targets or bins changed)"

@@ -2,16 +2,20 @@
 # make test     everything that has to hold
 # make evaluate forecasts on real data beside refitted models; DATA says where the data are
 # make truth    forecasts and alerts on simulated customers beside the truth
+# make fuzz     fuzzers of everything that reads what others wrote; SECONDS for each
+# make kills    kills the daemon N times at random moments and checks what came of it
 # make demo     the CDNOW purchase log through an embedded Kafka, live; ARGS are passed on to `clvd demo`
 SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help deps build test rebalances demo evaluate truth lint format clean
+.PHONY: help deps build test rebalances fuzz kills demo evaluate truth lint format clean
 
-sources := Sources Tests Package.swift
+sources := Sources Tests Fuzz/Sources Package.swift
 style := --configuration .swift-format
 # Tests that talk to a cluster or another process and mostly wait: beside those that compute, they would wait too long.
 waiting := KafkaTests|RuntimeTests|CommandTests
+SECONDS ?= 600
+N ?= 200
 DATA ?= ../shared/data
 COUNT ?= 50
 SEED ?= 1
@@ -34,6 +38,13 @@ test: deps lint  ## Lint, build and run all tests
 rebalances: deps  ## Move partitions between two instances COUNT times (50), in an order by SEED, and count what is missing or double
 	swift build --build-tests
 	CLVD_REBALANCES=$(COUNT) CLVD_SEED=$(SEED) swift test --skip-build --disable-xctest --filter manyRebalances
+
+fuzz: deps  ## Fuzz decoder, mapping, settings and snapshots for SECONDS each; TARGETS="decoder settings" for some
+	Fuzz/run.sh $(SECONDS) $(TARGETS)
+
+kills: deps  ## Kill the daemon N times at random moments, one partition and sixteen, and verify what came of it
+	swift build --build-tests
+	CLVD_TEST_KILLS=$(N) swift test --skip-build --disable-xctest --filter KillTests
 
 demo: build  ## Run the demo; ARGS="--json", ARGS="--events file.csv", ARGS="--bootstrap host:9092" …
 	@clvd="$$(swift build -c release --show-bin-path)/clvd"

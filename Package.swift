@@ -77,11 +77,18 @@ let package = Package(
                 .product(name: "ServiceLifecycle", package: "swift-service-lifecycle"),
             ],
             swiftSettings: strict),
+        // Input topics against what came of them, from outside.
+        .target(
+            name: "Verification",
+            dependencies: [
+                "CEventParser", "EventInput", "Kafka", .product(name: "Logging", package: "swift-log"),
+            ],
+            swiftSettings: strict),
         .executableTarget(
             name: "clvd",
             dependencies: [
                 "Runtime", "Simulation", "Terminal", "Settings", "EventInput", "Engine", "Kafka", "SnapshotStore",
-                "CEventParser",
+                "Verification", "CEventParser",
                 .product(name: "ArgumentParser", package: "swift-argument-parser"),
                 .product(name: "Logging", package: "swift-log"),
                 .product(name: "ServiceLifecycle", package: "swift-service-lifecycle"),
@@ -101,14 +108,28 @@ let package = Package(
         .testTarget(
             name: "RuntimeTests",
             dependencies: [
-                "clvd", "Runtime", "Kafka", "Settings", "SnapshotStore", "Engine", "EventInput", "CEventParser",
+                "clvd", "Runtime", "Kafka", "Settings", "SnapshotStore", "Engine", "EventInput", "Verification",
+                "CEventParser",
             ],
             swiftSettings: strict),
         // Runs the program itself.
         .testTarget(
             name: "CommandTests",
-            dependencies: ["clvd", "Engine", "EventInput", "Kafka", "Simulation", "CEventParser"], swiftSettings: strict
-        ),
+            dependencies: ["clvd", "Engine", "EventInput", "Kafka", "Simulation", "Verification", "CEventParser"],
+            swiftSettings: strict),
     ],
     cxxLanguageStandard: .cxx17
 )
+
+// `make fuzz` alone builds it, with libFuzzer's own `main`.
+if Context.environment["CLVD_FUZZ"] != nil {
+    package.products.append(.executable(name: "clvd-fuzz", targets: ["clvd-fuzz"]))
+    package.targets.append(
+        .executableTarget(
+            name: "clvd-fuzz",
+            dependencies: [
+                "CEventParser", "CSnapshot", "Engine", "EventInput", "Settings", "SnapshotStore",
+                .product(name: "Logging", package: "swift-log"),
+            ],
+            path: "Fuzz/Sources", swiftSettings: strict))
+}

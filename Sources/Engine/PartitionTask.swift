@@ -716,6 +716,10 @@ final class PartitionTask {
         image: Image, settings: EngineSettings, slots: UnsafeRawBufferPointer, longKeys: UnsafeRawBufferPointer,
         landmarks: UnsafeRawBufferPointer
     ) throws {
+        let fresh = StreamQuantiles(quantiles: settings.segmentQuantiles)
+        guard image.evictionHand >= 0, image.quantileCounts.count == fresh.counts.count,
+            image.quantileThresholds.count == fresh.thresholds.count
+        else { throw SnapshotMismatch("the state of partition \(image.id) does not fit its own description") }
         id = image.id
         self.settings = settings
         users = try UserTable(layout: settings.userLayout, image: image.users, slots: slots, longKeys: longKeys)

@@ -90,6 +90,39 @@ extension Client {
     }
 }
 
+extension Client {
+    /// The value of a topic's setting; nil when the topic has none of that name.
+    func setting(_ name: String, ofTopic topic: String, milliseconds: Int) throws(KafkaError) -> String? {
+        let operation = "ask for \(name) of topic \(topic)"
+        var resource = rd_kafka_ConfigResource_new(RD_KAFKA_RESOURCE_TOPIC, topic)
+        defer { rd_kafka_ConfigResource_destroy(resource) }
+        let queue = rd_kafka_queue_new(handle)
+        defer { rd_kafka_queue_destroy(queue) }
+        let options = rd_kafka_AdminOptions_new(handle, RD_KAFKA_ADMIN_OP_DESCRIBECONFIGS)
+        defer { rd_kafka_AdminOptions_destroy(options) }
+        rd_kafka_AdminOptions_set_request_timeout(options, Int32(milliseconds), nil, 0)
+        rd_kafka_DescribeConfigs(handle, &resource, 1, options, queue)
+        guard let event = rd_kafka_queue_poll(queue, Int32(milliseconds) + 5000) else {
+            throw KafkaError(operation, RD_KAFKA_RESP_ERR__TIMED_OUT)
+        }
+        defer { rd_kafka_event_destroy(event) }
+        let error = rd_kafka_event_error(event)
+        if error != RD_KAFKA_RESP_ERR_NO_ERROR {
+            throw KafkaError(operation, error, reason: String(cString: rd_kafka_event_error_string(event)))
+        }
+        var count = 0
+        guard let result = rd_kafka_event_DescribeConfigs_result(event),
+            let found = rd_kafka_DescribeConfigs_result_resources(result, &count), count == 1
+        else { return nil }
+        try check(operation, rd_kafka_ConfigResource_error(found[0]))
+        guard let entries = rd_kafka_ConfigResource_configs(found[0], &count) else { return nil }
+        for i in 0..<count where String(cString: rd_kafka_ConfigEntry_name(entries[i])) == name {
+            return rd_kafka_ConfigEntry_value(entries[i]).map { String(cString: $0) }
+        }
+        return nil
+    }
+}
+
 /// Looks after topics before anything flows.
 public final class Admin {
     private let client: Client
@@ -108,6 +141,13 @@ public final class Admin {
     public func partitionCounts(_ names: [String], milliseconds: Int = 10_000) throws(KafkaError) -> [String: Int] {
         rd_kafka_poll(client.handle, 0)
         return try client.partitionCounts(names, milliseconds: milliseconds)
+    }
+
+    /// The value of a topic's setting, such as `cleanup.policy`; nil when the topic has none of that name.
+    public func setting(
+        _ name: String, ofTopic topic: String, milliseconds: Int = 10_000
+    ) throws(KafkaError) -> String? {
+        try client.setting(name, ofTopic: topic, milliseconds: milliseconds)
     }
 
     /// The latest error of the client as a whole and how many there were.

@@ -13,11 +13,17 @@ public final class Producer {
         public var key: UnsafeRawBufferPointer
         /// nil: a tombstone.
         public var value: UnsafeRawBufferPointer?
+        /// A record with headers is handed over by itself: for the few that need some.
+        public var headers: [(name: String, text: String)]
 
-        public init(topic: Topic, key: UnsafeRawBufferPointer, value: UnsafeRawBufferPointer?) {
+        public init(
+            topic: Topic, key: UnsafeRawBufferPointer, value: UnsafeRawBufferPointer?,
+            headers: [(name: String, text: String)] = []
+        ) {
             self.topic = topic
             self.key = key
             self.value = value
+            self.headers = headers
         }
 
         fileprivate var outgoing: clvd_outgoing {
@@ -64,10 +70,22 @@ public final class Producer {
 
     // MARK: Records
 
-    /// Hands records over; waits while the queue is full.
+    /// Hands records over in their order; waits while the queue is full.
     public func produce(_ records: some Collection<Record>) throws(KafkaError) {
         outgoing.removeAll(keepingCapacity: true)
-        for r in records { outgoing.append(r.outgoing) }
+        for r in records {
+            guard !r.headers.isEmpty else {
+                outgoing.append(r.outgoing)
+                continue
+            }
+            try produceOutgoing()
+            try produce(r, headers: r.headers)
+        }
+        try produceOutgoing()
+    }
+
+    private func produceOutgoing() throws(KafkaError) {
+        defer { outgoing.removeAll(keepingCapacity: true) }
         if scratch.count < outgoing.count {
             scratch = [rd_kafka_message_t](repeating: rd_kafka_message_t(), count: outgoing.count)
         }

@@ -8,7 +8,7 @@ public enum EngineSnapshot {
 
     /// Hands an image to a store. The content points into memory that the image keeps, so it is good inside `body` only.
     /// - Parameter isPart: whether the image is of some partitions only.
-    static func withContent<T>(
+    public static func withContent<T>(
         of image: EngineImage, isPart: Bool = false, _ body: (SnapshotContent) throws -> T
     ) throws -> T {
         let encoder = JSONEncoder()

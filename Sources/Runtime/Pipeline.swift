@@ -237,6 +237,10 @@ final class Pipeline {
 
     private func publish(_ entry: OutboxEntry, _ records: UnsafeBufferPointer<clvd_record>) {
         switch entry.kind {
+        case .update where entry.value.isEmpty:
+            let record = records[Int(entry.record)]
+            committer.publication.append(
+                erasure: entry, of: record, topic: settings.input.topics[Int(record.topic)])
         case .update: committer.publication.append(update: entry)
         case .alert:
             committer.publication.append(alert: entry)

@@ -65,6 +65,18 @@ final class Publication {
     func append(update entry: OutboxEntry) { append(entry, updates) }
     func append(alert entry: OutboxEntry) { append(entry, alerts) }
 
+    /// The tombstone of an erased user. It has no value to name its source in, so headers do.
+    func append(erasure entry: OutboxEntry, of r: clvd_record, topic: String) {
+        let key = keep(UnsafeRawBufferPointer(entry.key))
+        records.append(
+            Producer.Record(
+                topic: updates, key: key, value: nil,
+                headers: [
+                    ("clvd.source.topic", topic), ("clvd.source.partition", String(r.partition)),
+                    ("clvd.source.offset", String(r.offset)),
+                ]))
+    }
+
     private func append(_ entry: OutboxEntry, _ topic: Producer.Topic) {
         let key = keep(UnsafeRawBufferPointer(entry.key))
         let value = entry.value.isEmpty ? nil : keep(UnsafeRawBufferPointer(entry.value))

@@ -1,5 +1,4 @@
 import ArgumentParser
-import CEventParser
 import Engine
 import Foundation
 import Runtime
@@ -9,7 +8,8 @@ import Terminal
 /// `clvd bench`
 struct BenchCommand: ParsableCommand {
     static let configuration = CommandConfiguration(
-        commandName: "bench", abstract: "Measure what clvd costs on this machine.", subcommands: [Memory.self])
+        commandName: "bench", abstract: "Measure what clvd costs on this machine.",
+        subcommands: [Memory.self, BenchSnapshot.self])
 
     /// `clvd bench memory`
     struct Memory: ParsableCommand {
@@ -98,65 +98,5 @@ struct BenchCommand: ParsableCommand {
             let pages = text.split(separator: " ").dropFirst().first.flatMap { Int($0) } ?? 0
             return pages * sysconf(Int32(_SC_PAGESIZE))
         }
-    }
-}
-
-/// Users with one event a day each.
-private final class Population {
-    private let engine: Engine
-    private(set) var count = 0
-    private let batch = UnsafeMutablePointer<clvd_event>.allocate(capacity: batchEvents)
-    private let keys = UnsafeMutablePointer<UInt8>.allocate(capacity: batchEvents * keyBytes)
-    private static let batchEvents = 8192
-    private static let keyBytes = 12
-    private static let types = [clvd_type_page_view, clvd_type_view, clvd_type_add_to_cart, clvd_type_purchase]
-
-    init(engine: Engine) { self.engine = engine }
-
-    deinit {
-        batch.deallocate()
-        keys.deallocate()
-    }
-
-    func live(_ users: Int, days: Range<Int>, progress: (Int) -> Void) {
-        var n = 0
-        for day in days {
-            for user in 0..<users {
-                fill(n, user: user, day: day, of: users)
-                n += 1
-                if n == Self.batchEvents {
-                    step(n)
-                    n = 0
-                    progress(count)
-                }
-            }
-        }
-        step(n)
-    }
-
-    private func step(_ n: Int) {
-        engine.step(UnsafeBufferPointer(start: UnsafePointer(batch), count: n))
-    }
-
-    private func fill(_ i: Int, user: Int, day: Int, of users: Int) {
-        let key = keys + i * Self.keyBytes
-        var rest = user
-        key[0] = UInt8(ascii: "u")
-        for k in stride(from: Self.keyBytes - 1, to: 0, by: -1) {
-            key[k] = UInt8(ascii: "0") + UInt8(rest % 10)
-            rest /= 10
-        }
-        let type = Self.types[day % 4]
-        var e = clvd_event()
-        e.offset = Int64(count)
-        e.time_ms = 1_700_000_000_000 + Int64(day) * 86_400_000 + Int64(user) * 80_000_000 / Int64(users)
-        e.user = UnsafePointer(key)
-        e.user_length = UInt32(Self.keyBytes)
-        e.type = UInt8(type.rawValue)
-        e.category_hash = UInt64(user % 12 + 1)
-        e.amount = type == clvd_type_purchase ? 10 + Double(user % 90) : 0
-        e.record = UInt32(i)
-        batch[i] = e
-        count += 1
     }
 }

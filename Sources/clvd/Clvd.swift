@@ -9,6 +9,6 @@ struct Clvd: AsyncParsableCommand {
         version: "0.1.0",
         subcommands: [
             RunCommand.self, DemoCommand.self, ReplayCommand.self, SimulateCommand.self, EvaluateCommand.self,
-            SnapshotCommand.self, ConfigCommand.self, BenchCommand.self,
+            VerifyCommand.self, SnapshotCommand.self, ConfigCommand.self, BenchCommand.self,
         ])
 }

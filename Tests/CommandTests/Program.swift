@@ -48,13 +48,20 @@ func clvd(
     try clvd(arguments, environment: environment)
 }
 
-/// - Parameter interruptAfter: sends SIGINT after so many seconds.
+/// - Parameters:
+///   - interruptAfter: sends SIGINT after so many seconds.
+///   - addressSpaceKiB: the most memory that it may reserve.
 func clvd(
-    _ arguments: [String], environment: [String: String] = [:], interruptAfter seconds: Double? = nil
+    _ arguments: [String], environment: [String: String] = [:], interruptAfter seconds: Double? = nil,
+    addressSpaceKiB: Int? = nil
 ) throws -> Run {
     let process = Process()
     process.executableURL = program
     process.arguments = arguments
+    if let addressSpaceKiB {
+        process.executableURL = URL(filePath: "/bin/sh")
+        process.arguments = ["-c", #"ulimit -v \#(addressSpaceKiB) && exec "$0" "$@""#, program.path] + arguments
+    }
     process.environment = ["PATH": "/usr/bin:/bin"].merging(environment) { $1 }
     let folder = try Folder()
     // Files, not pipes: nobody has to read while it runs.

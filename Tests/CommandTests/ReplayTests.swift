@@ -48,6 +48,34 @@ import Testing
         #expect(first == #"{"event_type":"purchase","event_time_ms":1700000000000,"user_id":"u0","amount":1}"#)
     }
 
+    /// A line that is larger than the memory there is: it is skipped, told, and what comes after it is sent.
+    @Test(arguments: ["jsonl", "csv"]) func aLineOfAGigabyteIsSkipped(kind: String) throws {
+        let isCSV = kind == "csv"
+        let row =
+            isCSV
+            ? "1700000000000,u,view\n" : #"{"user_id":"u","event_time_ms":1700000000000,"event_type":"view"}"# + "\n"
+        let file = try folder.write((isCSV ? "event_time_ms,user_id,event_type\n" : "") + row, to: "huge.\(kind)")
+        let handle = try #require(FileHandle(forWritingAtPath: file))
+        let end = try handle.seekToEnd()
+        try handle.truncate(atOffset: end + 1 << 30)  // a hole: nothing is written
+        try handle.seekToEnd()
+        try handle.write(contentsOf: Data(("\n" + row).utf8))
+        try handle.close()
+        let run = try clvd(
+            ["replay", "--events", file, "--bootstrap", cluster.bootstrap, "--topic", "events", "--json"],
+            environment: ["MALLOC_ARENA_MAX": "2"], addressSpaceKiB: 900_000)
+        try #require(run.status == 0, "\(run.errors)")
+        let summary = try run.json
+        #expect(summary["rows"] as? Int == 3 && summary["sent"] as? Int == 3 && summary["rejected"] as? Int == 1)
+        let line = isCSV ? 3 : 2
+        #expect(
+            (summary["first_rejection"] as? String)?
+                .hasPrefix("huge.\(kind), row \(line): record: 1073741824 bytes, the limit is 1048576") == true,
+            "\(summary)")
+        let sent = try contents(of: "events", partitions: 4, at: cluster.bootstrap)
+        #expect(sent.count { $0.key == "u" } == 2 && sent.allSatisfy { $0.value.utf8.count < 1000 })
+    }
+
     @Test func countsAddUp() throws {
         let format = try folder.write(
             """

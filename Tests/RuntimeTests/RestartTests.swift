@@ -5,11 +5,14 @@ import Runtime
 import Settings
 import SnapshotStore
 import Testing
+import Verification
 
 /// What happens when the daemon goes and comes back, by its own will or not.
 @Suite struct RestartTests {
     /// The same state, bit for bit, and the same words about every record; then what was said twice is no other thing.
     private static func expectSame(_ site: Site, _ reference: Site, records: Int, once: Bool) async throws {
+        let report = try site.verified(records: records)
+        if once { #expect(report.double == 0) }
         let (state, expected) = (try site.state(), try reference.state())
         #expect(state.metadata == expected.metadata)
         #expect(state.files == expected.files)
@@ -180,6 +183,7 @@ import Testing
         try await again.taken(300)
         try await again.stop()
         #expect(try await site.updates().count == 300)
+        #expect(try site.verified(records: 300).double == 0)
         #expect(again.counters.records == 300)
     }
 

@@ -5,6 +5,7 @@ import Kafka
 import Runtime
 import Settings
 import Testing
+import Verification
 
 /// Records in, updates, alerts and dead letters out: the daemon in this process against a cluster.
 @Suite struct StreamTests {
@@ -27,6 +28,12 @@ import Testing
                 var again = event
                 again.fate = .duplicate
                 inputs.append(again)
+            }
+            if i == 700 {
+                bad("invalid_json", Array("[".utf8), key: [UInt8](repeating: 0xFE, count: 200_000))
+                var event = shop.next()
+                event.key = [UInt8](repeating: 0, count: 100_000)
+                inputs.append(event)
             }
             guard i % 100 == 99 else { continue }
             let now = shop.now
@@ -74,6 +81,7 @@ import Testing
         #expect(updates.map(\.source.offset) == fates.indices.filter { fates[$0] == .update }.map(Int64.init))
         #expect(updates.allSatisfy { $0.source.topic == here.input[0] && $0.source.partition == 0 })
         for (source, record) in updates.prefix(200) {
+            #expect(try record.json["user_id"] as? String == record.keyText)
             #expect(record.key == inputs[Int(source.offset)].key)
         }
 
@@ -98,6 +106,10 @@ import Testing
         #expect(c.deadLetters == Int64(expected.count) && c.reasons.reduce(0, +) == c.deadLetters)
         #expect(c.accepted + c.duplicates + c.ignored + c.tombstones + c.erased + c.deadLetters == c.records)
         #expect(c.records == Int64(inputs.count) && c.repeated == 0)
+        // Found from outside as well.
+        let report = try here.verified(records: inputs.count)
+        #expect(report.updates == c.updates && report.deadLetters == c.deadLetters && report.double == 0)
+        #expect(report.reasons == .init(duplicates: c.duplicates, ignored: c.ignored, tombstones: c.tombstones))
         if delivery == .atLeastOnce || Cluster.isReal {
             let committed = try here.cluster.committed(
                 here.input[0], group: here.settings.kafka.groupId)
@@ -162,6 +174,7 @@ import Testing
         #expect(Set(updates.map(\.source) + late) == Set(produced.keys))
         #expect(updates.allSatisfy { produced[$0.source] == $0.record.key })
         #expect(daemon.counters.records == 1200 && daemon.daemon.status.lag == 0)
+        try site.verified(records: 1200)
     }
 
     // MARK: Alerts

@@ -5,6 +5,7 @@ import Runtime
 import Settings
 import SnapshotStore
 import Testing
+import Verification
 
 /// Brokers that are away, disks that are full, and ends that are asked for.
 @Suite struct TroubleTests {
@@ -96,6 +97,7 @@ import Testing
         }
         try await daemon.stop()
         #expect(try await Set(site.updates().map(\.source.offset)) == Set(0..<2000), "nothing is missing")
+        try site.verified(records: 2000)
         return daemon
     }
 
@@ -118,6 +120,7 @@ import Testing
         // The mock does not hide what was aborted.
         let updates = try await site.updates()
         #expect(Set(updates.map(\.source.offset)) == Set(0..<400))
+        try site.verified(records: 400)
         #expect(Set(updates.map(\.record.value)).count == 400)
     }
 
@@ -136,6 +139,7 @@ import Testing
         #expect(daemon.daemon.status.restarts == 0, "\(daemon.log.text)")
         let updates = try await site.updates()
         #expect(Set(updates.map(\.source.offset)) == Set(0..<400))
+        try site.verified(records: 400)
         #expect(Set(updates.map(\.record.value)).count == 400)
         if delivery == .atLeastOnce {
             #expect(updates.count == 400, "outputs are not said again for want of a commit")

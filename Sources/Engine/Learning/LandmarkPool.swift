@@ -188,12 +188,13 @@ extension LandmarkPool {
     init(
         layout: LandmarkLayout, most: Int, binEnds: [Int64], image: Image, bytes: UnsafeRawBufferPointer
     ) throws {
-        let held = Int(image.tail - image.head)
+        let held = bytes.count / layout.size
         let capacity = image.capacity
         guard image.landmarkBytes == layout.size, image.frontier.count == binEnds.count,
-            held >= 0, held <= capacity, (1...most).contains(capacity), held * layout.size == bytes.count,
-            image.head >= 1,
-            image.frontier.allSatisfy({ $0 >= image.head && $0 <= image.tail })
+            (1...most).contains(capacity), held <= capacity, held * layout.size == bytes.count, image.head >= 1,
+            image.head <= Int64.max / 2, image.tail == image.head + Int64(held),
+            (image.frontier + [image.standardised]).allSatisfy({ $0 >= image.head && $0 <= image.tail }),
+            image.threshold <= 1 << 32
         else {
             throw SnapshotMismatch(
                 "the landmarks were kept with another layout (learning.maxLandmarks, targets or bins changed)"

@@ -660,8 +660,13 @@ extension Learner {
         weights.restore(saved, steps: image.optimizerSteps)
         let samples = try section("prequential")
         let size = MemoryLayout<PrequentialWindow.Sample>.stride
+        let fit = samples.count / size
+        let features = SnapshotFeatures.count + 1
         guard image.windows.count == windows.count,
+            image.windows.allSatisfy({ (0...fit).contains($0.samples) && (0...$0.samples).contains($0.next) }),
             image.windows.reduce(0, { $0 + $1.samples * size }) == samples.count,
+            image.standardMean.count == features, image.standardM2.count == features,
+            image.standardObservations.count == features,
             image.taughtRows.count == taughtRows.count,
             image.calibrations.map(\.cells.count) == calibrations.map(\.cells.count),
             image.blends.map(\.cells.count) == blends.map(\.cells.count),

@@ -252,10 +252,14 @@ extension UserTable {
 
     init(layout: UserLayout, image: Image, slots bytes: UnsafeRawBufferPointer, longKeys: UnsafeRawBufferPointer) throws
     {
-        guard image.slotBytes == layout.size, image.slotCount * layout.size == bytes.count, image.slotCount >= 0,
-            image.userCount + image.freeSlots.count == image.slotCount,
+        // Whatever the numbers are, they are compared with the bytes that are there before they are computed with.
+        guard image.slotBytes == layout.size, bytes.count.isMultiple(of: layout.size),
+            image.slotCount == bytes.count / layout.size,
+            (0...image.slotCount).contains(image.userCount),
+            image.freeSlots.count == image.slotCount - image.userCount,
             image.freeSlots.allSatisfy({ Int($0) < image.slotCount }),
-            image.indexCapacity >= 128, image.userCount * 100 <= image.indexCapacity * 85,
+            (128...max(1024, 16 * image.slotCount)).contains(image.indexCapacity),
+            image.userCount * 100 <= image.indexCapacity * 85,
             UserTable.areSound(bytes, layout, users: image.userCount, longKeys: longKeys.count)
         else { throw SnapshotMismatch("the user table does not fit its own description") }
         self.layout = layout

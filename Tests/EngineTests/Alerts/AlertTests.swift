@@ -207,7 +207,9 @@ import Testing
         let now = stream.events.last!.time_ms
         for i in 0..<40 {
             for key in keys {
-                stream.add(key, i % 4 == 0 ? .purchase : .view, at: now + Int64(i) * hour, amount: i % 4 == 0 ? 5 : 0)
+                stream.add(
+                    key, i % 4 == 0 ? .purchase : .view, at: now + Int64(i) * hour, amount: i % 4 == 0 ? 5 : 0,
+                    id: "\(key)-\(i)")
             }
         }
         let engine = Engine.make()
@@ -221,6 +223,24 @@ import Testing
         let users = engine.report(prequential: false).users
         let owned = try keys.map { key -> UInt32 in try #require(engine.slot(key)).header.pointee.identity }
         #expect(owned[0] != owned[1])
+        // Whoever has the id can make its hashes: nothing of them may stay either.
+        let layout = engine.settings.userLayout
+        func hashes(_ key: String) throws -> [UInt32] {
+            let slot = try #require(engine.slot(key))
+            let lows = slot.at(layout.dedupLow, as: UInt32.self)
+            return [slot.header.pointee.identity, slot.header.pointee.orderA]
+                + (0..<UserLayout.dedupCount).map { lows[$0] }
+        }
+        let theirs = try Set(keys.flatMap(hashes)).subtracting([0])
+        #expect(theirs.count > 2 * UserLayout.dedupCount)
+        func remaining() throws -> Int {
+            let image = try Written(engine)
+            return theirs.count { hash in
+                let bytes = withUnsafeBytes(of: hash) { Data($0) }
+                return image.sections.values.contains { $0.range(of: bytes) != nil }
+            }
+        }
+        #expect(try remaining() == theirs.count)
         let n = stream.events.count
         for key in keys { stream.add(key, .userDeleted, at: now + 2 * day) }
         stream.add("nobody", .userDeleted, at: now + 2 * day)
@@ -231,6 +251,7 @@ import Testing
             #expect(try !held(key))
             #expect(engine.slot(key) == nil)
         }
+        #expect(try remaining() == 0)
         let report = engine.report(prequential: false)
         #expect(report.users == users - 2 && report.counters.erased == 3)
         // No landmark of theirs is left to learn from.

@@ -144,6 +144,27 @@ import Testing
         }
     }
 
+    /// Whole on disk, and yet a description that cannot be: each of its numbers in turn. Refused, or of no harm; never a
+    /// trap.
+    @Test func numbersThatCannotBeDoNoHarm() throws {
+        let engine = Engine.make()
+        engine.run(RandomStream(users: 12, events: 300).make(seed: 27))
+        let image = try Written(engine)
+        let text = String(decoding: image.metadata, as: UTF8.self)
+        let start = try #require(text.firstRange(of: "\"learner\"")).lowerBound
+        let numbers = text[start...].matches(of: /:(-?[0-9][0-9.eE+-]*)/).map { $0.1.startIndex..<$0.1.endIndex }
+        #expect(numbers.count > 60)
+        var refused = 0
+        for range in numbers {
+            for number in ["-1", "9223372036854775807"] {
+                var changed = image
+                changed.metadata = Data(text.replacingCharacters(in: range, with: number).utf8)
+                do { _ = try changed.restored() } catch { refused += 1 }
+            }
+        }
+        #expect(refused > 30)
+    }
+
     @Test func tensorsForOtherPrograms() throws {
         let engine = Engine.make()
         engine.run(RandomStream(events: 1200).make(seed: 26))

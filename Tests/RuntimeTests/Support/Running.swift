@@ -1,4 +1,5 @@
 import Engine
+import EventInput
 import Foundation
 import Kafka
 import Logging
@@ -6,6 +7,7 @@ import Settings
 import SnapshotStore
 import Synchronization
 import Testing
+import Verification
 
 @testable import Runtime
 
@@ -20,7 +22,7 @@ struct Site {
     /// - Parameter of: a site whose input topics this one reads as well, for another group.
     init(
         _ cluster: Cluster, _ delivery: Settings.Delivery = .atLeastOnce, topics: Int = 1, partitions: Int = 1,
-        reading other: Site? = nil, _ change: (inout Settings) -> Void = { _ in }
+        outputPartitions: Int = 1, reading other: Site? = nil, _ change: (inout Settings) -> Void = { _ in }
     ) throws {
         self.cluster = cluster
         self.partitions = other?.partitions ?? partitions
@@ -51,7 +53,7 @@ struct Site {
         settings = s
         if other == nil { try cluster.createTopics(input, partitions: partitions) }
         try cluster.createTopics(
-            [s.output.updatesTopic, s.output.alertsTopic, s.output.deadLetterTopic], partitions: 1)
+            [s.output.updatesTopic, s.output.alertsTopic, s.output.deadLetterTopic], partitions: outputPartitions)
     }
 
     func produce(_ records: some Collection<Input>, to topic: Int = 0) throws {
@@ -93,6 +95,26 @@ struct Site {
         try await daemon.taken(records)
         try await daemon.stop()
         return other
+    }
+
+    /// Whether every record has exactly one output, as `clvd verify` finds from outside. What was said twice is counted
+    /// in the report; nothing may be missing.
+    @discardableResult
+    func verified(records: Int) throws -> Verification.Report {
+        let s = settings
+        var task = Verification(
+            cluster: .init(bootstrap: s.kafka.bootstrapServers), inputs: s.input.topics, updates: s.output.updatesTopic,
+            deadLetters: s.output.deadLetterTopic, format: try EventFormat.load(s.input.format), limits: s.input.limits,
+            currency: s.input.currency,
+            // The mock forgets what is committed in transactions.
+            to: s.delivery == .atLeastOnce || Cluster.isReal ? .committed(group: s.kafka.groupId) : .log)
+        task.lingering = Cluster.isReal ? 1 : 0
+        let report = try Verifier(task).run()
+        #expect(report.records == Int64(records))
+        #expect(report.missing == 0 && report.orphans == 0 && report.foreign == 0, "\(report)")
+        #expect(report.updates + report.deadLetters + report.accounted == report.records)
+        if s.delivery == .exactlyOnce, Cluster.isReal { #expect(report.double == 0, "\(report)") }
+        return report
     }
 
     /// What the newest snapshot holds: checksums of all files, and the description.
@@ -221,17 +243,25 @@ final class RunningProgram {
         .appending(path: "clvd")
     private let process = Process()
     private let errorPath: String
+    private let outputPath: String
 
-    init(_ site: Site, environment: [String: String] = [:]) throws {
+    /// `clvd run` with the settings of a site.
+    convenience init(_ site: Site, environment: [String: String] = [:]) throws {
         let config = try site.folder.write(site.settings.rendered(), to: "clvd-\(site.settings.kafka.instanceId).yaml")
+        try self.init(site, ["run", "--config", config], environment: environment)
+    }
+
+    init(_ site: Site, _ arguments: [String], environment: [String: String] = [:]) throws {
         errorPath = "\(site.folder.path)/err-\(UUID().uuidString)"
-        _ = FileManager.default.createFile(atPath: errorPath, contents: nil)
+        outputPath = "\(site.folder.path)/out-\(UUID().uuidString)"
+        for path in [errorPath, outputPath] { _ = FileManager.default.createFile(atPath: path, contents: nil) }
         // `env` becomes the program. What is preloaded into both may change the environment of the first, next to which
         // Swift looks for its arguments.
         process.executableURL = URL(filePath: "/usr/bin/env")
-        process.arguments = [Self.program.path, "run", "--config", config]
+        process.arguments = [Self.program.path] + arguments
         process.environment = environment.merging(["PATH": "/usr/bin:/bin"]) { $1 }
         process.standardInput = FileHandle.nullDevice
+        process.standardOutput = FileHandle(forWritingAtPath: outputPath)
         process.standardError = FileHandle(forWritingAtPath: errorPath)
         try process.run()
     }
@@ -239,6 +269,7 @@ final class RunningProgram {
     deinit { if process.isRunning { kill() } }
 
     var errors: String { (try? String(contentsOfFile: errorPath, encoding: .utf8)) ?? "" }
+    var output: String { (try? String(contentsOfFile: outputPath, encoding: .utf8)) ?? "" }
     var isRunning: Bool { process.isRunning }
 
     func kill() { Foundation.kill(process.processIdentifier, SIGKILL) }

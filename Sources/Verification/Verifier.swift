@@ -1,0 +1,330 @@
+import CEventParser
+import EventInput
+import Foundation
+import Kafka
+import Logging
+
+/// Compares input topics with what came of them, from the topics alone: nothing the daemon counted is believed.
+///
+/// Outputs name their source; two bits for each input record say what was found. Records without an output are decoded
+/// by the same mapping. Tombstones and ignored types need none. An event whose id an earlier event of the same user in
+/// the same partition had is a duplicate; to find that, the input is read a second time with the suspects in memory.
+public final class Verifier {
+    private let task: Verification
+    private let decoder: EventDecoder
+    private var report = Verification.Report()
+    /// Records asked about that have an output.
+    private var asked: Int64 = 0
+    private var partitions: [Marks] = []
+    private var indices: [TopicPartition: Int] = [:]
+    /// The newest offset with an update of each user of a partition; only for compacted topics.
+    private var newest: [UInt64: Int64] = [:]
+    private var suspects: [Suspect] = []
+    /// The earliest offset at which the user and event id of a suspect had an update.
+    private var originals: [UInt64: Int64] = [:]
+    private var events: UnsafeMutablePointer<clvd_event>
+    private var picked: UnsafeMutablePointer<clvd_record>
+    private var room = 0
+
+    /// What was found of the records of a partition.
+    private struct Marks {
+        let partition: TopicPartition
+        /// From where the log begins: duplicates may be of events before those that are asked about.
+        let range: Range<Int64>
+        /// First offset that is asked about.
+        let from: Int64
+        var updated: OffsetSet
+        /// Records with a dead letter; later also those that were judged.
+        var settled: OffsetSet
+        var asked: Range<Int64> { from..<range.upperBound }
+    }
+
+    private struct Suspect {
+        var partition: Int
+        var offset: Int64
+        /// Hash of partition, user and event id.
+        var key: UInt64
+    }
+
+    /// - Throws: `InputError` when the limits or currencies are not usable.
+    public init(_ task: Verification) throws {
+        self.task = task
+        decoder = try EventDecoder(
+            format: task.format, limits: task.limits, currency: task.currency, headerLookup: Consumer.headerLookup)
+        events = .allocate(capacity: 0)
+        picked = .allocate(capacity: 0)
+    }
+
+    deinit {
+        events.deallocate()
+        picked.deallocate()
+    }
+
+    /// - Parameter progress: how many records of how many were read in a phase.
+    /// - Throws: `VerificationError`, `KafkaError`.
+    public func run(progress: (Verification.Phase, Int64, Int64) -> Void = { _, _, _ in }) throws
+        -> Verification.Report
+    {
+        // What is committed is asked for before the outputs are read: all outputs up to there are then in the log.
+        let input = try TopicReader(task.cluster, topics: task.inputs, patience: task.patience)
+        try lay(out: ranges(of: input))
+        report.compacted = task.compacted
+        try readOutputs(progress)
+        if task.compacted { try noteNewest(input, progress) }
+        try judge(input, progress)
+        report.orphans = asked - report.updates - report.deadLetters
+        return report
+    }
+
+    // MARK: Ranges
+
+    private func ranges(of input: TopicReader) throws -> [TopicPartition: Range<Int64>] {
+        let log = try input.offsets()
+        let ends: [TopicPartition: Int64]
+        switch task.to {
+        case .log: ends = log.mapValues(\.upperBound)
+        case .offset(let offset): ends = log.mapValues { min(offset, $0.upperBound) }
+        case .committed(let group):
+            let committed = try committed(log.keys.sorted(), by: group)
+            guard !committed.isEmpty else {
+                throw VerificationError(
+                    "group \(group) has committed nothing of \(task.inputs.joined(separator: ", ")); check the group, "
+                        + "or verify to the end of the log")
+            }
+            ends = committed
+        }
+        return log.reduce(into: [:]) { ranges, entry in
+            let low = entry.value.lowerBound
+            ranges[entry.key] = low..<max(low, ends[entry.key] ?? low)
+        }
+    }
+
+    private func committed(_ list: [TopicPartition], by group: String) throws -> [TopicPartition: Int64] {
+        let consumer = try Consumer(
+            bootstrap: task.cluster.bootstrap, groupId: group, instanceId: nil, topics: task.inputs, batchRecords: 1,
+            properties: task.cluster.properties,
+            logger: Logger(label: "clvd.verify") { _ in SwiftLogNoOpLogHandler() })
+        defer { consumer.close() }
+        return try consumer.committed(list, milliseconds: Int(task.patience * 1000)).mapValues(\.offset)
+    }
+
+    private func lay(out ranges: [TopicPartition: Range<Int64>]) {
+        for (p, range) in ranges.sorted(by: { $0.key < $1.key }) {
+            indices[p] = partitions.count
+            let from = min(max(range.lowerBound, task.from ?? .min), range.upperBound)
+            partitions.append(
+                Marks(partition: p, range: range, from: from, updated: OffsetSet(range), settled: OffsetSet(range)))
+            report.partitions.append(
+                .init(topic: p.topic, partition: p.partition, from: from, to: range.upperBound))
+        }
+    }
+
+    private var askedRanges: [TopicPartition: Range<Int64>] {
+        Dictionary(uniqueKeysWithValues: partitions.map { ($0.partition, $0.asked) })
+    }
+
+    // MARK: Outputs
+
+    private func readOutputs(_ progress: (Verification.Phase, Int64, Int64) -> Void) throws {
+        let isLive = if case .committed = task.to { true } else { false }
+        let topics = task.updates == task.deadLetters ? [task.updates] : [task.updates, task.deadLetters]
+        let reader = try TopicReader(task.cluster, topics: topics, patience: task.patience)
+        let log = try reader.offsets()
+        let total = log.values.reduce(0) { $0 + Int64($1.count) }
+        var done: Int64 = 0
+        // Later ones are of later records, which are not looked at; but some may become visible only now.
+        try reader.read(log.mapValues { $0.lowerBound..<Int64.max }, lingering: isLive ? task.lingering : 0) {
+            records in
+            for r in records { note(r, isUpdate: topics[Int(r.topic)] == task.updates) }
+            done += Int64(records.count)
+            progress(.outputs, min(done, total), total)
+        }
+    }
+
+    private func note(_ r: clvd_record, isUpdate: Bool) {
+        guard let source = isUpdate ? OutputSource(update: r) : OutputSource(deadLetter: r) else {
+            report.foreign += 1
+            return
+        }
+        let p = TopicPartition(source.topic, source.partition)
+        guard let i = indices[p], partitions[i].range.contains(source.offset) else { return }
+        let (updated, rejected) = (
+            partitions[i].updated.contains(source.offset), partitions[i].settled.contains(source.offset)
+        )
+        let isAsked = source.offset >= partitions[i].from
+        if updated || rejected {
+            if isAsked { noteDouble(p, source.offset, r, isUpdate: isUpdate, updated: updated) }
+            // Whichever came first, the record counts as one that has an update.
+            if isUpdate { partitions[i].updated.insert(source.offset) }
+            return
+        }
+        if isAsked { asked += 1 }
+        if isUpdate { partitions[i].updated.insert(source.offset) } else { partitions[i].settled.insert(source.offset) }
+    }
+
+    private func noteDouble(_ p: TopicPartition, _ offset: Int64, _ r: clvd_record, isUpdate: Bool, updated: Bool) {
+        let place = "\(isUpdate ? task.updates : task.deadLetters)[\(r.partition)] offset \(r.offset)"
+        let article = updated == isUpdate ? "another" : isUpdate ? "an" : "a"
+        report.found(
+            .double, p, offset,
+            "\(updated ? "an update" : "a dead letter") and, at \(place), \(article) "
+                + (isUpdate ? "update" : "dead letter"))
+    }
+
+    // MARK: Records
+
+    private func judge(_ input: TopicReader, _ progress: (Verification.Phase, Int64, Int64) -> Void) throws {
+        let total = partitions.reduce(0) { $0 + Int64($1.asked.count) }
+        var isFirst = true
+        var hasMore = true
+        while hasMore {
+            hasMore = false
+            var done: Int64 = 0
+            try input.read(askedRanges) { records in
+                pick(records) { i, r in
+                    guard r.offset >= partitions[i].from else { return false }
+                    let updated = partitions[i].updated.contains(r.offset)
+                    let settled = partitions[i].settled.contains(r.offset)
+                    if isFirst {
+                        report.records += 1
+                        if updated { report.updates += 1 } else if settled { report.deadLetters += 1 }
+                    }
+                    return !updated && !settled
+                } each: { i, record, event in
+                    if !judge(i, record, event) { hasMore = true }
+                }
+                done += Int64(records.count)
+                progress(.records, min(done, total), total)
+            }
+            isFirst = false
+            try resolve(input, progress)
+        }
+    }
+
+    /// Judges a record without an output.
+    /// - Returns: false when there is no room for a further suspect.
+    private func judge(_ i: Int, _ record: clvd_record, _ event: clvd_event) -> Bool {
+        let p = partitions[i].partition
+        switch event.status {
+        case UInt8(clvd_status_tombstone.rawValue): report.reasons.tombstones += 1
+        case UInt8(clvd_status_ignored_type.rawValue): report.reasons.ignored += 1
+        case UInt8(clvd_status_ok.rawValue):
+            if task.compacted, isSuperseded(i, event) {
+                report.reasons.superseded += 1
+            } else if event.event_id != nil {
+                guard suspects.count < task.mostSuspects else { return false }
+                let key = key(i, event, withEventID: true)
+                suspects.append(Suspect(partition: i, offset: event.offset, key: key))
+                originals[key] = .max
+            } else {
+                report.found(.missing, p, record.offset, "no update and no dead letter")
+            }
+        default:
+            report.found(
+                .missing, p, record.offset,
+                "no dead letter of what is \(String(cString: clvd_status_name(event.status)))")
+        }
+        partitions[i].settled.insert(record.offset)
+        return true
+    }
+
+    /// Reads the input once more and finds which suspects repeat an earlier event.
+    private func resolve(_ input: TopicReader, _ progress: (Verification.Phase, Int64, Int64) -> Void) throws {
+        guard !suspects.isEmpty else { return }
+        var ranges: [TopicPartition: Range<Int64>] = [:]
+        for s in suspects {
+            let mark = partitions[s.partition]
+            let end = max(ranges[mark.partition]?.upperBound ?? mark.range.lowerBound, s.offset)
+            // Before what is looked at may be the original of what is in it.
+            ranges[mark.partition] = mark.range.lowerBound..<end
+        }
+        let total = ranges.values.reduce(0) { $0 + Int64($1.count) }
+        var done: Int64 = 0
+        try input.read(ranges) { records in
+            pick(records) { i, r in
+                partitions[i].updated.contains(r.offset)
+            } each: { i, _, event in
+                guard event.status == UInt8(clvd_status_ok.rawValue), event.event_id != nil,
+                    event.type != UInt8(clvd_type_user_deleted.rawValue)
+                else { return }
+                let key = key(i, event, withEventID: true)
+                if let earliest = originals[key], event.offset < earliest { originals[key] = event.offset }
+            }
+            done += Int64(records.count)
+            progress(.repeats, min(done, total), total)
+        }
+        for s in suspects {
+            if originals[s.key]! < s.offset {
+                report.reasons.duplicates += 1
+            } else {
+                let (p, low) = (partitions[s.partition].partition, partitions[s.partition].range.lowerBound)
+                report.found(
+                    .missing, p, s.offset,
+                    "no update and no dead letter, and no earlier event with its id"
+                        + (low > 0 ? " from offset \(low), where the log begins" : ""))
+            }
+        }
+        suspects.removeAll(keepingCapacity: true)
+        originals.removeAll(keepingCapacity: true)
+    }
+
+    // MARK: Compacted updates
+
+    private func noteNewest(_ input: TopicReader, _ progress: (Verification.Phase, Int64, Int64) -> Void) throws {
+        let total = partitions.reduce(0) { $0 + Int64($1.asked.count) }
+        var done: Int64 = 0
+        let isDeletion = { (e: clvd_event) in e.type == UInt8(clvd_type_user_deleted.rawValue) }
+        try input.read(askedRanges) { records in
+            pick(records) { _, _ in
+                true
+            } each: { i, r, event in
+                guard event.status == UInt8(clvd_status_ok.rawValue),
+                    partitions[i].updated.contains(r.offset) || isDeletion(event)
+                else { return }
+                newest[key(i, event, withEventID: false)] = event.offset
+            }
+            done += Int64(records.count)
+            progress(.users, min(done, total), total)
+        }
+    }
+
+    /// Whether a later update of the user is there, or this was the user's deletion: compaction removes tombstones too.
+    private func isSuperseded(_ i: Int, _ event: clvd_event) -> Bool {
+        guard let last = newest[key(i, event, withEventID: false)] else { return false }
+        return last > event.offset || event.type == UInt8(clvd_type_user_deleted.rawValue)
+    }
+
+    // MARK: Decoding
+
+    /// Decodes the records in the ranges that `condition` wants.
+    private func pick(
+        _ records: UnsafeBufferPointer<clvd_record>, where condition: (Int, clvd_record) -> Bool,
+        each body: (Int, clvd_record, clvd_event) -> Void
+    ) {
+        if records.count > room {
+            events.deallocate()
+            picked.deallocate()
+            room = records.count
+            events = .allocate(capacity: room)
+            picked = .allocate(capacity: room)
+        }
+        var places: [Int] = []
+        var last: (topic: Int32, partition: Int32, index: Int?) = (-1, -1, nil)
+        for r in records {
+            if r.topic != last.topic || r.partition != last.partition {
+                last = (r.topic, r.partition, indices[TopicPartition(task.inputs[Int(r.topic)], r.partition)])
+            }
+            guard let i = last.index, partitions[i].range.contains(r.offset), condition(i, r) else { continue }
+            picked[places.count] = r
+            places.append(i)
+        }
+        guard !places.isEmpty else { return }
+        decoder.decode(UnsafeBufferPointer(start: picked, count: places.count), into: events)
+        for (n, i) in places.enumerated() { body(i, picked[n], events[n]) }
+    }
+
+    private func key(_ partition: Int, _ e: clvd_event, withEventID: Bool) -> UInt64 {
+        let parts = [UInt64(partition), clvd_hash(e.user, Int(e.user_length)), withEventID ? e.event_id_hash : 0]
+        return parts.withUnsafeBytes { clvd_hash($0.baseAddress!.assumingMemoryBound(to: UInt8.self), $0.count) }
+    }
+}

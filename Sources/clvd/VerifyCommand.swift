@@ -1,0 +1,228 @@
+import ArgumentParser
+import EventInput
+import Foundation
+import Kafka
+import Logging
+import Settings
+import Terminal
+import Verification
+
+/// `clvd verify`
+struct VerifyCommand: ParsableCommand {
+    static let configuration = CommandConfiguration(
+        commandName: "verify",
+        abstract: "Check from outside that every input record has exactly one update or dead letter.",
+        discussion: """
+            Reads the input topics, the updates and the dead letters (committed records only) as any consumer may, \
+            joins no group and believes nothing that the daemon counted. Every input record must have one update, one \
+            tombstone of an erased user or one dead letter that names it; or be a tombstone, of a type that the format \
+            ignores, or the repeat of an event id that the same user had before in the same partition. What has none of \
+            these is missing; what has more than one output is double.
+
+            By default it looks at what the group has committed, which a running daemon may go on adding to. \
+            Two bits of memory for a record, and 60 bytes for each of up to a million repeats at a time.
+
+            Where the topic of updates is compacted (the brokers are asked), an update may be gone because a later one \
+            of the same customer replaced it: such records count as superseded. To tell this from an update that never \
+            was, verify before the log cleaner comes, with --no-compacted. Compacted topics take 40 bytes a customer.
+
+            Delivery at least once repeats outputs after a crash: --allow-double (or delivery in --config) counts them \
+            without complaint.
+
+            Exit codes: 0; 1 when it could not be carried out; 2 when something is missing or double; 64 for arguments, \
+            78 for settings that cannot be used.
+
+            EXAMPLES
+              clvd verify --config /etc/clvd/clvd.yaml
+              clvd verify --bootstrap kafka:9092 --group clvd --input events --updates clv-updates
+              clvd verify --config clvd.yaml --from 1000000 --to 2000000 --json | jq .missing
+              clvd verify --config clvd.yaml --to end      # a daemon that has stopped, whatever it committed
+            """)
+
+    @Option(help: ArgumentHelp("Brokers to start from, host:port,host:port.", valueName: "servers"))
+    var bootstrap: String?
+
+    @Option(help: ArgumentHelp("The group whose committed offsets say how far to look.", valueName: "name"))
+    var group: String?
+
+    @Option(
+        help: ArgumentHelp(
+            "Take brokers, group, topics, format, limits, currencies, delivery and Kafka properties from these settings, "
+                + "where no option says otherwise. (default: none, the defaults of clvd)", valueName: "file"))
+    var config: String?
+
+    @Option(help: ArgumentHelp("An input topic, may be repeated. (default: input.topics)", valueName: "topic"))
+    var input: [String] = []
+
+    @Option(help: ArgumentHelp("The topic of updates. (default: output.updatesTopic)", valueName: "topic"))
+    var updates: String?
+
+    @Option(help: ArgumentHelp("The topic of dead letters. (default: output.deadLetterTopic)", valueName: "topic"))
+    var deadLetters: String?
+
+    @Option(help: ArgumentHelp("Format of the input, by name or path. (default: input.format)", valueName: "name"))
+    var format: String?
+
+    @Option(help: ArgumentHelp("First offset of each partition. (default: where the log begins)", valueName: "offset"))
+    var from: Int64?
+
+    @Option(
+        help: ArgumentHelp(
+            "Up to here: committed, what the group has committed; end, the end of the log; or an offset of each "
+                + "partition, which is not looked at any more.", valueName: "end"))
+    var to = To.committed
+
+    @Flag(
+        inversion: .prefixedNo,
+        help: "Whether updates may have been compacted away. (default: as the topic's cleanup.policy says)")
+    var compacted: Bool?
+
+    @Flag(help: "Repeated outputs are counted, but are no fault.")
+    var allowDouble = false
+
+    @Option(help: ArgumentHelp("How long brokers may say nothing.", valueName: "seconds"))
+    var timeout = 30.0
+
+    @Option(
+        name: .customLong("property"),
+        help: ArgumentHelp("A librdkafka property, may be repeated: security.protocol=SSL.", valueName: "name=value"))
+    var properties: [KafkaProperty] = []
+
+    @Flag(inversion: .prefixedNo, help: "Show the progress, on standard error.")
+    var progress = true
+
+    @Flag(help: "Print the result as JSON.")
+    var json = false
+
+    func validate() throws {
+        guard config != nil || bootstrap != nil else {
+            throw ValidationError("Give the brokers: --bootstrap host:9092, or --config.")
+        }
+        if config == nil, group == nil, to == .committed {
+            throw ValidationError("Give the group: --group clvd, or --config; or an end: --to end.")
+        }
+        guard from ?? 0 >= 0 else { throw ValidationError("--from must be 0 or more.") }
+        guard (0.1...3600).contains(timeout) else {
+            throw ValidationError("--timeout must be from 0.1 to 3600 seconds.")
+        }
+    }
+
+    func run() throws {
+        let settings =
+            try config.map { try Settings.load(path: $0, environment: ProcessInfo.processInfo.environment) }
+            ?? Settings()
+        let task = try task(settings)
+        let report: Verification.Report
+        do {
+            report = try verify(task)
+        } catch let error as KafkaError {
+            throw CommandFailure(
+                "\(task.cluster.bootstrap): \(error). Check --bootstrap, that the brokers can be reached, and this "
+                    + "client's rights.")
+        } catch let error as VerificationError {
+            throw CommandFailure("\(task.cluster.bootstrap): \(error).")
+        }
+        if json { try Report.json(report) } else { tell(report) }
+        let mayRepeat = allowDouble || (config != nil && settings.delivery == .atLeastOnce)
+        if report.missing > 0 || (report.double > 0 && !mayRepeat) { throw ExitCode(2) }
+    }
+
+    private func task(_ settings: Settings) throws -> Verification {
+        let cluster = Verification.Cluster(
+            bootstrap: bootstrap ?? settings.kafka.bootstrapServers,
+            properties: settings.kafka.properties.merging(properties.map { ($0.name, $0.value) }) { $1 })
+        var task = Verification(
+            cluster: cluster, inputs: input.isEmpty ? settings.input.topics : input,
+            updates: updates ?? settings.output.updatesTopic,
+            deadLetters: deadLetters ?? settings.output.deadLetterTopic,
+            format: try EventFormat.load(format ?? settings.input.format), limits: settings.input.limits,
+            currency: settings.input.currency, from: from, to: to.end(group: group ?? settings.kafka.groupId))
+        task.patience = timeout
+        task.compacted = try compacted ?? isCompacted(task)
+        return task
+    }
+
+    /// Whether the brokers say so; those that cannot be asked have not compacted anything.
+    private func isCompacted(_ task: Verification) throws -> Bool {
+        let quiet = Logger(label: "clvd.verify") { _ in SwiftLogNoOpLogHandler() }
+        let admin = try Admin(bootstrap: task.cluster.bootstrap, properties: task.cluster.properties, logger: quiet)
+        let policy = try? admin.setting(
+            "cleanup.policy", ofTopic: task.updates, milliseconds: Int(min(timeout, 10) * 1000))
+        return policy?.contains("compact") ?? false
+    }
+
+    private func verify(_ task: Verification) throws -> Verification.Report {
+        var phase: Verification.Phase?
+        var reporter: ProgressReporter?
+        defer { reporter?.finish() }
+        return try Verifier(task).run { now, done, total in
+            guard progress else { return }
+            if now != phase {
+                reporter?.finish()
+                reporter = ProgressReporter(label: now.rawValue, total: total, unit: "records")
+                phase = now
+            }
+            reporter?.update(done: done)
+        }
+    }
+
+    private func tell(_ report: Verification.Report) {
+        let reasons = report.reasons
+        var parts = [
+            "\(Human.count(reasons.duplicates)) duplicates", "\(Human.count(reasons.ignored)) ignored",
+            "\(Human.count(reasons.tombstones)) tombstones",
+        ]
+        if report.compacted { parts.append("\(Human.count(reasons.superseded)) superseded") }
+        Report.facts([
+            ("records", Human.count(report.records)), ("updates", Human.count(report.updates)),
+            ("dead letters", Human.count(report.deadLetters)),
+            ("accounted", "\(Human.count(report.accounted))   \(parts.joined(separator: ", "))"),
+            ("missing", Human.count(report.missing)), ("double", Human.count(report.double)),
+        ])
+        if report.orphans > 0 {
+            Report.note("\(Human.count(report.orphans)) outputs are of records that are not in the log.")
+        }
+        if report.foreign > 0 {
+            Report.note("\(Human.count(report.foreign)) records of the output topics name no source.")
+        }
+        guard !report.findings.isEmpty else { return }
+        Report.line()
+        for f in report.findings {
+            Report.line("\(f.kind.rawValue)  \(f.topic)[\(f.partition)] offset \(f.offset): \(f.remark)")
+        }
+        let rest = report.missing + report.double - Int64(report.findings.count)
+        if rest > 0 { Report.line("… and \(Human.count(rest)) more") }
+    }
+
+    /// Up to where to look.
+    enum To: ExpressibleByArgument, Equatable {
+        case committed, log
+        case offset(Int64)
+
+        init?(argument: String) {
+            switch argument {
+            case "committed": self = .committed
+            case "end": self = .log
+            default:
+                guard let offset = Int64(argument), offset >= 0 else { return nil }
+                self = .offset(offset)
+            }
+        }
+
+        var defaultValueDescription: String {
+            switch self {
+            case .committed: "committed"
+            case .log: "end"
+            case .offset(let offset): "\(offset)"
+            }
+        }
+
+        func end(group: String) -> Verification.End {
+            switch self {
+            case .committed: .committed(group: group)
+            case .log: .log
+            case .offset(let offset): .offset(offset)
+            }
+        }
+    }
+}

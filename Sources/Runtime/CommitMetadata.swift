@@ -1,8 +1,8 @@
 /// What is committed along with an offset: the engine's clock of the partition, so that what was published about
 /// silence is not published again after a restart. At most a few dozen bytes.
-struct CommitMetadata: Equatable {
+package struct CommitMetadata: Equatable {
     /// ms since 1970; nil before the first event.
-    var clock: Int64?
+    package var clock: Int64?
 
     private static let prefix = "clvd1;clock="
 
@@ -11,7 +11,7 @@ struct CommitMetadata: Equatable {
     init(clock: Int64?) { self.clock = clock }
 
     /// Metadata of others is no metadata.
-    init(text: String) {
+    package init(text: String) {
         clock = text.hasPrefix(Self.prefix) ? Int64(text.dropFirst(Self.prefix.count)) : nil
     }
 }

@@ -1,24 +1,25 @@
 import CEventParser
-import Engine
+package import Engine
 import EventInput
 import Foundation
-import Kafka
-import Logging
-import Settings
-import SnapshotStore
+internal import Kafka
+package import Logging
+package import Settings
+package import SnapshotStore
 
 /// One life of the daemon's loop: restore, then poll → decode → step → publish → commit → snapshot until it is told to
 /// stop or something fails. One thread runs all of it. What it has in memory is good for one life: after a failure the
 /// next one begins from the newest snapshot.
-final class Pipeline {
+package final class Pipeline {
     private let settings: Settings
     private let logger: Logger
     private let shared: SharedState
     private let store: SnapshotStore
-    private let engine: Engine
+    package let engine: Engine
     private let decoder: EventDecoder
-    private let consumer: Consumer
-    private let producer: Producer
+    private let consumer: any RecordSource
+    private let producer: any RecordSink
+    private let clock: any LoopClock
     private let committer: Committer
     private let events: UnsafeMutablePointer<clvd_event>
     private let kept: UnsafeMutablePointer<clvd_record>
@@ -50,7 +51,11 @@ final class Pipeline {
         var end: Int64?
     }
 
-    init(_ settings: Settings, partitionCount: Int, store: SnapshotStore, shared: SharedState, logger: Logger) throws {
+    /// - Parameter partitionCount: partitions of the input topics together.
+    package init(
+        _ settings: Settings, partitionCount: Int, store: SnapshotStore, shared: SharedState, logger: Logger,
+        connections: Connections
+    ) throws {
         self.settings = settings
         self.store = store
         self.shared = shared
@@ -64,22 +69,14 @@ final class Pipeline {
         decoder = try EventDecoder(
             format: EventFormat.load(settings.input.format), limits: settings.input.limits,
             currency: settings.input.currency, headerLookup: Consumer.headerLookup)
-        let kafka = settings.kafka
-        consumer = try Consumer(
-            bootstrap: kafka.bootstrapServers, groupId: kafka.groupId,
-            instanceId: "\(kafka.groupId)-\(kafka.instanceId)", topics: settings.input.topics,
-            batchRecords: settings.runtime.batchRecords, properties: kafka.properties, logger: logger)
-        producer = try Producer(
-            bootstrap: kafka.bootstrapServers,
-            transactionalId: settings.delivery == .exactlyOnce ? "clvd-\(kafka.groupId)-\(kafka.instanceId)" : nil,
-            properties: kafka.properties, logger: logger)
+        (consumer, producer, clock) = (connections.source, connections.sink, connections.clock)
         if settings.delivery == .exactlyOnce { try producer.initTransactions(milliseconds: 60_000) }
         committer = try Committer(
-            settings, producer: producer, consumer: consumer, logger: logger, isStopping: { shared.isStopping })
+            settings, producer: producer, consumer: consumer, clock: clock, logger: logger, isStopping: { shared.isStopping })
         events = .allocate(capacity: settings.runtime.batchRecords)
         kept = .allocate(capacity: settings.runtime.batchRecords)
         reporter = Reporter(settings, shared: shared, logger: logger)
-        snapshotAt = monotonic()
+        snapshotAt = clock.now
         snapshotPosition = 0
     }
 
@@ -93,20 +90,34 @@ final class Pipeline {
     /// Runs until `shared` says stop.
     /// - Throws: whatever ended this life.
     func run() throws {
-        defer { consumer.close() }
+        defer { leave() }
         do {
-            try restore()
-            try consumer.subscribe()
+            try begin()
             while !shared.isStopping { try turn() }
             try drain()
         } catch {
-            committer.leave()
-            store.cancel()
+            abandon()
             throw error
         }
     }
 
-    private func turn() throws {
+    /// The first part of a life: state and membership.
+    package func begin() throws {
+        try restore()
+        try consumer.subscribe()
+    }
+
+    /// After an error: gives up what is open.
+    package func abandon() {
+        committer.leave()
+        store.cancel()
+    }
+
+    /// The last part of every life.
+    package func leave() { consumer.close() }
+
+    /// One turn of the loop.
+    package func turn() throws {
         let poll = consumer.poll(milliseconds: pollMilliseconds)
         try take(poll.records)
         consumer.release()
@@ -131,7 +142,7 @@ final class Pipeline {
     }
 
     /// SIGTERM: nothing more is read; what was taken in is committed and kept.
-    private func drain() throws {
+    package func drain() throws {
         shared.update { $0.phase = .draining }
         logger.notice("draining")
         try insistOnCommit(keepingCompany: true)
@@ -158,7 +169,7 @@ final class Pipeline {
 
     private var pollMilliseconds: Int {
         guard let since = uncommittedSince, refused == nil else { return 100 }
-        let left = Double(settings.output.commitIntervalMs) / 1000 - (monotonic() - since)
+        let left = Double(settings.output.commitIntervalMs) / 1000 - (clock.now - since)
         return max(0, min(100, Int(left * 1000)))
     }
 
@@ -171,7 +182,7 @@ final class Pipeline {
         engine.forEachOutput { entry in publish(entry, records) }
         noteRecords(batch)
         uncommitted += records.count
-        if uncommittedSince == nil { uncommittedSince = monotonic() }
+        if uncommittedSince == nil { uncommittedSince = clock.now }
         shared.update { $0.records += Int64(records.count) }
     }
 
@@ -194,7 +205,7 @@ final class Pipeline {
     }
 
     private func noteRecords(_ batch: UnsafeBufferPointer<clvd_event>) {
-        let now = monotonic()
+        let now = clock.now
         var last: TaskID?
         for e in batch {
             let id = TaskID(topic: e.topic, partition: e.partition)
@@ -243,7 +254,7 @@ final class Pipeline {
     private func tick() throws {
         let idle = Double(settings.runtime.idleTickSeconds)
         guard idle > 0 else { return }
-        let now = monotonic()
+        let now = clock.now
         let due = partitions.filter { now - max($0.value.lastRecordAt, $0.value.tickedAt) >= idle }
         guard !due.isEmpty else { return }
         for id in due.keys { partitions[id]?.tickedAt = now }
@@ -273,7 +284,7 @@ final class Pipeline {
     private var isCommitDue: Bool {
         guard let since = uncommittedSince else { return false }
         return uncommitted >= settings.output.commitRecords || committer.publication.bytes >= Self.mostBytes
-            || monotonic() - since >= Double(settings.output.commitIntervalMs) / 1000
+            || clock.now - since >= Double(settings.output.commitIntervalMs) / 1000
     }
 
     /// Most bytes of publications between two commits, or little more.
@@ -284,7 +295,7 @@ final class Pipeline {
     @discardableResult
     private func commit() throws -> Bool {
         if consumer.isAssignmentLost { throw LostPartitions(partitions.values.map(\.name)) }
-        let now = monotonic()
+        let now = clock.now
         if let refused, now < refused.retryAt { return false }
         var offsets: [TopicPartition: PartitionOffset] = [:]
         var changed: [TaskID: PartitionOffset] = [:]
@@ -322,14 +333,14 @@ final class Pipeline {
         var revoked: [TopicPartition] = []
         while !(try commit()) {
             guard keepingCompany else {
-                usleep(100_000)
+                clock.sleep(0.1)
                 continue
             }
             // What comes now is for the next one to read.
             let poll = consumer.poll(milliseconds: 100)
             consumer.release()
             guard let rebalance = poll.rebalance else { continue }
-            refused?.retryAt = monotonic()
+            refused?.retryAt = clock.now
             switch rebalance {
             case .assign: try consumer.assign([:])
             case .revoke(let list): revoked = list
@@ -346,7 +357,7 @@ final class Pipeline {
     }
 
     private func answer(_ rebalance: Consumer.Rebalance) throws {
-        refused?.retryAt = monotonic()
+        refused?.retryAt = clock.now
         switch rebalance {
         case .assign(let list):
             logger.notice("partitions assigned", metadata: ["partitions": "\(list.map(\.description).sorted())"])
@@ -376,9 +387,9 @@ final class Pipeline {
             let plan = try StartPlan.make(
                 facts, latest: settings.input.start == .latest, acceptGap: settings.snapshots.acceptGap)
             if let warning = plan.warning { logger.warning("\(warning)", metadata: ["partition": "\(p)"]) }
-            let clock = committed[p].flatMap { CommitMetadata(text: $0.metadata).clock }
-            engine.resume(id, at: plan.from, publishFrom: plan.publishFrom, clock: clock)
-            let now = monotonic()
+            let published = committed[p].flatMap { CommitMetadata(text: $0.metadata).clock }
+            engine.resume(id, at: plan.from, publishFrom: plan.publishFrom, clock: published)
+            let now = clock.now
             partitions[id] = Partition(
                 name: p, publishFrom: plan.publishFrom, committed: committed[p], lastRecordAt: now, tickedAt: now)
             starts[p] = PartitionOffset(offset: plan.from)
@@ -414,7 +425,7 @@ final class Pipeline {
 
     private func restore() throws {
         shared.update { $0.phase = .restoring }
-        let start = monotonic()
+        let start = clock.now
         guard try remember(), let (metadata, snapshot) = restored else {
             logger.notice("no snapshot, starting with an empty state")
             return
@@ -438,7 +449,7 @@ final class Pipeline {
             metadata: [
                 "snapshot": "\(snapshot.info.name)", "users": "\(metadata.users)",
                 "model_version": "\(metadata.modelVersion)", "bytes": "\(snapshot.info.bytes)",
-                "seconds": "\(rounded(monotonic() - start))",
+                "seconds": "\(rounded(clock.now - start))",
             ])
         if metadata.kernels != engine.kernels {
             logger.warning(
@@ -468,12 +479,12 @@ final class Pipeline {
 
     private func snapshotIfDue() throws {
         if let outcome = store.poll() { note(outcome) }
-        guard !store.isWriting, monotonic() - snapshotAt >= Double(settings.snapshots.intervalSeconds),
+        guard !store.isWriting, clock.now - snapshotAt >= Double(settings.snapshots.intervalSeconds),
             engine.position != snapshotPosition
         else { return }
         // A busy stream is seldom quiet by itself.
         guard try commit(), isQuiet else { return }
-        snapshotAt = monotonic()
+        snapshotAt = clock.now
         do {
             try EngineSnapshot.withContent(of: engine.image()) { try store.begin($0) }
             snapshotPosition = engine.position

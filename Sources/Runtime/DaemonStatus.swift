@@ -47,7 +47,7 @@ package final class SharedState: Sendable {
     private let value = Mutex(DaemonStatus())
     private let stopping = Atomic<Bool>(false)
 
-    var status: DaemonStatus { value.withLock { $0 } }
+    package var status: DaemonStatus { value.withLock { $0 } }
     package func update(_ change: (inout DaemonStatus) -> Void) { value.withLock { change(&$0) } }
 
     var isStopping: Bool { stopping.load(ordering: .relaxed) }

@@ -49,6 +49,8 @@ package final class Pipeline {
         var tickedAt: Double
         /// Where the log ended when it was last read to its end.
         var end: Int64?
+        /// The latest idle ticks, as they are committed.
+        var silences: [Silence]
     }
 
     /// - Parameter partitionCount: partitions of the input topics together.
@@ -72,7 +74,8 @@ package final class Pipeline {
         (consumer, producer, clock) = (connections.source, connections.sink, connections.clock)
         if settings.delivery == .exactlyOnce { try producer.initTransactions(milliseconds: 60_000) }
         committer = try Committer(
-            settings, producer: producer, consumer: consumer, clock: clock, logger: logger, isStopping: { shared.isStopping })
+            settings, producer: producer, consumer: consumer, clock: clock, logger: logger,
+            isStopping: { shared.isStopping })
         events = .allocate(capacity: settings.runtime.batchRecords)
         kept = .allocate(capacity: settings.runtime.batchRecords)
         reporter = Reporter(settings, shared: shared, logger: logger)
@@ -274,9 +277,21 @@ package final class Pipeline {
             return
         }
         guard !times.isEmpty else { return }
+        let before = times.keys.map { ($0, engine.clock($0)) }
         engine.tick(times)
+        for (id, clock) in before { noteSilence(id, since: clock) }
         engine.forEachOutput { entry in publish(entry, UnsafeBufferPointer(start: nil, count: 0)) }
         if !committer.publication.isEmpty, uncommittedSince == nil { uncommittedSince = now }
+    }
+
+    /// Keeps what a tick has done, to be done again after a restart.
+    private func noteSilence(_ id: TaskID, since before: Int64?) {
+        guard let clock = engine.clock(id), let next = engine.nextOffset(id), clock != before else { return }
+        if partitions[id]?.silences.last?.before == next { partitions[id]?.silences.removeLast() }
+        partitions[id]?.silences.append(Silence(before: next, clock: clock))
+        if partitions[id]?.silences.count ?? 0 > CommitMetadata.mostSilences {
+            partitions[id]?.silences.removeFirst()
+        }
     }
 
     // MARK: Commits
@@ -302,7 +317,8 @@ package final class Pipeline {
         for (id, p) in partitions {
             // While committed records are read again there is nothing to commit.
             guard let next = engine.nextOffset(id), next >= p.publishFrom else { continue }
-            let offset = PartitionOffset(offset: next, metadata: CommitMetadata(clock: engine.clock(id)).text)
+            let offset = PartitionOffset(
+                offset: next, metadata: CommitMetadata(clock: engine.clock(id), silences: p.silences).text)
             if offset == p.committed { continue }
             offsets[p.name] = offset
             changed[id] = offset
@@ -387,11 +403,13 @@ package final class Pipeline {
             let plan = try StartPlan.make(
                 facts, latest: settings.input.start == .latest, acceptGap: settings.snapshots.acceptGap)
             if let warning = plan.warning { logger.warning("\(warning)", metadata: ["partition": "\(p)"]) }
-            let published = committed[p].flatMap { CommitMetadata(text: $0.metadata).clock }
-            engine.resume(id, at: plan.from, publishFrom: plan.publishFrom, clock: published)
+            let published = CommitMetadata(text: committed[p]?.metadata ?? "")
+            let silences = published.silences(before: committed[p]?.offset ?? 0)
+            engine.resume(id, at: plan.from, publishFrom: plan.publishFrom, silences: silences)
             let now = clock.now
             partitions[id] = Partition(
-                name: p, publishFrom: plan.publishFrom, committed: committed[p], lastRecordAt: now, tickedAt: now)
+                name: p, publishFrom: plan.publishFrom, committed: committed[p], lastRecordAt: now, tickedAt: now,
+                silences: published.silences)
             starts[p] = PartitionOffset(offset: plan.from)
             logger.info(
                 "partition begins",

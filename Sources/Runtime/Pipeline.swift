@@ -355,6 +355,7 @@ package final class Pipeline {
             // What comes now is for the next one to read.
             let poll = consumer.poll(milliseconds: 100)
             consumer.release()
+            if let error = poll.error, error.isFatal || error.isFenced { throw error }
             guard let rebalance = poll.rebalance else { continue }
             refused?.retryAt = clock.now
             switch rebalance {

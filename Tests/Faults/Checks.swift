@@ -42,8 +42,9 @@ struct Checks {
         var silences = [[Int64: Int64]](repeating: [:], count: scenario.partitions)
         for (p, offset) in cluster.history {
             let metadata = CommitMetadata(text: offset.metadata)
-            guard let clock = metadata.clock else { continue }
-            silences[Int(p.partition)][offset.offset, default: clock].raise(to: clock)
+            for silence in metadata.silences(before: offset.offset) {
+                silences[Int(p.partition)][silence.before, default: silence.clock].raise(to: silence.clock)
+            }
         }
         return silences
     }
@@ -128,7 +129,8 @@ struct Checks {
             let a = i < found.count ? found[i].text : "none"
             let b = i < expected.count ? expected[i].text : "none"
             if a != b {
-                throw Violation("\(found.count) \(name), should be \(expected.count); number \(i) is\n\(a)\nshould be\n\(b)")
+                throw Violation(
+                    "\(found.count) \(name), should be \(expected.count); number \(i) is\n\(a)\nshould be\n\(b)")
             }
         }
     }
@@ -162,9 +164,12 @@ struct Checks {
             guard image.metadata == expected.metadata else { throw Violation("the state's description differs") }
         }
         guard scenario.isAlone || !scenario.isLearning else { return }
-        let found = Dictionary(images.flatMap(\.sections).map { ($0.name, $0.bytes) }) { a, _ in a }
-        for section in expected.sections where scenario.isAlone || section.name.hasPrefix("task-") {
-            guard found[section.name] == section.bytes else { throw Violation("\(section.name) differs") }
+        // The sections point into the engines and images.
+        try withExtendedLifetime((engines, images, reference, expected)) {
+            let found = Dictionary(images.flatMap(\.sections).map { ($0.name, $0.bytes) }) { a, _ in a }
+            for section in expected.sections where scenario.isAlone || section.name.hasPrefix("task-") {
+                guard found[section.name] == section.bytes else { throw Violation("\(section.name) differs") }
+            }
         }
     }
 }
@@ -202,7 +207,8 @@ private struct Alert: Decodable {
 extension SimulatedCluster.Output {
     fileprivate var text: String {
         let headers = headers.sorted { $0.key < $1.key }.map { "\($0.key)=\($0.value)" }.joined(separator: " ")
-        return String(decoding: key, as: UTF8.self) + ": " + (value.map { String(decoding: $0, as: UTF8.self) } ?? "null")
+        return String(decoding: key, as: UTF8.self) + ": "
+            + (value.map { String(decoding: $0, as: UTF8.self) } ?? "null")
             + (headers.isEmpty ? "" : " " + headers)
     }
 }

@@ -211,9 +211,12 @@ final class DaemonProcess {
 
     /// A snapshot is about to take its name: what it holds must have been committed before.
     private func note(manifest: [UInt8]) {
-        guard let metadata = try? JSONSerialization.jsonObject(with: Data(manifest)) as? [String: Any],
-            let position = metadata["position"] as? Int64,
-            let offsets = (metadata["metadata"] as? [String: Any])?["offsets"] as? [String: Int64]
+        guard
+            let position = Self.value(of: "position", in: manifest).flatMap({
+                try? JSONDecoder().decode(Int64.self, from: $0)
+            }),
+            let offsets = Self.value(of: "offsets", in: manifest)
+                .flatMap({ try? JSONDecoder().decode([String: Int64].self, from: $0) })
         else { return onViolation(Violation("a manifest that cannot be read")) }
         var byPartition: [TopicPartition: Int64] = [:]
         for p in world.cluster.partitions {
@@ -225,6 +228,15 @@ final class DaemonProcess {
             }
         }
         taken[position] = byPartition
+    }
+
+    /// The first value of a key, a number or an object of numbers; manifests are long, and read often.
+    private static func value(of key: String, in manifest: [UInt8]) -> Data? {
+        let data = Data(manifest)
+        guard let start = data.firstRange(of: Data("\"\(key)\":".utf8))?.upperBound else { return nil }
+        let isObject = data[start] == UInt8(ascii: "{")
+        let end = data[start...].firstIndex(of: UInt8(ascii: isObject ? "}" : ","))
+        return end.map { data[start..<(isObject ? $0 + 1 : $0)] }
     }
 
     private func noteSnapshot() {

@@ -23,18 +23,19 @@ struct Faults: ParsableCommand {
     func run() throws {
         let bench = try Bench()
         if let seed {
-            if let violation = bench.run(seed, trace: { print($0) }) {
-                print("seed \(seed): \(violation)")
+            if let violation = bench.run(seed, trace: { say($0) }) {
+                say("seed \(seed): \(violation)")
                 throw ExitCode.failure
             }
-            return print("seed \(seed): passes")
+            return say("seed \(seed): passes")
         }
         let start = ProcessInfo.processInfo.systemUptime
-        let (failed, done) = bench.run(first..<first + UInt64(seeds), jobs: jobs, failFast: failFast) { seed, violation in
-            print("seed \(seed): \(violation)\n  again: .build/release/faults --seed \(seed)")
+        let (failed, done) = bench.run(first..<first + UInt64(seeds), jobs: jobs, failFast: failFast) {
+            seed, violation in
+            say("seed \(seed): \(violation)\n  again: .build/release/faults --seed \(seed)")
         }
         let seconds = ProcessInfo.processInfo.systemUptime - start
-        print("\(done) seeds, \(failed) failed, \(Int(seconds)) s")
+        say("\(done) seeds, \(failed) failed, \(Int(seconds)) s")
         if failed > 0 { throw ExitCode.failure }
     }
 }
@@ -113,3 +114,6 @@ final class Bench: Sendable {
         unknown_types: other
         """
 }
+
+/// One line, at once: who waits for a file or a pipe wants to see it too.
+private func say(_ line: String) { FileHandle.standardOutput.write(Data((line + "\n").utf8)) }

@@ -69,7 +69,9 @@ final class Reference {
             case .deadLetter:
                 guard let record else { return }
                 output.key = Array(UnsafeBufferPointer(start: record.key, count: Int(record.key_length)))
-                output.value = record.value.map { Array(UnsafeBufferPointer(start: $0, count: Int(record.value_length))) }
+                output.value = record.value.map {
+                    Array(UnsafeBufferPointer(start: $0, count: Int(record.value_length)))
+                }
                 output.headers = [
                     DeadLetterHeader.partition: String(record.partition),
                     DeadLetterHeader.offset: String(record.offset),

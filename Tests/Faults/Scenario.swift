@@ -145,7 +145,6 @@ private struct Generator {
     private var count = 0
     private var books: [Book]
 
-
     init(_ dice: inout Dice, partitions: Int, latenessMs: Int64) {
         records = Array(repeating: [], count: partitions)
         fates = Array(repeating: [], count: partitions)

@@ -21,6 +21,7 @@ final class SimulatedCluster {
     /// Records of each partition that are in the log by now, and those that it has lost.
     private var written: [Int]
     private var lost: [Int]
+    private var lows: [Int64]
     private var outputs: [Output] = []
     private var transactions: [Transaction] = []
     /// Epoch and open transaction by transactional id.
@@ -45,6 +46,7 @@ final class SimulatedCluster {
         partitions = records.indices.map { TopicPartition(topic, Int32($0)) }
         written = records.map { _ in 0 }
         lost = written
+        lows = records.map { _ in 0 }
         dice = Dice(seed: seed)
     }
 
@@ -55,10 +57,7 @@ final class SimulatedCluster {
 
     var isWritten: Bool { zip(written, records).allSatisfy { $0 == $1.count } }
 
-    func low(_ p: TopicPartition) -> Int64 {
-        let i = Int(p.partition)
-        return lost[i] < records[i].count ? lost[i] == 0 ? 0 : records[i][lost[i]].offset : high(p)
-    }
+    func low(_ p: TopicPartition) -> Int64 { lows[Int(p.partition)] }
 
     func high(_ p: TopicPartition) -> Int64 {
         let i = Int(p.partition)
@@ -69,6 +68,7 @@ final class SimulatedCluster {
     func truncate(_ p: TopicPartition, below offset: Int64) {
         let i = Int(p.partition)
         lost[i] = max(lost[i], index(p, offset))
+        lows[i] = max(lows[i], offset)
     }
 
     private func index(_ p: TopicPartition, _ offset: Int64) -> Int {
@@ -267,6 +267,7 @@ final class SimulatedConsumer: RecordSource {
 
     func poll(milliseconds: Int) -> Consumer.Poll {
         let nothing = UnsafeBufferPointer<clvd_record>(start: nil, count: 0)
+        clock.advance(0.001)
         guard gate.mayPass() else { return Consumer.Poll(records: nothing, error: Gate.death) }
         if isFenced { return Consumer.Poll(records: nothing, error: .fencedMember("consume")) }
         if isExpelled {

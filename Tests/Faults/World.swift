@@ -36,7 +36,8 @@ final class World {
         self.trace = trace
         dice = Dice(seed: ~seed)
         cluster = SimulatedCluster(
-            topic: Scenario.topic, records: scenario.records, isCooperative: scenario.faults.isCooperative, clock: clock,
+            topic: Scenario.topic, records: scenario.records, isCooperative: scenario.faults.isCooperative,
+            clock: clock,
             seed: seed ^ 0x636C)
         mkdir(folder, 0o755)
     }
@@ -49,7 +50,9 @@ final class World {
             zombies = []
             try? FileManager.default.removeItem(atPath: folder)
         }
-        for i in 0..<scenario.instances { processes.append(makeProcess("\(i)", startsIn: i == 0 ? 0 : dice.pick(0..<200))) }
+        for i in 0..<scenario.instances {
+            processes.append(makeProcess("\(i)", startsIn: i == 0 ? 0 : dice.pick(0..<200)))
+        }
         try live()
         try calmDown()
         let engines = try rest()
@@ -139,9 +142,18 @@ final class World {
             clock.advance(dice.uniform() * 0.3)
             for process in processes + zombies { try turnOf(process) }
             zombies.removeAll { $0.isGone }
-            if cluster.isConsumed && processes.allSatisfy(\.isUp) && zombies.isEmpty && turn > 20 { return }
+            if cluster.isConsumed && processes.allSatisfy(\.isUp) && zombies.isEmpty && isRead && turn > 20 { return }
         }
-        throw Violation("the records are not consumed after \(Self.mostTurns) turns without faults: \(cluster.committed)")
+        throw Violation(
+            "the records are not consumed after \(Self.mostTurns) turns without faults: \(cluster.committed)")
+    }
+
+    /// Whether every partition has been read to its end by a process, repeats after a rebalance included.
+    private var isRead: Bool {
+        cluster.partitions.allSatisfy { p in
+            let id = TaskID(topic: 0, partition: p.partition)
+            return processes.compactMap(\.engine).contains { $0.nextOffset(id) ?? 0 >= cluster.high(p) }
+        }
     }
 
     /// Hours of silence, then all that is left is committed.

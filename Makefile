@@ -1,11 +1,12 @@
 # make          what there is
 # make test     everything that has to hold
+# make faults   the loop under simulated faults; ARGS are passed on (--seeds 10000, --seed 42)
 # make evaluate forecasts on real data beside refitted models; DATA says where the data are
 # make demo     the CDNOW purchase log through an embedded Kafka, live; ARGS are passed on to `clvd demo`
 SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help deps build test demo evaluate lint format clean
+.PHONY: help deps build test faults demo evaluate lint format clean
 
 sources := Sources Tests Package.swift
 style := --configuration .swift-format
@@ -25,10 +26,14 @@ deps:  ## Install the libraries (Debian 12, apt) and fetch the Swift packages
 build: deps  ## Build .build/release/clvd
 	swift build -c release --product clvd
 
-test: deps lint  ## Lint, build and run all tests
+test: deps lint faults  ## Lint, build and run all tests
 	swift build --build-tests
 	swift test --skip-build --disable-xctest --skip '$(waiting)'
 	swift test --skip-build --disable-xctest --filter '$(waiting)'
+
+faults: deps  ## Break the daemon in simulations by seed; ARGS="--seeds 10000", ARGS="--seed 42"
+	swift build -c release --product faults
+	"$$(swift build -c release --show-bin-path)/faults" $(ARGS)
 
 demo: build  ## Run the demo; ARGS="--json", ARGS="--events file.csv", ARGS="--bootstrap host:9092" …
 	@clvd="$$(swift build -c release --show-bin-path)/clvd"

@@ -181,16 +181,24 @@ private struct Update: Decodable {
         let partition: Int
         let offset: Int64
     }
-    let user_id: String
-    let event_id: String?
-    let event_time: String
-    let value_to_date: Double
+    let user: String
+    let event: String?
+    let time: String
+    let valueToDate: Double
     let source: Source
+
+    private enum CodingKeys: String, CodingKey {
+        case user = "user_id"
+        case event = "event_id"
+        case time = "event_time"
+        case valueToDate = "value_to_date"
+        case source
+    }
 
     init(_ bytes: [UInt8]) throws { self = try JSONDecoder().decode(Update.self, from: Data(bytes)) }
 
     /// What does not depend on a model.
-    var statistics: String { "\(user_id) \(event_id ?? "-") \(event_time) \(value_to_date) \(source.offset)" }
+    var statistics: String { "\(user) \(event ?? "-") \(time) \(valueToDate) \(source.offset)" }
 }
 
 private struct Alert: Decodable {

@@ -10,7 +10,7 @@ struct Faults: ParsableCommand {
         abstract: "Break the daemon in simulations and see that nothing is lost and nothing comes twice.")
 
     @Option(help: "How many seeds to run.")
-    var seeds = 1000
+    var seeds = 2000
     @Option(help: "The first of them.")
     var first: UInt64 = 1
     @Option(help: "Run one seed and tell what happens in it.")
@@ -74,7 +74,8 @@ final class Bench: Sendable {
     ) -> (failed: Int, done: Int) {
         let jobs = jobs > 0 ? jobs : ProcessInfo.processInfo.activeProcessorCount
         let state = Mutex((next: seeds.lowerBound, failed: 0, done: 0))
-        DispatchQueue.concurrentPerform(iterations: jobs) { _ in
+        let traps = Traps(jobs: jobs)
+        DispatchQueue.concurrentPerform(iterations: jobs) { job in
             while true {
                 let seed: UInt64? = state.withLock { state in
                     guard state.next < seeds.upperBound, !(failFast && state.failed > 0) else { return nil }
@@ -82,6 +83,7 @@ final class Bench: Sendable {
                     return state.next - 1
                 }
                 guard let seed else { return }
+                traps.note(seed, job: job)
                 let violation = run(seed)
                 state.withLock {
                     $0.done += 1

@@ -73,7 +73,8 @@ struct Scenario {
         s.input.format = format
         s.delivery = dice.chance(0.1) ? .atLeastOnce : .exactlyOnce
         s.output.commitRecords = dice.pick([3, 20, 50_000])
-        s.snapshots.intervalSeconds = dice.pick([1, 2, 5])
+        // Seldom, so that there is much to be read again.
+        s.snapshots.intervalSeconds = dice.pick([1, 5, 20_000, 1_000_000])
         s.snapshots.keep = dice.pick(1..<4)
         s.runtime.threads = 1
         s.runtime.batchRecords = dice.pick([1, 7, 64])

@@ -80,7 +80,7 @@ final class World {
             } else if dice.chance(0.3) {
                 let p = dice.pick(0..<scenario.partitions)
                 cluster.write(dice.pick(1..<20), to: p)
-                if idlePhases > 0 && dice.chance(0.05) {
+                if idlePhases > 0 && dice.chance(0.15) {
                     idlePhases -= 1
                     idleTurns = dice.pick(60..<160)
                     trace("\(turn): silence for \(idleTurns) turns")

@@ -183,9 +183,12 @@ final class World {
         for engine in processes.compactMap(\.engine) {
             for id in engine.taskIDs { clocks["\(id)"] = engine.clock(id) }
         }
-        return clocks.merging(
-            cluster.committed.map { ("0/\($0.key.partition)", CommitMetadata(text: $0.value.metadata).clock ?? 0) }
-        ) { max($0, $1) }
+        // A partition without a sound event has none.
+        for (p, offset) in cluster.committed {
+            guard let clock = CommitMetadata(text: offset.metadata).clock else { continue }
+            clocks["0/\(p.partition)"] = max(clock, clocks["0/\(p.partition)"] ?? clock)
+        }
+        return clocks
     }
 
     /// - Returns: whether a fault may happen now.

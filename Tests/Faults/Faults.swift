@@ -20,7 +20,17 @@ struct Faults: ParsableCommand {
     @Flag(help: "Stop at the first seed that fails.")
     var failFast = false
 
+    /// The order of hashed collections decides, for one, which partition a call that is the last one was about: it has
+    /// to be the same in every process, which takes a setting that is read at its start.
+    private static func fixHashing() {
+        let name = "SWIFT_DETERMINISTIC_HASHING"
+        guard getenv(name) == nil else { return }
+        setenv(name, "1", 1)
+        execv("/proc/self/exe", CommandLine.unsafeArgv)
+    }
+
     func run() throws {
+        Self.fixHashing()
         let bench = try Bench()
         if let seed {
             if let violation = bench.run(seed, trace: { say($0) }) {
@@ -59,7 +69,7 @@ final class Bench: Sendable {
     func run(_ seed: UInt64, trace: @escaping (String) -> Void = { _ in }) -> String? {
         let scenario = Scenario(seed: seed, format: format)
         defer { scenario.free() }
-        trace("\(scenario)")
+        trace("\(scenario.settings)\n\(scenario.faults)")
         do {
             let world = World(scenario, seed: seed, folder: "\(folder)/\(seed)", trace: trace)
             let engines = try world.run()

@@ -1,5 +1,6 @@
 # make          what there is
 # make test     everything that has to hold
+# make faults   the loop under simulated faults; ARGS are passed on (--seeds 10000, --seed 42)
 # make evaluate forecasts on real data beside refitted models; DATA says where the data are
 # make truth    forecasts and alerts on simulated customers beside the truth
 # make fuzz     fuzzers of everything that reads what others wrote; SECONDS for each
@@ -8,7 +9,7 @@
 SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help deps build test rebalances fuzz kills demo evaluate truth lint format clean
+.PHONY: help deps build test faults rebalances fuzz kills demo evaluate truth lint format clean
 
 sources := Sources Tests Fuzz/Sources Package.swift
 style := --configuration .swift-format
@@ -30,7 +31,7 @@ deps:  ## Install the libraries (Debian 12, apt) and fetch the Swift packages
 build: deps  ## Build .build/release/clvd
 	swift build -c release --product clvd
 
-test: deps lint  ## Lint, build and run all tests
+test: deps lint faults  ## Lint, build and run all tests
 	swift build --build-tests
 	swift test --skip-build --disable-xctest --skip '$(waiting)'
 	swift test --skip-build --disable-xctest --filter '$(waiting)'
@@ -45,6 +46,10 @@ fuzz: deps  ## Fuzz decoder, mapping, settings and snapshots for SECONDS each; T
 kills: deps  ## Kill the daemon N times at random moments, one partition and sixteen, and verify what came of it
 	swift build --build-tests
 	CLVD_TEST_KILLS=$(N) swift test --skip-build --disable-xctest --filter KillTests
+
+faults: deps  ## Break the daemon in simulations by seed; ARGS="--seeds 10000", ARGS="--seed 42"
+	swift build -c release --product faults
+	"$$(swift build -c release --show-bin-path)/faults" $(ARGS)
 
 demo: build  ## Run the demo; ARGS="--json", ARGS="--events file.csv", ARGS="--bootstrap host:9092" …
 	@clvd="$$(swift build -c release --show-bin-path)/clvd"

@@ -96,6 +96,16 @@ let package = Package(
             ],
             resources: [.embedInCode("Resources")], swiftSettings: strict),
 
+        // The loop on a simulated cluster, disk and clock, with faults by seed; `make faults` runs it.
+        .executableTarget(
+            name: "faults",
+            dependencies: [
+                "Runtime", "Engine", "EventInput", "Kafka", "SnapshotStore", "CSnapshot", "Settings", "CEventParser",
+                .product(name: "ArgumentParser", package: "swift-argument-parser"),
+                .product(name: "Logging", package: "swift-log"),
+            ],
+            path: "Tests/Faults", swiftSettings: strict),
+
         .testTarget(name: "KafkaTests", dependencies: ["Kafka", "CEventParser"], swiftSettings: strict),
         .testTarget(name: "EventInputTests", dependencies: ["EventInput", "CEventParser"], swiftSettings: strict),
         .testTarget(

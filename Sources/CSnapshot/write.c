@@ -2,11 +2,9 @@
 #include "internal.h"
 
 #include <errno.h>
-#include <fcntl.h>
 #include <poll.h>
 #include <stdio.h>
 #include <string.h>
-#include <sys/stat.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -21,6 +19,7 @@ enum { gather_bytes = 64 << 10 };
 
 /// A file being written.
 typedef struct output {
+    const clvd_file_calls *calls;
     int descriptor;
     int channel;
     uint64_t bytes;
@@ -60,10 +59,11 @@ static int put(output *out, const uint8_t *bytes, size_t length) {
         size_t chunk = length < chunk_bytes ? length : chunk_bytes;
         XXH3_128bits_update(&out->hash, bytes, chunk);
         for (size_t done = 0; done < chunk;) {
-            ssize_t n = write(out->descriptor, bytes + done, chunk - done);
-            if (n > 0) done += (size_t)n;
-            else if (n == 0) return ENOSPC;
-            else if (errno != EINTR) return errno;
+            size_t n = 0;
+            int error = out->calls->write(out->calls->context, out->descriptor, bytes + done, chunk - done, &n);
+            if (error && error != EINTR) return error;
+            if (!error && n == 0) return ENOSPC;
+            done += n;
         }
         out->bytes += chunk;
         bytes += chunk;
@@ -92,9 +92,9 @@ static int put_region(output *out, const clvd_region *region) {
     return 0;
 }
 
-static int sync_descriptor(int descriptor) {
+static int sync_descriptor(const clvd_file_calls *calls, int descriptor) {
     int error;
-    do error = fsync(descriptor) ? errno : 0;
+    do error = calls->sync(calls->context, descriptor);
     while (error == EINTR);
     return error;
 }
@@ -107,23 +107,25 @@ static int fail(clvd_snapshot_result *result, clvd_snapshot_step step, int error
 
 /// Writes one file durably. `out->bytes` and `out->hash` describe it afterwards.
 static int write_file(
-    int folder, int channel, const clvd_snapshot_file *file, output *out, clvd_snapshot_result *result) {
+    const clvd_file_calls *calls, int folder, int channel, const clvd_snapshot_file *file, output *out,
+    clvd_snapshot_result *result) {
+    out->calls = calls;
     out->channel = channel;
     out->bytes = 0;
     out->gathered = 0;
     XXH3_128bits_reset(&out->hash);
-    out->descriptor = openat(folder, file->name, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0640);
-    if (out->descriptor < 0) return fail(result, clvd_snapshot_create, errno);
-    int error = 0;
+    int error = calls->create(calls->context, folder, file->name, &out->descriptor);
+    if (error) return fail(result, clvd_snapshot_create, error);
     for (size_t i = 0; i < file->region_count && !error; i++) error = put_region(out, &file->regions[i]);
     if (!error) error = flush_gathered(out);
     clvd_snapshot_step step = clvd_snapshot_write_bytes;
     if (!error) {
         step = clvd_snapshot_sync;
-        error = sync_descriptor(out->descriptor);
+        error = sync_descriptor(calls, out->descriptor);
     }
     // NFS reports what it could not write at close.
-    if (close(out->descriptor) && !error && errno != EINTR) error = errno;
+    int closing = calls->close(calls->context, out->descriptor);
+    if (closing && !error && closing != EINTR) error = closing;
     result->bytes += out->bytes;
     return error ? fail(result, step, error) : 0;
 }
@@ -198,50 +200,52 @@ static int write_contents(
     int error;
     for (size_t i = 0; i < plan->file_count; i++) {
         result->file = (int32_t)i;
-        if ((error = write_file(folder, channel, &plan->files[i], &out, result))) return error;
+        if ((error = write_file(plan->calls, folder, channel, &plan->files[i], &out, result))) return error;
         append_entry(&manifest, plan->files[i].name, &out, i == 0);
     }
     close_manifest(&manifest);
     clvd_region region = {manifest.bytes, manifest.length};
     clvd_snapshot_file file = {plan->manifest_name, &region, 1};
     result->file = (int32_t)plan->file_count;
-    if ((error = write_file(folder, channel, &file, &out, result))) return error;
+    if ((error = write_file(plan->calls, folder, channel, &file, &out, result))) return error;
     result->file = -1;
-    error = sync_descriptor(folder);
+    error = sync_descriptor(plan->calls, folder);
     return error ? fail(result, clvd_snapshot_sync_folder, error) : 0;
 }
 
 static void remove_temporary(const clvd_snapshot_plan *plan, int folder) {
-    for (size_t i = 0; i < plan->file_count; i++) unlinkat(folder, plan->files[i].name, 0);
-    unlinkat(folder, plan->manifest_name, 0);
-    unlinkat(plan->directory, plan->temporary_name, AT_REMOVEDIR);
+    const clvd_file_calls *calls = plan->calls;
+    for (size_t i = 0; i < plan->file_count; i++) calls->remove(calls->context, folder, plan->files[i].name, 0);
+    calls->remove(calls->context, folder, plan->manifest_name, 0);
+    calls->remove(calls->context, plan->directory, plan->temporary_name, 1);
 }
 
 /// A snapshot of the same name gives way in the same instant; it is left under the temporary name.
 static int rename_over(const clvd_snapshot_plan *plan) {
-    const int d = plan->directory;
-    if (!renameat(d, plan->temporary_name, d, plan->final_name)) return 0;
-    if (errno != EEXIST && errno != ENOTEMPTY) return errno;
-    return renameat2(d, plan->temporary_name, d, plan->final_name, RENAME_EXCHANGE) ? errno : 0;
+    const clvd_file_calls *calls = plan->calls;
+    int error = calls->rename(calls->context, plan->directory, plan->temporary_name, plan->final_name, 0);
+    if (error != EEXIST && error != ENOTEMPTY) return error;
+    return calls->rename(calls->context, plan->directory, plan->temporary_name, plan->final_name, 1);
 }
 
 static int write_folder(const clvd_snapshot_plan *plan, int channel, clvd_snapshot_result *result) {
+    const clvd_file_calls *calls = plan->calls;
     result->file = -1;
-    if (mkdirat(plan->directory, plan->temporary_name, 0750)) return fail(result, clvd_snapshot_make_folder, errno);
-    int folder = openat(plan->directory, plan->temporary_name, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-    if (folder < 0) {
-        int error = errno;
-        unlinkat(plan->directory, plan->temporary_name, AT_REMOVEDIR);
+    int error = calls->make_folder(calls->context, plan->directory, plan->temporary_name);
+    if (error) return fail(result, clvd_snapshot_make_folder, error);
+    int folder = -1;
+    if ((error = calls->open_folder(calls->context, plan->directory, plan->temporary_name, &folder))) {
+        calls->remove(calls->context, plan->directory, plan->temporary_name, 1);
         return fail(result, clvd_snapshot_make_folder, error);
     }
-    int error = write_contents(plan, folder, channel, result);
+    error = write_contents(plan, folder, channel, result);
     if (!error && (error = rename_over(plan))) fail(result, clvd_snapshot_rename, error);
     if (error) {
         remove_temporary(plan, folder);
-    } else if ((error = sync_descriptor(plan->directory))) {
+    } else if ((error = sync_descriptor(calls, plan->directory))) {
         fail(result, clvd_snapshot_sync_folder, error);
     }
-    close(folder);
+    calls->close(calls->context, folder);
     return error;
 }
 

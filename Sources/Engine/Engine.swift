@@ -105,17 +105,15 @@ public final class Engine {
     /// - Parameters:
     ///   - offset: of the next record. Records below it are repeats of the log.
     ///   - publishFrom: records below it advance the state but produce no output.
-    ///   - clock: the clock up to which silence was published already, as `clock` gave it at the commit; ms.
-    public func resume(_ id: TaskID, at offset: Int64, publishFrom: Int64, clock: Int64? = nil) {
+    ///   - silences: what was published of silence already, ascending.
+    public func resume(_ id: TaskID, at offset: Int64, publishFrom: Int64, silences: [Silence] = []) {
         guard let task = tasks[id] else { preconditionFailure("partition \(id) is not held") }
-        task.resume(at: offset, publishFrom: publishFrom, clock: clock)
+        task.resume(at: offset, publishFrom: publishFrom, silences: silences)
     }
 
-    /// Event-time clock of a partition: the highest watermark or idle tick, ms; nil before the first event.
-    public func clock(_ id: TaskID) -> Int64? {
-        guard let task = tasks[id], task.watermark != .min else { return nil }
-        return max(task.watermark, task.scoredHour * Clock.hour)
-    }
+    /// Event-time clock of a partition: the highest watermark or idle tick, ms, those included that are known from
+    /// before a restart; nil before the first event.
+    public func clock(_ id: TaskID) -> Int64? { tasks[id]?.clock }
 
     // MARK: Steps
 

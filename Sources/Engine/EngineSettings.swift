@@ -20,6 +20,18 @@ public struct TaskID: Hashable, Comparable, Sendable, Codable, CustomStringConve
     public var description: String { "\(topic)/\(partition)" }
 }
 
+/// Time that passed without records: the clock had got to `clock` (event time, ms) by idle ticks before the record at
+/// offset `before` came.
+public struct Silence: Sendable, Equatable {
+    public var before: Int64
+    public var clock: Int64
+
+    public init(before: Int64, clock: Int64) {
+        self.before = before
+        self.clock = clock
+    }
+}
+
 /// What became of the records of a task. `accepted + duplicates + ignored + tombstones + erased + deadLetters`
 /// equals `records`.
 public struct TaskCounters: Sendable, Equatable, Codable {

@@ -28,9 +28,11 @@ final class PartitionTask {
     private(set) var nextOffset: Int64 = -1
     /// Records below this offset advance the state but say nothing (their outputs are committed already).
     private(set) var publishFrom: Int64 = .min
-    /// Silence up to this clock was published before a restart; it is scored again without a word when the records
-    /// that were committed have been taken in.
-    private var publishedClock: Int64?
+    /// Silences that were published before a restart, ascending; they are scored again without a word, each where it
+    /// was.
+    private var silences: ArraySlice<Silence> = []
+    /// Offset before which the next of them was.
+    private var silentBefore = Int64.max
 
     /// Rows waiting for a batched step: users are distinct.
     private var pending = 0
@@ -67,7 +69,7 @@ final class PartitionTask {
             let event = events + Int(indices[i])
             let mute = event.pointee.offset < publishFrom
             if mute != muted { flush(model) }
-            if !mute && publishedClock != nil { catchUp(model) }
+            if event.pointee.offset >= silentBefore { catchUp(through: event.pointee.offset, model) }
             muted = mute
             nextOffset = event.pointee.offset + 1
             counters.records += 1
@@ -553,15 +555,27 @@ final class PartitionTask {
     /// Advances the clock of an idle stream: silent users are scored, nothing else happens.
     func tick(to time: Int64, _ model: ServingModel) {
         guard nextOffset >= publishFrom else { return }
-        if publishedClock != nil { catchUp(model) }
+        catchUp(through: .max, model)
         score(through: time, muted: false, model)
     }
 
-    /// Scores the silence that was published before a restart, without publishing it again.
-    private func catchUp(_ model: ServingModel) {
-        guard let clock = publishedClock else { return }
-        publishedClock = nil
-        score(through: clock, muted: true, model)
+    /// Scores the silences that were published before a restart, up to the record at `offset`, without publishing them
+    /// again.
+    private func catchUp(through offset: Int64, _ model: ServingModel) {
+        guard !silences.isEmpty else { return }
+        flush(model)
+        while let silence = silences.first, silence.before <= offset {
+            score(through: silence.clock, muted: true, model)
+            silences.removeFirst()
+        }
+        silentBefore = silences.first?.before ?? .max
+    }
+
+    /// See `Engine.clock`.
+    var clock: Int64? {
+        let known = silences.last?.clock ?? .min
+        guard watermark != .min else { return known == .min ? nil : known }
+        return max(watermark, scoredHour * Clock.hour, known)
     }
 
     private func score(through time: Int64, muted mute: Bool, _ model: ServingModel) {
@@ -577,10 +591,11 @@ final class PartitionTask {
     }
 
     /// See `Engine.resume`.
-    func resume(at offset: Int64, publishFrom: Int64, clock: Int64?) {
+    func resume(at offset: Int64, publishFrom: Int64, silences: [Silence]) {
         nextOffset = offset
         self.publishFrom = publishFrom
-        publishedClock = clock
+        self.silences = silences[...]
+        silentBefore = silences.first?.before ?? .max
     }
 
     private func visit(hour: Int64, score: Bool, landmarks: Bool, _ model: ServingModel) {

@@ -15,6 +15,16 @@ public final class Consumer {
         /// To be answered, after the records, before the next poll.
         public let rebalance: Rebalance?
         public let error: KafkaError?
+
+        package init(
+            records: UnsafeBufferPointer<clvd_record>, ends: [TopicPartition: Int64] = [:],
+            rebalance: Rebalance? = nil, error: KafkaError? = nil
+        ) {
+            self.records = records
+            self.ends = ends
+            self.rebalance = rebalance
+            self.error = error
+        }
     }
 
     public enum Rebalance: Sendable, Equatable {

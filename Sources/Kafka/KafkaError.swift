@@ -25,6 +25,21 @@ public struct KafkaError: Error, Sendable, CustomStringConvertible {
         requiresAbort = false
     }
 
+    /// An error that no cluster has said.
+    /// - Parameter code: one of librdkafka's.
+    package init(
+        _ operation: String, code: Int32, reason: String, isFatal: Bool = false, isRetriable: Bool = false,
+        requiresAbort: Bool = false
+    ) {
+        self.operation = operation
+        self.code = code
+        name = String(cString: rd_kafka_err2name(rd_kafka_resp_err_t(rawValue: code)))
+        self.reason = reason
+        self.isFatal = isFatal
+        self.isRetriable = isRetriable
+        self.requiresAbort = requiresAbort
+    }
+
     /// Takes over and destroys an error object.
     init(_ operation: String, taking error: OpaquePointer) {
         self.operation = operation

@@ -5,7 +5,22 @@ public import Logging
 /// Produces records, in transactions or without. One thread uses it.
 public final class Producer {
     /// A topic to produce to.
-    public struct Topic: @unchecked Sendable, Hashable { fileprivate let handle: OpaquePointer }
+    public struct Topic: @unchecked Sendable, Hashable {
+        package let name: String
+        /// nil: a topic of no cluster.
+        fileprivate let handle: OpaquePointer?
+
+        /// A topic that no producer of a cluster takes records for.
+        package init(unconnected name: String) {
+            self.name = name
+            handle = nil
+        }
+
+        fileprivate init(name: String, handle: OpaquePointer) {
+            self.name = name
+            self.handle = handle
+        }
+    }
 
     /// A record whose key and value stay where they are until it is delivered.
     public struct Record {
@@ -57,15 +72,16 @@ public final class Producer {
         client = try Client(RD_KAFKA_PRODUCER, properties: settings, logger: logger)
     }
 
-    deinit { for topic in topics.values { rd_kafka_topic_destroy(topic.handle) } }
+    deinit { for topic in topics.values { topic.handle.map(rd_kafka_topic_destroy) } }
 
     public func topic(_ name: String) throws(KafkaError) -> Topic {
         if let topic = topics[name] { return topic }
         guard let handle = rd_kafka_topic_new(client.handle, name, nil) else {
             throw KafkaError("topic \(name)", rd_kafka_last_error())
         }
-        topics[name] = Topic(handle: handle)
-        return Topic(handle: handle)
+        let topic = Topic(name: name, handle: handle)
+        topics[name] = topic
+        return topic
     }
 
     // MARK: Records

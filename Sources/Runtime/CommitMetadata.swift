@@ -1,17 +1,64 @@
-/// What is committed along with an offset: the engine's clock of the partition, so that what was published about
-/// silence is not published again after a restart. At most a few dozen bytes.
-struct CommitMetadata: Equatable {
+package import Engine
+
+/// What is committed along with an offset: how far the engine's clock of the partition had got, and between which
+/// records it went on by idle ticks. What was published about silence is then not published again after a restart, and
+/// the state becomes what it was. Little more than a kilobyte at most; brokers take four.
+package struct CommitMetadata: Equatable {
     /// ms since 1970; nil before the first event.
-    var clock: Int64?
+    package var clock: Int64?
+    /// The latest silences, ascending. Clocks are full hours.
+    package var silences: [Silence]
+
+    /// As many as are kept: snapshots are seldom so far behind.
+    static let mostSilences = 64
 
     private static let prefix = "clvd1;clock="
+    private static let separator = ";silences="
+    private static let hour: Int64 = 3_600_000
 
-    var text: String { clock.map { Self.prefix + String($0) } ?? "" }
+    package var text: String {
+        guard let clock else { return "" }
+        let list = silences.suffix(Self.mostSilences).map { "\($0.before):\($0.clock / Self.hour)" }
+        return Self.prefix + String(clock) + (list.isEmpty ? "" : Self.separator + list.joined(separator: ","))
+    }
 
-    init(clock: Int64?) { self.clock = clock }
+    package init(clock: Int64?, silences: [Silence] = []) {
+        self.clock = clock
+        self.silences = silences
+    }
 
     /// Metadata of others is no metadata.
-    init(text: String) {
-        clock = text.hasPrefix(Self.prefix) ? Int64(text.dropFirst(Self.prefix.count)) : nil
+    package init(text: String) {
+        self.init(clock: nil)
+        guard text.hasPrefix(Self.prefix) else { return }
+        let parts = text.dropFirst(Self.prefix.count).split(separator: ";", maxSplits: 1)
+        guard let first = parts.first, let clock = Int64(first) else { return }
+        var silences: [Silence] = []
+        if parts.count > 1 {
+            guard let list = Self.silences(parts[1]) else { return }
+            silences = list
+        }
+        (self.clock, self.silences) = (clock, silences)
+    }
+
+    private static func silences(_ text: Substring) -> [Silence]? {
+        let name = separator.dropFirst()
+        guard text.hasPrefix(name) else { return nil }
+        var silences: [Silence] = []
+        for entry in text.dropFirst(name.count).split(separator: ",", omittingEmptySubsequences: false) {
+            let numbers = entry.split(separator: ":").compactMap { Int64($0) }
+            guard numbers.count == 2, numbers[0] >= silences.last?.before ?? 0 else { return nil }
+            let (clock, overflow) = numbers[1].multipliedReportingOverflow(by: hour)
+            guard !overflow else { return nil }
+            silences.append(Silence(before: numbers[0], clock: clock))
+        }
+        return silences
+    }
+
+    /// Everything it says of silence.
+    /// - Parameter offset: the one it was committed with.
+    package func silences(before offset: Int64) -> [Silence] {
+        guard let clock, clock > silences.last?.clock ?? .min else { return silences }
+        return silences + [Silence(before: offset, clock: clock)]
     }
 }

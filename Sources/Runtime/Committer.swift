@@ -1,12 +1,12 @@
-import Glibc
-import Kafka
-import Logging
-import Settings
+internal import Kafka
+internal import Logging
+internal import Settings
 
 /// Brings a publication and the offsets it came from to Kafka: in one transaction, or outputs first and offsets after.
 final class Committer {
-    private let producer: Producer
-    private let consumer: Consumer
+    private let producer: any RecordSink
+    private let consumer: any RecordSource
+    private let clock: any LoopClock
     private let deadLetters: Producer.Topic
     private let isTransactional: Bool
     private let logger: Logger
@@ -33,11 +33,12 @@ final class Committer {
 
     /// - Parameter isStopping: whether the daemon was asked to leave.
     init(
-        _ settings: Settings, producer: Producer, consumer: Consumer, logger: Logger,
-        isStopping: @escaping () -> Bool
+        _ settings: Settings, producer: any RecordSink, consumer: any RecordSource, clock: any LoopClock,
+        logger: Logger, isStopping: @escaping () -> Bool
     ) throws(KafkaError) {
         self.producer = producer
         self.consumer = consumer
+        self.clock = clock
         self.logger = logger
         self.isStopping = isStopping
         deadLetterBytes = max(0, producer.maxRecordBytes - Self.headerBytes)
@@ -81,7 +82,7 @@ final class Committer {
         guard isTransactional && !isOpen else { return }
         try producer.beginTransaction()
         isOpen = true
-        openedAt = monotonic()
+        openedAt = clock.now
     }
 
     /// After a failure: whether it was for the size of a dead letter, and smaller ones are worth a try. One large
@@ -127,7 +128,7 @@ final class Committer {
                 try open()
                 try handOver()
                 try patiently { () throws(KafkaError) in
-                    try producer.send(offsets, of: consumer, milliseconds: Self.callMs)
+                    try producer.send(offsets, consumedBy: consumer, milliseconds: Self.callMs)
                 }
                 try patiently { () throws(KafkaError) in
                     try producer.commitTransaction(milliseconds: Self.callMs)
@@ -144,27 +145,26 @@ final class Committer {
                 logger.warning(
                     "a transaction is made again", metadata: ["error": "\(error)", "attempt": "\(attempt)"])
                 try abort()
-                usleep(useconds_t(min(2_000, 20 << attempt)) * 1000)
+                clock.sleep(Double(min(2_000, 20 << attempt)) / 1000)
             }
         }
     }
 
     /// Calls again what may be called again.
     private func patiently(_ body: () throws(KafkaError) -> Void) throws(KafkaError) {
-        let began = monotonic()
+        let began = clock.now
         while true {
             do {
                 return try body()
             } catch {
                 let patience = isStopping() ? Self.lastPatienceSeconds : Self.patienceSeconds
                 guard error.isPassing, !consumer.isAssignmentLost, !error.isUnsupported, !error.isFatal,
-                    !error.requiresAbort,
-                    monotonic() - began < patience
+                    !error.requiresAbort, clock.now - began < patience
                 else {
                     throw error
                 }
                 logger.warning("Kafka answers slowly", metadata: ["error": "\(error)"])
-                usleep(200_000)
+                clock.sleep(0.2)
             }
         }
     }
@@ -175,7 +175,7 @@ final class Committer {
             // A broker bars the producer of a transaction that was open for too long just as it does one that has
             // been replaced.
             let limit = Double(producer.transactionTimeoutMs) / 1000
-            if fatal.isFenced, isOpen, monotonic() - openedAt > limit * 0.9 { throw TransactionExpired(cause: fatal) }
+            if fatal.isFenced, isOpen, clock.now - openedAt > limit * 0.9 { throw TransactionExpired(cause: fatal) }
             throw fatal
         }
         if shrinkDeadLetters(error), !isTransactional { return }

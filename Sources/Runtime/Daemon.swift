@@ -1,9 +1,9 @@
-import Engine
+internal import Engine
 import Foundation
-import Kafka
-import Logging
+internal import Kafka
+public import Logging
 public import Settings
-import SnapshotStore
+internal import SnapshotStore
 
 /// The daemon: keeps a pipeline alive between a cluster and a folder of snapshots.
 public final class Daemon: Sendable {
@@ -59,12 +59,28 @@ public final class Daemon: Sendable {
         shared.update { $0.phase = .starting }
         guard let partitionCount = try prepareTopics() else { return }
         let pipeline = try Pipeline(
-            settings, partitionCount: partitionCount, store: store, shared: shared, logger: logger)
+            settings, partitionCount: partitionCount, store: store, shared: shared, logger: logger,
+            connections: try connect())
         try pipeline.run()
         if rankedUsers > 0 {
             let top = pipeline.topUsers(rankedUsers)
             shared.update { $0.topUsers = top }
         }
+    }
+
+    private func connect() throws -> Connections {
+        let kafka = settings.kafka
+        let consumer = try Consumer(
+            bootstrap: kafka.bootstrapServers, groupId: kafka.groupId,
+            instanceId: kafka.staticMembership ? "\(kafka.groupId)-\(kafka.instanceId)" : nil,
+            topics: settings.input.topics, batchRecords: settings.runtime.batchRecords,
+            properties: kafka.properties.merging(["partition.assignment.strategy": kafka.assignment.rawValue]) { $1 },
+            logger: logger)
+        let producer = try Producer(
+            bootstrap: kafka.bootstrapServers,
+            transactionalId: settings.delivery == .exactlyOnce ? "clvd-\(kafka.groupId)-\(kafka.instanceId)" : nil,
+            properties: kafka.properties, logger: logger)
+        return Connections(source: consumer, sink: producer, clock: SystemClock())
     }
 
     /// Waits for the cluster and the input topics, and sees that the output topics are there.
@@ -114,7 +130,8 @@ public final class Daemon: Sendable {
         while monotonic() < end && !shared.isStopping { usleep(50_000) }
     }
 
-    private static func isPassing(_ error: any Error) -> Bool {
+    /// Whether a new life may go on where this one ended.
+    package static func isPassing(_ error: any Error) -> Bool {
         if let error = error as? KafkaError { return !error.isFatal && !error.isFenced && !error.isUnsupported }
         return error is LostPartitions || error is TransactionExpired
     }

@@ -1,4 +1,4 @@
-import Engine
+public import Engine
 import Foundation
 import Synchronization
 
@@ -41,13 +41,15 @@ public struct DaemonStatus: Sendable {
 }
 
 /// What the thread of the pipeline and its onlookers share.
-final class SharedState: Sendable {
+package final class SharedState: Sendable {
+    package init() {}
+
     private let value = Mutex(DaemonStatus())
     private let stopping = Atomic<Bool>(false)
 
-    var status: DaemonStatus { value.withLock { $0 } }
-    func update(_ change: (inout DaemonStatus) -> Void) { value.withLock { change(&$0) } }
+    package var status: DaemonStatus { value.withLock { $0 } }
+    package func update(_ change: (inout DaemonStatus) -> Void) { value.withLock { change(&$0) } }
 
     var isStopping: Bool { stopping.load(ordering: .relaxed) }
-    func stop() { stopping.store(true, ordering: .relaxed) }
+    package func stop() { stopping.store(true, ordering: .relaxed) }
 }

@@ -1,24 +1,25 @@
 import CEventParser
-import Engine
+package import Engine
 import EventInput
 import Foundation
-import Kafka
-import Logging
-import Settings
-import SnapshotStore
+internal import Kafka
+package import Logging
+package import Settings
+package import SnapshotStore
 
 /// One life of the daemon's loop: restore, then poll → decode → step → publish → commit → snapshot until it is told to
 /// stop or something fails. One thread runs all of it. What it has in memory is good for one life: after a failure the
 /// next one begins from the newest snapshot.
-final class Pipeline {
+package final class Pipeline {
     private let settings: Settings
     private let logger: Logger
     private let shared: SharedState
     private let keeper: SnapshotKeeper
-    private let engine: Engine
+    package let engine: Engine
     private let decoder: EventDecoder
-    private let consumer: Consumer
-    private let producer: Producer
+    private let consumer: any RecordSource
+    private let producer: any RecordSink
+    private let clock: any LoopClock
     private let committer: Committer
     private let events: UnsafeMutablePointer<clvd_event>
     private let kept: UnsafeMutablePointer<clvd_record>
@@ -31,7 +32,7 @@ final class Pipeline {
     private var refused: (since: Double, retryAt: Double, error: KafkaError)?
     private var snapshotAt: Double
     /// When the last turn had its records.
-    private var turnedAt = monotonic()
+    private var turnedAt: Double
     private var snapshotPosition: Int64
     /// Errors of the clients as a whole that have been reported: of the consumer, of the producer.
     private var troubles: [UInt64] = [0, 0]
@@ -49,10 +50,14 @@ final class Pipeline {
         var tickedAt: Double
         /// Where the log ended when it was last read to its end.
         var end: Int64?
+        /// The latest idle ticks, as they are committed.
+        var silences: [Silence]
     }
 
-    init(
-        _ settings: Settings, partitionCount: Int, store: any SnapshotRepository, shared: SharedState, logger: Logger
+    /// - Parameter partitionCount: partitions of the input topics together.
+    package init(
+        _ settings: Settings, partitionCount: Int, store: any SnapshotRepository, shared: SharedState, logger: Logger,
+        connections: Connections
     ) throws {
         self.settings = settings
         keeper = SnapshotKeeper(store, settings, logger: logger)
@@ -67,24 +72,16 @@ final class Pipeline {
         decoder = try EventDecoder(
             format: EventFormat.load(settings.input.format), limits: settings.input.limits,
             currency: settings.input.currency, headerLookup: Consumer.headerLookup)
-        let kafka = settings.kafka
-        consumer = try Consumer(
-            bootstrap: kafka.bootstrapServers, groupId: kafka.groupId,
-            instanceId: kafka.staticMembership ? "\(kafka.groupId)-\(kafka.instanceId)" : nil,
-            topics: settings.input.topics, batchRecords: settings.runtime.batchRecords,
-            properties: kafka.properties.merging(["partition.assignment.strategy": kafka.assignment.rawValue]) { $1 },
-            logger: logger)
-        producer = try Producer(
-            bootstrap: kafka.bootstrapServers,
-            transactionalId: settings.delivery == .exactlyOnce ? "clvd-\(kafka.groupId)-\(kafka.instanceId)" : nil,
-            properties: kafka.properties, logger: logger)
+        (consumer, producer, clock) = (connections.source, connections.sink, connections.clock)
+        turnedAt = clock.now
         if settings.delivery == .exactlyOnce { try producer.initTransactions(milliseconds: 60_000) }
         committer = try Committer(
-            settings, producer: producer, consumer: consumer, logger: logger, isStopping: { shared.isStopping })
+            settings, producer: producer, consumer: consumer, clock: clock, logger: logger,
+            isStopping: { shared.isStopping })
         events = .allocate(capacity: settings.runtime.batchRecords)
         kept = .allocate(capacity: settings.runtime.batchRecords)
         reporter = Reporter(settings, shared: shared, logger: logger)
-        snapshotAt = monotonic()
+        snapshotAt = clock.now
         snapshotPosition = 0
     }
 
@@ -98,20 +95,34 @@ final class Pipeline {
     /// Runs until `shared` says stop.
     /// - Throws: whatever ended this life.
     func run() throws {
-        defer { consumer.close() }
+        defer { leave() }
         do {
-            try restore()
-            try consumer.subscribe()
+            try begin()
             while !shared.isStopping { try turn() }
             try drain()
         } catch {
-            committer.leave()
-            keeper.cancel()
+            abandon()
             throw error
         }
     }
 
-    private func turn() throws {
+    /// The first part of a life: state and membership.
+    package func begin() throws {
+        try restore()
+        try consumer.subscribe()
+    }
+
+    /// After an error: gives up what is open.
+    package func abandon() {
+        committer.leave()
+        keeper.cancel()
+    }
+
+    /// The last part of every life.
+    package func leave() { consumer.close() }
+
+    /// One turn of the loop.
+    package func turn() throws {
         let poll = consumer.poll(milliseconds: pollMilliseconds)
         // Its records may be another's by now. A rebalance that is not answered would hold up the end of this life.
         if case .lost? = poll.rebalance, let rebalance = poll.rebalance { try answer(rebalance) }
@@ -134,7 +145,7 @@ final class Pipeline {
     /// is committed, before anything is said about records that may be another's by now. What is said in a transaction
     /// would not count then; what is said without cannot be taken back.
     private func confirmMembership() throws {
-        let now = monotonic()
+        let now = clock.now
         defer { turnedAt = now }
         guard settings.delivery == .atLeastOnce, now - turnedAt > Double(consumer.sessionTimeoutMs) / 2000 else {
             return
@@ -161,7 +172,7 @@ final class Pipeline {
     }
 
     /// SIGTERM: nothing more is read; what was taken in is committed and kept.
-    private func drain() throws {
+    package func drain() throws {
         shared.update { $0.phase = .draining }
         logger.notice("draining")
         try insistOnCommit(keepingCompany: true)
@@ -188,7 +199,7 @@ final class Pipeline {
 
     private var pollMilliseconds: Int {
         guard let since = uncommittedSince, refused == nil else { return 100 }
-        let left = Double(settings.output.commitIntervalMs) / 1000 - (monotonic() - since)
+        let left = Double(settings.output.commitIntervalMs) / 1000 - (clock.now - since)
         return max(0, min(100, Int(left * 1000)))
     }
 
@@ -201,7 +212,7 @@ final class Pipeline {
         engine.forEachOutput { entry in publish(entry, records) }
         noteRecords(batch)
         uncommitted += records.count
-        if uncommittedSince == nil { uncommittedSince = monotonic() }
+        if uncommittedSince == nil { uncommittedSince = clock.now }
         shared.update { $0.records += Int64(records.count) }
     }
 
@@ -224,7 +235,7 @@ final class Pipeline {
     }
 
     private func noteRecords(_ batch: UnsafeBufferPointer<clvd_event>) {
-        let now = monotonic()
+        let now = clock.now
         var last: TaskID?
         for e in batch {
             let id = TaskID(topic: e.topic, partition: e.partition)
@@ -287,7 +298,7 @@ final class Pipeline {
     private func tick() throws {
         let idle = Double(settings.runtime.idleTickSeconds)
         guard idle > 0 else { return }
-        let now = monotonic()
+        let now = clock.now
         let due = partitions.filter { now - max($0.value.lastRecordAt, $0.value.tickedAt) >= idle }
         guard !due.isEmpty else { return }
         for id in due.keys { partitions[id]?.tickedAt = now }
@@ -307,9 +318,21 @@ final class Pipeline {
             return
         }
         guard !times.isEmpty else { return }
+        let before = times.keys.map { ($0, engine.clock($0)) }
         engine.tick(times)
+        for (id, clock) in before { noteSilence(id, since: clock) }
         engine.forEachOutput { entry in publish(entry, UnsafeBufferPointer(start: nil, count: 0)) }
         if !committer.publication.isEmpty, uncommittedSince == nil { uncommittedSince = now }
+    }
+
+    /// Keeps what a tick has done, to be done again after a restart.
+    private func noteSilence(_ id: TaskID, since before: Int64?) {
+        guard let clock = engine.clock(id), let next = engine.nextOffset(id), clock != before else { return }
+        if partitions[id]?.silences.last?.before == next { partitions[id]?.silences.removeLast() }
+        partitions[id]?.silences.append(Silence(before: next, clock: clock))
+        if partitions[id]?.silences.count ?? 0 > CommitMetadata.mostSilences {
+            partitions[id]?.silences.removeFirst()
+        }
     }
 
     // MARK: Commits
@@ -317,7 +340,7 @@ final class Pipeline {
     private var isCommitDue: Bool {
         guard let since = uncommittedSince else { return false }
         return uncommitted >= settings.output.commitRecords || committer.publication.bytes >= Self.mostBytes
-            || monotonic() - since >= Double(settings.output.commitIntervalMs) / 1000
+            || clock.now - since >= Double(settings.output.commitIntervalMs) / 1000
     }
 
     /// Most bytes of publications between two commits, or little more.
@@ -328,14 +351,15 @@ final class Pipeline {
     @discardableResult
     private func commit() throws -> Bool {
         if consumer.isAssignmentLost { throw LostPartitions(partitions.values.map(\.name)) }
-        let now = monotonic()
+        let now = clock.now
         if let refused, now < refused.retryAt { return false }
         var offsets: [TopicPartition: PartitionOffset] = [:]
         var changed: [TaskID: PartitionOffset] = [:]
         for (id, p) in partitions {
             // While committed records are read again there is nothing to commit.
             guard let next = engine.nextOffset(id), next >= p.publishFrom else { continue }
-            let offset = PartitionOffset(offset: next, metadata: CommitMetadata(clock: engine.clock(id)).text)
+            let offset = PartitionOffset(
+                offset: next, metadata: CommitMetadata(clock: engine.clock(id), silences: p.silences).text)
             if offset == p.committed { continue }
             offsets[p.name] = offset
             changed[id] = offset
@@ -368,14 +392,15 @@ final class Pipeline {
             guard keepingCompany else {
                 // Nothing that is done here brings a member back that the group has gone on without.
                 if let refused, refused.error.isOfExpelled { throw LostPartitions(partitions.values.map(\.name)) }
-                usleep(100_000)
+                clock.sleep(0.1)
                 continue
             }
             // What comes now is for the next one to read.
             let poll = consumer.poll(milliseconds: 100)
             consumer.release()
+            if let error = poll.error, error.isFatal || error.isFenced { throw error }
             guard let rebalance = poll.rebalance else { continue }
-            refused?.retryAt = monotonic()
+            refused?.retryAt = clock.now
             switch rebalance {
             case .assign: try consumer.assign([:])
             case .revoke(let list): revoked = list
@@ -392,7 +417,7 @@ final class Pipeline {
     }
 
     private func answer(_ rebalance: Consumer.Rebalance) throws {
-        refused?.retryAt = monotonic()
+        refused?.retryAt = clock.now
         switch rebalance {
         case .assign(let list):
             logger.notice("partitions assigned", metadata: ["partitions": "\(list.map(\.description).sorted())"])
@@ -428,12 +453,13 @@ final class Pipeline {
             let latest = try isUnknown && settings.input.start == .latest && isFirstStart()
             let plan = try StartPlan.make(facts, latest: latest, acceptGap: settings.snapshots.acceptGap)
             if let warning = plan.warning { logger.warning("\(warning)", metadata: ["partition": "\(p)"]) }
-            let clock = committed[p].flatMap { CommitMetadata(text: $0.metadata).clock }
-            engine.resume(id, at: plan.from, publishFrom: plan.publishFrom, clock: clock)
-            let now = monotonic()
+            let published = CommitMetadata(text: committed[p]?.metadata ?? "")
+            let silences = published.silences(before: committed[p]?.offset ?? 0)
+            engine.resume(id, at: plan.from, publishFrom: plan.publishFrom, silences: silences)
+            let now = clock.now
             partitions[id] = Partition(
                 name: p, publishFrom: plan.publishFrom, replayingSince: plan.publishFrom > plan.from ? now : nil,
-                committed: committed[p], lastRecordAt: now, tickedAt: now)
+                committed: committed[p], lastRecordAt: now, tickedAt: now, silences: published.silences)
             starts[p] = PartitionOffset(offset: plan.from)
             // The end of the log today is not that of the next start.
             if latest, uncommittedSince == nil { uncommittedSince = now }
@@ -446,13 +472,13 @@ final class Pipeline {
 
     /// Asks again while another broker is about to lead the partition.
     private func watermarks(_ p: TopicPartition) throws -> (low: Int64, high: Int64) {
-        let began = monotonic()
-        while monotonic() - began < 30 {
+        let began = clock.now
+        while clock.now - began < 30 {
             do {
                 return try consumer.watermarks(p, milliseconds: 10_000)
             } catch {
                 guard error.isPassing else { throw error }
-                usleep(200_000)
+                clock.sleep(0.2)
             }
         }
         return try consumer.watermarks(p, milliseconds: 10_000)
@@ -471,11 +497,11 @@ final class Pipeline {
     private func release(_ list: [TopicPartition]) throws {
         try insistOnCommit(keepingCompany: false)
         reporter.settle(engine)
-        let start = monotonic()
+        let start = clock.now
         let ids = Set(list.compactMap(id)).intersection(engine.taskIDs)
         do {
             let info = isQuiet && !ids.isEmpty ? try keeper.handOver(ids, of: engine) : nil
-            reporter.partitionsReleased(list, info, seconds: monotonic() - start)
+            reporter.partitionsReleased(list, info, seconds: clock.now - start)
         } catch let error as SnapshotError {
             note(failed: error)
         }
@@ -493,7 +519,7 @@ final class Pipeline {
                 continue
             }
             partitions[id]?.replayingSince = nil
-            reporter.partitionCaughtUp(p.name, seconds: monotonic() - since)
+            reporter.partitionCaughtUp(p.name, seconds: clock.now - since)
         }
     }
 
@@ -509,12 +535,12 @@ final class Pipeline {
 
     private func snapshotIfDue() throws {
         if let outcome = keeper.poll() { note(outcome) }
-        guard !keeper.isWriting, monotonic() - snapshotAt >= Double(settings.snapshots.intervalSeconds),
+        guard !keeper.isWriting, clock.now - snapshotAt >= Double(settings.snapshots.intervalSeconds),
             engine.position != snapshotPosition
         else { return }
         // A busy stream is seldom quiet by itself.
         guard try commit(), isQuiet else { return }
-        snapshotAt = monotonic()
+        snapshotAt = clock.now
         do {
             try keeper.begin(engine)
             snapshotPosition = engine.position

@@ -1,7 +1,7 @@
 import CEventParser
-import Engine
+internal import Engine
 import EventInput
-import Kafka
+internal import Kafka
 
 /// Everything that is to be published between two commits. Its bytes stay where they are until the commit, so they
 /// are neither copied for the producer nor lost when a transaction has to be made again.

@@ -1,9 +1,9 @@
-import Engine
+internal import Engine
 import Foundation
-import Kafka
-import Logging
-import Settings
-import SnapshotStore
+internal import Kafka
+internal import Logging
+internal import Settings
+internal import SnapshotStore
 
 /// Tells the log, the metrics and the status how the loop is doing, at a pace that costs it nothing.
 final class Reporter {

@@ -1,5 +1,5 @@
 import CEventParser
-import Engine
+internal import Engine
 import Metrics
 
 /// The daemon's metrics by the conventions of Prometheus. The backend is whoever bootstraps swift-metrics.

@@ -1,6 +1,6 @@
-import Engine
-import Kafka
-import SnapshotStore
+internal import Engine
+internal import Kafka
+internal import SnapshotStore
 
 /// What the instances of a group have in their store, and what follows from it: decisions without I/O.
 struct SnapshotCatalog {

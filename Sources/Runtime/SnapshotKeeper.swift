@@ -1,9 +1,9 @@
-import Engine
+internal import Engine
 import Foundation
-import Kafka
-import Logging
-import Settings
-import SnapshotStore
+internal import Kafka
+internal import Logging
+internal import Settings
+internal import SnapshotStore
 
 /// Carries state between an engine and the store that the instances of a group share, for one life of the pipeline.
 final class SnapshotKeeper {

@@ -1,4 +1,4 @@
-import Kafka
+internal import Kafka
 
 /// Where a partition goes on after a start or a rebalance: a decision from what is known of it, without I/O.
 struct StartPlan: Equatable {

@@ -1,4 +1,4 @@
-import CSnapshot
+internal import CSnapshot
 import Foundation
 
 /// `snapshot-` and a position of 20 digits, so that names sort as positions do; `-part-` and a number when it holds a

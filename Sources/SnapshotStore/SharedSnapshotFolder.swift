@@ -16,11 +16,16 @@ public final class SharedSnapshotFolder: SnapshotRepository {
     /// Takes the exclusive lock on this instance's folder, which is created when missing.
     /// - Parameter instance: fit for the name of a folder.
     /// - Throws: `SnapshotError`: as `SnapshotStore.init`; `corrupt` when snapshots lie in the shared folder itself.
-    public init(directory: String, instance: String, logger: Logger) throws {
+    public convenience init(directory: String, instance: String, logger: Logger) throws {
+        try self.init(directory: directory, instance: instance, logger: logger, disk: nil)
+    }
+
+    /// - Parameter disk: a simulated one below this instance's folder.
+    package init(directory: String, instance: String, logger: Logger, disk: (any Disk)?) throws {
         self.directory = SnapshotStore.absolute(directory)
         self.instance = instance
         self.logger = logger
-        own = try SnapshotStore(directory: "\(directory)/\(instance)", keep: nil, logger: logger)
+        own = try SnapshotStore(directory: "\(directory)/\(instance)", keep: nil, logger: logger, disk: disk)
         if let stray = try SnapshotStore.snapshotNames(in: self.directory).first {
             throw SnapshotError(
                 .corrupt, "read", "\(self.directory)/\(stray)",

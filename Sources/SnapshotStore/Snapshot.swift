@@ -1,4 +1,4 @@
-import CSnapshot
+internal import CSnapshot
 public import Foundation
 
 /// Which snapshot, where, how large, how old.

@@ -1,4 +1,4 @@
-import CSnapshot
+internal import CSnapshot
 public import Foundation
 
 /// Raw memory under a name: the concatenation of its regions.
@@ -65,7 +65,7 @@ public struct SnapshotContent {
 
     /// Lays out files and manifest for the C code. All of it lives until `body` returns.
     func withPlan<R>(
-        createdAt: Date, directory: Int32, lock: Int32, temporaryName: String,
+        createdAt: Date, calls: UnsafePointer<clvd_file_calls>, directory: Int32, lock: Int32, temporaryName: String,
         _ body: (UnsafePointer<clvd_snapshot_plan>) throws -> R
     ) rethrows -> R {
         let arena = Arena()
@@ -81,6 +81,7 @@ public struct SnapshotContent {
                 region_count: regions.count)
         }
         var plan = clvd_snapshot_plan()
+        plan.calls = calls
         plan.directory = directory
         plan.lock = lock
         plan.temporary_name = arena.string(temporaryName)

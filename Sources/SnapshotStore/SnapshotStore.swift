@@ -1,4 +1,4 @@
-import CSnapshot
+internal import CSnapshot
 import Dispatch
 import Foundation
 public import Logging
@@ -18,6 +18,8 @@ public final class SnapshotStore {
     private let logger: Logger
     private let descriptor: Int32
     private let lock: Int32
+    private let disk: (any Disk)?
+    private let calls: UnsafePointer<clvd_file_calls>
     private(set) var running: Write?
     private var ended: SnapshotOutcome?
     /// Deletes what has been moved out of the way: gigabytes take their time, and the stream should not wait.
@@ -27,6 +29,8 @@ public final class SnapshotStore {
     /// A write in progress.
     struct Write {
         var child: clvd_snapshot_child
+        /// How it ends on a simulated disk, where there is no child.
+        var simulated: clvd_snapshot_result?
         let path: String
         let position: Int64
         let createdAt: Date
@@ -36,11 +40,18 @@ public final class SnapshotStore {
     /// Creates the folder when missing, takes its exclusive lock and sweeps what interrupted writes left.
     /// - Parameter keep: how many of the newest snapshots stay, at least 1; nil: all, until `remove`.
     /// - Throws: `SnapshotError`: `locked` (names the process), `notWritable`, `noSpace`, `io`.
-    public init(directory: String, keep: Int?, logger: Logger) throws {
+    public convenience init(directory: String, keep: Int?, logger: Logger) throws {
+        try self.init(directory: directory, keep: keep, logger: logger, disk: nil)
+    }
+
+    /// - Parameter disk: a simulated one.
+    package init(directory: String, keep: Int?, logger: Logger, disk: (any Disk)?) throws {
         precondition(keep ?? 1 >= 1, "at least one snapshot has to stay")
         self.directory = Self.absolute(directory)
         self.keep = keep
         self.logger = logger
+        self.disk = disk
+        calls = disk?.calls ?? SystemCalls.pointer
         (descriptor, lock) = try Self.open(self.directory, logger)
         for name in try Self.names(in: self.directory)
         where [SnapshotName.writing, SnapshotName.removing].contains(where: { name.hasPrefix($0 + SnapshotName.prefix) }
@@ -69,11 +80,19 @@ public final class SnapshotStore {
         ended = nil
         let createdAt = Self.now()
         var child = clvd_snapshot_child()
-        let error = withPlan(content, createdAt) { clvd_snapshot_fork($0, &child) }
+        var simulated: clvd_snapshot_result?
+        let error = withPlan(content, createdAt) { plan in
+            guard let disk else { return clvd_snapshot_fork(plan, &child) }
+            var result = clvd_snapshot_result()
+            disk.inBackground { _ = clvd_snapshot_write(plan, &result) }
+            simulated = result
+            return 0
+        }
         let path = "\(directory)/\(content.name)"
         guard error == 0 else { throw SnapshotError("start a process to write", path, errno: error) }
         running = Write(
-            child: child, path: path, position: content.position, createdAt: createdAt, fileNames: content.fileNames)
+            child: child, simulated: simulated, path: path, position: content.position, createdAt: createdAt,
+            fileNames: content.fileNames)
     }
 
     /// Whether a write has begun whose outcome has not been asked for.
@@ -111,7 +130,7 @@ public final class SnapshotStore {
     public func cancel() {
         guard var write = running else { return }
         running = nil
-        clvd_snapshot_kill(&write.child)
+        if let disk { disk.cancel() } else { clvd_snapshot_kill(&write.child) }
         ended = fail(
             write,
             SnapshotError(.cancelled, "write", write.path, "it was stopped on request", advice: "write another one"))
@@ -123,13 +142,18 @@ public final class SnapshotStore {
         let temporaryName = SnapshotName.writing + content.name
         discard(temporaryName)
         return content.withPlan(
-            createdAt: createdAt, directory: descriptor, lock: lock, temporaryName: temporaryName, body)
+            createdAt: createdAt, calls: calls, directory: descriptor, lock: lock, temporaryName: temporaryName, body)
     }
 
     private func collect(wait: Bool) -> SnapshotOutcome? {
         guard var write = running else {
             defer { ended = nil }
             return ended
+        }
+        if let disk, let result = write.simulated {
+            guard disk.isIdle(wait: wait) else { return nil }
+            running = nil
+            return conclude(write, result)
         }
         var result = clvd_snapshot_result()
         var signal: Int32 = 0
@@ -207,14 +231,16 @@ public final class SnapshotStore {
         removed += 1
         // Whatever it was called before, it is told by `snapshot-` from files that are not ours.
         let hidden = "\(SnapshotName.removing)\(name.drop { $0 != "s" })-\(removed)"
-        guard renameat(descriptor, name, descriptor, hidden) == 0 else {
-            if errno != ENOENT {
+        let error = calls.pointee.rename(calls.pointee.context, descriptor, name, hidden, 0)
+        guard error == 0 else {
+            if error != ENOENT {
                 logger.warning(
                     "cannot remove a snapshot",
-                    metadata: ["name": "\(name)", "reason": "\(String(cString: strerror(errno)))"])
+                    metadata: ["name": "\(name)", "reason": "\(String(cString: strerror(error)))"])
             }
             return
         }
+        if let disk { return disk.remove(folder: hidden) }
         let path = "\(directory)/\(hidden)"
         remover.async { [logger] in
             do { try FileManager.default.removeItem(atPath: path) } catch {

@@ -28,8 +28,27 @@ typedef struct clvd_snapshot_file {
     size_t region_count;
 } clvd_snapshot_file;
 
+/// The system calls of a write, so that a simulation can stand between the order of the calls and the disk. They
+/// return 0 or an errno and are called in a forked child as well: async-signal-safe, unless the caller never forks.
+typedef struct clvd_file_calls {
+    void *context;
+    int (*make_folder)(void *context, int directory, const char *name);
+    int (*open_folder)(void *context, int directory, const char *name, int *descriptor);
+    int (*create)(void *context, int directory, const char *name, int *descriptor);
+    int (*write)(void *context, int descriptor, const void *bytes, size_t length, size_t *written);
+    int (*sync)(void *context, int descriptor);
+    int (*close)(void *context, int descriptor);
+    /// With `exchange`, the two names change places.
+    int (*rename)(void *context, int directory, const char *from, const char *to, int exchange);
+    int (*remove)(void *context, int directory, const char *name, int is_folder);
+} clvd_file_calls;
+
+/// Those of the system.
+extern const clvd_file_calls clvd_system_file_calls;
+
 /// What is to be written. All memory is the caller's and must be there until the write (or the fork) returns.
 typedef struct clvd_snapshot_plan {
+    const clvd_file_calls *calls;
     int directory;                    ///< open folder that holds the snapshots
     int lock;                         ///< the lock's descriptor, kept by a child; -1 for none
     const char *temporary_name;       ///< folder written first, inside `directory`

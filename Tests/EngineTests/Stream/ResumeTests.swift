@@ -29,7 +29,7 @@ import Testing
 
         // Restart from the snapshot: the records up to n, and the silence up to the clock, are known to the world.
         let again = try KnownModel.restored(snapshot)
-        again.resume(Self.first, at: 20, publishFrom: Int64(n), clock: clock)
+        again.resume(Self.first, at: 20, publishFrom: Int64(n), silences: [Silence(before: Int64(n), clock: clock)])
         #expect(again.run(stream, 20..<40).isEmpty)
         #expect(again.idle(until: clock).isEmpty, "no ticks while committed records are read again")
         #expect(again.run(stream, 40..<n).isEmpty)
@@ -40,7 +40,7 @@ import Testing
 
         // The same when the next record comes before any tick.
         let third = try KnownModel.restored(snapshot)
-        third.resume(Self.first, at: 20, publishFrom: Int64(n), clock: clock)
+        third.resume(Self.first, at: 20, publishFrom: Int64(n), silences: [Silence(before: Int64(n), clock: clock)])
         #expect(third.run(stream, 20..<n + 1, cut: 7) == expected)
         #expect(try Written(third).differences(from: Written(whole)) == [])
 
@@ -50,6 +50,34 @@ import Testing
         #expect(unaware.run(stream, 20..<n).isEmpty)
         ticked = unaware.idle(until: clock)
         #expect(ticked == raised)
+    }
+
+    /// Silence between records that are taken in again after a restart is scored where it was, and the clock is known
+    /// before any of them is.
+    @Test func silenceBetweenCommittedRecordsIsScoredWhereItWas() throws {
+        let stream = TestStream()
+        stream.add("silent", .purchase, at: epoch, amount: 40)
+        for i in 1..<60 { stream.add("busy", .view, at: epoch + Int64(i) * hour / 2) }
+        stream.add("silent", .view, at: epoch + 3 * hour + day)
+        stream.add("silent", .view, at: epoch + 4 * hour + day)
+        let n = stream.events.count
+
+        let whole = try KnownModel.engine()
+        whole.run(stream, 0..<20)
+        let snapshot = try Written(whole)
+        whole.run(stream, 20..<60)
+        let clock = epoch + 5 * day
+        #expect(whole.idle(until: clock).map(\.kind) == [.alert])
+        let silence = Silence(before: 60, clock: clock)
+        // The alert is cleared by the next record, before anything is committed again.
+        whole.run(stream, 60..<n - 1)
+
+        let again = try KnownModel.restored(snapshot)
+        again.resume(Self.first, at: 20, publishFrom: Int64(n - 1), silences: [silence])
+        #expect(again.clock(Self.first) == clock, "what was committed is not to be taken back")
+        #expect(again.run(stream, 20..<n - 1, cut: 7).isEmpty)
+        #expect(try Written(again).differences(from: Written(whole)) == [])
+        #expect(again.run(stream, n - 1..<n) == whole.run(stream, n - 1..<n))
     }
 
     @Test func ticksOfOnePartitionLeaveTheOthers() throws {

@@ -1,0 +1,267 @@
+import CEventParser
+import Engine
+import Foundation
+import Kafka
+import Settings
+
+/// What a seed decides before anything runs: settings, records, and which faults there are.
+struct Scenario {
+    enum Fate: Equatable {
+        case update, duplicate, ignored, tombstone, erased
+        case deadLetter(String)
+    }
+
+    let settings: Settings
+    let partitions: Int
+    let instances: Int
+    /// Records of each partition, in order; their memory lives as long as the process.
+    let records: [[clvd_record]]
+    /// What has to come of each, found out without the engine.
+    let fates: [[Fate]]
+    let faults: Faults
+
+    struct Faults {
+        /// Of a process's life to end at a call, and the most calls it makes until then.
+        var crash = 0.0
+        var crashWithin = 0
+        /// Of a crash to be one of the machine: what was not synced may be lost.
+        var powerLoss = 0.0
+        /// Of a call to a cluster to fail in a way that may pass.
+        var call = 0.0
+        /// Of a call to the disk to fail.
+        var disk = 0.0
+        /// Of each turn: a process is stopped in good order, paused, replaced by another one of its name.
+        var stop = 0.0
+        var pause = 0.0
+        var replace = 0.0
+        /// Of each turn: the log loses what the newest snapshot does not need.
+        var truncate = 0.0
+        /// While a process is down: a snapshot is damaged or lost.
+        var damage = 0.0
+        var isCooperative = true
+        /// Times at which nothing comes for hours.
+        var idlePhases = 0
+    }
+
+    static let topic = "events"
+    static let hourMs: Int64 = 3_600_000
+    /// 2024-01-01 00:00 UTC.
+    private static let begin: Int64 = 1_704_067_200_000
+
+    var isExactlyOnce: Bool { settings.delivery == .exactlyOnce }
+    var isAlone: Bool { partitions == 1 }
+    var isLearning: Bool { settings.engine.learning.enabled }
+
+    /// - Parameter format: path of the format that the records are in.
+    init(seed: UInt64, format: String) {
+        var dice = Dice(seed: seed)
+        partitions = dice.chance(0.7) ? 1 : dice.pick(2..<5)
+        instances = partitions > 1 && dice.chance(0.8) ? 2 : 1
+        settings = Self.settings(&dice, format: format, isAlone: partitions == 1)
+        faults = Self.faults(&dice, isAlone: partitions == 1)
+        var generator = Generator(&dice, partitions: partitions, latenessMs: Self.lateness(settings))
+        for _ in 0..<dice.pick(60..<300) { generator.next(&dice) }
+        records = generator.records
+        fates = generator.fates
+    }
+
+    private static func lateness(_ s: Settings) -> Int64 { Int64(s.engine.time.allowedLatenessSeconds) * 1000 }
+
+    private static func settings(_ dice: inout Dice, format: String, isAlone: Bool) -> Settings {
+        var s = Settings()
+        s.input.topics = [topic]
+        s.input.format = format
+        s.delivery = dice.chance(0.1) ? .atLeastOnce : .exactlyOnce
+        s.output.commitRecords = dice.pick([3, 20, 50_000])
+        // Seldom, so that there is much to be read again.
+        s.snapshots.intervalSeconds = dice.pick([1, 5, 20_000, 1_000_000])
+        s.snapshots.keep = dice.pick(1..<4)
+        s.runtime.threads = 1
+        s.runtime.batchRecords = dice.pick([1, 7, 64])
+        s.runtime.idleTickSeconds = dice.chance(0.8) ? dice.pick([5, 60]) : 0
+        s.engine.targets = [
+            .init(name: "clv", kind: .value, events: ["purchase"], horizonsDays: [0.5, 2]),
+            .init(name: "purchase", kind: .occurrence, events: ["purchase"], horizonsDays: [2]),
+            .init(name: "churn", kind: .absence, events: [], horizonsDays: [0.5]),
+        ]
+        s.engine.binEdgesDays = [0.5, 2]
+        s.engine.time.allowedLatenessSeconds = dice.pick([600, 3600, 14_400])
+        s.engine.model.recurrent = dice.pick([.lstm, .gru, .rnn])
+        s.engine.model.units = 16
+        s.engine.model.hidden = 16
+        s.engine.model.categoryBuckets = 16
+        s.engine.model.crossBuckets = 16
+        s.engine.model.typeEmbedding = 4
+        s.engine.model.categoryEmbedding = 4
+        s.engine.learning.enabled = isAlone ? dice.chance(0.9) : dice.chance(0.4)
+        s.engine.learning.intervalRecords = dice.pick([8, 32])
+        s.engine.learning.intervalHours = dice.pick([0, 6])
+        s.engine.learning.minimumSteps = 2
+        s.engine.learning.batchSize = 8
+        s.engine.learning.stepsPerThousandEvents = 50
+        s.engine.learning.stepsPerDay = 2
+        s.engine.learning.earlyStoppingInterval = 4
+        s.engine.learning.maxLandmarks = 1024
+        s.engine.learning.prequentialWindow = 64
+        s.engine.learning.eventLandmarkShare = 0.8
+        s.engine.alerts.raiseThreshold = 0.35
+        s.engine.alerts.clearThreshold = 0.25
+        s.engine.alerts.coolDownDays = dice.pick([0, 1])
+        s.engine.alerts.minimumPurchases = 0
+        s.engine.alerts.rescoreHours = dice.pick([1, 4])
+        return s
+    }
+
+    private static func faults(_ dice: inout Dice, isAlone: Bool) -> Faults {
+        var f = Faults()
+        f.crash = dice.pick([0, 0.5, 0.9])
+        f.crashWithin = dice.pick([40, 150, 600])
+        f.powerLoss = dice.pick([0, 0.5, 1])
+        f.call = dice.pick([0, 0.01, 0.05])
+        f.disk = dice.pick([0, 0, 0.005])
+        f.stop = dice.pick([0, 0.01])
+        f.pause = dice.pick([0, 0.005, 0.02])
+        f.isCooperative = dice.chance(0.6)
+        f.idlePhases = dice.pick([0, 1, 3])
+        // A log that is cut bears no loss of snapshots, nor a newcomer without any.
+        if isAlone && dice.chance(0.5) {
+            f.truncate = 0.05
+        } else {
+            f.damage = dice.pick([0, 0.3])
+            f.replace = dice.pick([0, 0.004])
+        }
+        return f
+    }
+}
+
+/// Makes records, and keeps its own books of what has to come of them: an oracle that shares no code with the engine.
+private struct Generator {
+    private(set) var records: [[clvd_record]]
+    private(set) var fates: [[Scenario.Fate]]
+    private let latenessMs: Int64
+    private let users: Int
+    private let gapMs: Int64
+    private let trouble: Double
+    private var now: Int64 = 1_704_067_200_000
+    private var count = 0
+    private var books: [Book]
+
+    init(_ dice: inout Dice, partitions: Int, latenessMs: Int64) {
+        records = Array(repeating: [], count: partitions)
+        fates = Array(repeating: [], count: partitions)
+        books = Array(repeating: Book(), count: partitions)
+        self.latenessMs = latenessMs
+        users = dice.pick(3..<16)
+        gapMs = dice.pick([300_000, 3_600_000])
+        trouble = dice.pick([0, 0.1, 0.4])
+    }
+
+    mutating func next(_ dice: inout Dice) {
+        now += Int64(dice.uniform() * 2 * Double(gapMs))
+        count += 1
+        let u = dice.pick(0..<users)
+        let user = u % 5 == 0 ? "user-\(u)-with-a-name-that-is-longer-than-any-slot-can-hold" : "user-\(u)"
+        let partition = u % records.count
+        var (time, id, type) = (now, "e\(count)", dice.pick(["view", "purchase", "add_to_cart", "view"]))
+        guard dice.chance(trouble) else {
+            return add(partition, user, type, time, id, amount: Self.amount(&dice, type))
+        }
+        switch dice.pick(0..<10) {
+        case 0: time -= Int64(dice.uniform() * Double(latenessMs))  // late, but within the lateness
+        case 1: time -= latenessMs + Int64(dice.uniform() * 40_000_000)  // most of these are too late
+        case 2: id = "e\(max(1, count - dice.pick(1..<12)))"  // most of these are somebody else's
+        case 3:
+            // One that the same user has sent before.
+            guard let known = books[partition].ids[user]?.last else { break }
+            id = known
+        case 4: type = "user_deleted"
+        case 5: type = "heartbeat"
+        case 6:
+            return append(partition, user: user, value: nil, at: now, .tombstone)
+        case 7:
+            return append(
+                partition, user: user, value: Self.poison[dice.pick(0..<Self.poison.count)], at: now,
+                .deadLetter("invalid_json"))
+        case 8:
+            // From the far future: must not move the watermark.
+            return add(partition, user, type, now + 400 * 24 * 3_600_000, id, amount: "1", .deadLetter("future_time"))
+        default:
+            return add(partition, user, "purchase", time, id, amount: "1e300", .deadLetter("absurd_amount"))
+        }
+        add(partition, user, type, time, id, amount: Self.amount(&dice, type))
+    }
+
+    private static let poison = ["", "{", "no json", "[1,2", "{\"user_id\":}"]
+
+    private static func amount(_ dice: inout Dice, _ type: String) -> String {
+        type == "purchase" ? "\(dice.pick(1..<100)).\(dice.pick(10..<99))" : "0"
+    }
+
+    private mutating func add(
+        _ partition: Int, _ user: String, _ type: String, _ time: Int64, _ id: String, amount: String,
+        _ known: Scenario.Fate? = nil
+    ) {
+        let json =
+            #"{"event_id":"\#(id)","event_time_ms":\#(time),"user_id":"\#(user)","event_type":"\#(type)","amount":"#
+            + #"\#(amount),"category":"c\#(count % 5)"}"#
+        let fate = known ?? books[partition].enter(user, type, time, id, latenessMs)
+        append(partition, user: user, value: json, at: now, fate)
+    }
+
+    private mutating func append(
+        _ partition: Int, user: String, value: String?, at time: Int64, _ fate: Scenario.Fate
+    ) {
+        var r = clvd_record()
+        (r.key, r.key_length) = Self.bytes(user)
+        if let value { (r.value, r.value_length) = Self.bytes(value) }
+        r.offset = books[partition].offset
+        r.timestamp_ms = time
+        r.partition = Int32(partition)
+        // Markers of transactions take offsets too.
+        books[partition].offset += count % 11 == 0 ? 2 : 1
+        records[partition].append(r)
+        fates[partition].append(fate)
+    }
+
+    private static func bytes(_ text: String) -> (UnsafePointer<UInt8>, UInt32) {
+        let bytes = Array(text.utf8)
+        let memory = UnsafeMutablePointer<UInt8>.allocate(capacity: max(1, bytes.count))
+        memory.initialize(from: bytes, count: bytes.count)
+        return (UnsafePointer(memory), UInt32(bytes.count))
+    }
+}
+
+/// What a partition has seen, as far as it decides about the next event.
+private struct Book {
+    var watermark = Int64.min
+    var offset: Int64 = 0
+    /// The latest event ids of each user, as many as are remembered.
+    var ids: [String: [String]] = [:]
+    private static let idsRemembered = 8
+
+    /// What comes of a sound event.
+    mutating func enter(
+        _ user: String, _ type: String, _ time: Int64, _ id: String, _ latenessMs: Int64
+    ) -> Scenario.Fate {
+        if type == "heartbeat" { return .ignored }
+        if time < watermark { return .deadLetter("too_late") }
+        if ids[user]?.contains(id) == true { return .duplicate }
+        watermark = max(watermark, time - latenessMs)
+        if type == "user_deleted" {
+            ids[user] = nil
+            return .erased
+        }
+        ids[user] = (ids[user] ?? []).suffix(Self.idsRemembered - 1) + [id]
+        return .update
+    }
+}
+
+extension Scenario {
+    /// Frees the records' memory; they are not to be used any more.
+    func free() {
+        for r in records.joined() {
+            r.key?.deallocate()
+            r.value?.deallocate()
+        }
+    }
+}

@@ -1,0 +1,198 @@
+import Engine
+import Foundation
+import Kafka
+import Logging
+import Runtime
+import Settings
+import SnapshotStore
+
+/// What a run found wrong.
+struct Violation: Error, CustomStringConvertible {
+    let description: String
+    init(_ description: String) { self.description = description }
+}
+
+/// One run: processes of the daemon, a cluster and disks, all on one thread and in one time, and faults by the seed.
+final class World {
+    let scenario: Scenario
+    let cluster: SimulatedCluster
+    let clock = SimulatedClock()
+    private let folder: String
+    private let trace: (String) -> Void
+    private var dice: Dice
+    private var processes: [DaemonProcess] = []
+    /// Those that others of their name have replaced, and that do not know it yet.
+    private var zombies: [DaemonProcess] = []
+    private var names = 0
+    private var violation: Violation?
+    /// No faults any more.
+    private var isCalm = false
+
+    private static let mostTurns = 20_000
+
+    init(_ scenario: Scenario, seed: UInt64, folder: String, trace: @escaping (String) -> Void) {
+        self.scenario = scenario
+        self.folder = folder
+        self.trace = trace
+        dice = Dice(seed: ~seed)
+        cluster = SimulatedCluster(
+            topic: Scenario.topic, records: scenario.records, isCooperative: scenario.faults.isCooperative,
+            clock: clock,
+            seed: seed ^ 0x636C)
+        mkdir(folder, 0o755)
+    }
+
+    /// Runs until everything is consumed and at rest.
+    /// - Returns: the engines at the end.
+    func run() throws -> [Engine] {
+        defer {
+            processes = []
+            zombies = []
+            try? FileManager.default.removeItem(atPath: folder)
+        }
+        for i in 0..<scenario.instances {
+            processes.append(makeProcess("\(i)", startsIn: i == 0 ? 0 : dice.pick(0..<200)))
+        }
+        try live()
+        try calmDown()
+        let engines = try rest()
+        return engines
+    }
+
+    private func makeProcess(_ name: String, startsIn: Int = 0) -> DaemonProcess {
+        names += 1
+        let process = DaemonProcess(
+            name: name, number: names, path: "\(folder)/\(names)", world: self, dice: &dice, startsIn: startsIn)
+        process.onViolation = { [weak self] in self?.violation = self?.violation ?? $0 }
+        return process
+    }
+
+    // MARK: Time
+
+    private func live() throws {
+        var idlePhases = scenario.faults.idlePhases
+        var idleTurns = 0
+        for turn in 0..<Self.mostTurns {
+            if idleTurns > 0 {
+                // What was written is read and said, then hours pass.
+                idleTurns -= 1
+                if idleTurns < 60 { clock.advance(dice.uniform() * 4000) }
+            } else if dice.chance(0.3) {
+                let p = dice.pick(0..<scenario.partitions)
+                cluster.write(dice.pick(1..<20), to: p)
+                if idlePhases > 0 && dice.chance(0.15) {
+                    idlePhases -= 1
+                    idleTurns = dice.pick(60..<160)
+                    trace("\(turn): silence for \(idleTurns) turns")
+                }
+            }
+            if cluster.isWritten { return }
+            clock.advance(dice.uniform() * 0.15)
+            for process in processes { try turnOf(process) }
+            for zombie in zombies { try turnOf(zombie) }
+            zombies.removeAll { $0.isGone }
+            try disturb(turn)
+        }
+    }
+
+    private func turnOf(_ process: DaemonProcess) throws {
+        try process.turn(&dice)
+        if let violation { throw violation }
+    }
+
+    // MARK: Faults
+
+    private func disturb(_ turn: Int) throws {
+        let faults = scenario.faults
+        for (i, process) in processes.enumerated() where process.isUp {
+            if dice.chance(faults.stop) {
+                trace("\(turn): stop \(process.name)")
+                try process.stop(&dice)
+                if let violation { throw violation }
+            } else if dice.chance(faults.pause) {
+                let expires = dice.chance(0.5)
+                trace("\(turn): pause \(process.name)\(expires ? ", its session ends" : "")")
+                process.pausedFor = dice.pick(1..<40)
+                if dice.chance(0.3) { cluster.expireTransaction(process.transactionalId) }
+                if expires { cluster.expire(process.name) }
+            } else if dice.chance(faults.replace) {
+                trace("\(turn): replace \(process.name)")
+                process.pausedFor = dice.pick(0..<60)
+                process.isReplaced = true
+                zombies.append(process)
+                processes[i] = makeProcess(process.name)
+            }
+        }
+        if dice.chance(faults.truncate), let process = processes.first, let offsets = process.keptOffsets {
+            for p in cluster.partitions { if let offset = offsets[p] { cluster.truncate(p, below: offset) } }
+        }
+    }
+
+    // MARK: End
+
+    /// The faults end; what is down comes back, and everything is consumed.
+    private func calmDown() throws {
+        isCalm = true
+        trace("calm")
+        cluster.calmDown()
+        for process in processes { process.calmDown() }
+        // Those who were replaced learn it.
+        for zombie in zombies { zombie.calmDown() }
+        for turn in 0..<Self.mostTurns {
+            clock.advance(dice.uniform() * 0.3)
+            for process in processes + zombies { try turnOf(process) }
+            zombies.removeAll { $0.isGone }
+            if cluster.isConsumed && processes.allSatisfy(\.isUp) && zombies.isEmpty && isRead && turn > 20 { return }
+        }
+        throw Violation(
+            "the records are not consumed after \(Self.mostTurns) turns without faults: \(cluster.committed)")
+    }
+
+    /// Whether every partition has been read to its end by a process, repeats after a rebalance included.
+    private var isRead: Bool {
+        cluster.partitions.allSatisfy { p in
+            let id = TaskID(topic: 0, partition: p.partition)
+            return processes.compactMap(\.engine).contains { $0.nextOffset(id) ?? 0 >= cluster.high(p) }
+        }
+    }
+
+    /// Hours of silence, then all that is left is committed.
+    private func rest() throws -> [Engine] {
+        let before = clocks()
+        let start = clock.now
+        for _ in 0..<40 {
+            clock.advance(scenario.settings.runtime.idleTickSeconds > 0 ? 3000 : 1)
+            for process in processes { try turnOf(process) }
+        }
+        if scenario.settings.runtime.idleTickSeconds > 0 {
+            // Ticks come as the hours pass: what is missing of them is at most what a turn and the last tick take.
+            let passed = Int64((clock.now - start) * 1000)
+            for (p, clock) in clocks() {
+                guard let was = before[p], clock < was + passed - 4 * Scenario.hourMs else { continue }
+                throw Violation("\(p): the clock went from \(was) to \(clock) while \(passed) ms passed in silence")
+            }
+        }
+        for process in processes { try process.finish() }
+        if let violation { throw violation }
+        return processes.compactMap(\.engine)
+    }
+
+    /// The highest clock that is committed or kept in memory, by partition.
+    private func clocks() -> [String: Int64] {
+        var clocks: [String: Int64] = [:]
+        for engine in processes.compactMap(\.engine) {
+            for id in engine.taskIDs { clocks["\(id)"] = engine.clock(id) }
+        }
+        // A partition without a sound event has none.
+        for (p, offset) in cluster.committed {
+            guard let clock = CommitMetadata(text: offset.metadata).clock else { continue }
+            clocks["0/\(p.partition)"] = max(clock, clocks["0/\(p.partition)"] ?? clock)
+        }
+        return clocks
+    }
+
+    /// - Returns: whether a fault may happen now.
+    var mayDisturb: Bool { !isCalm }
+
+    func note(_ text: @autoclosure () -> String) { trace(text()) }
+}

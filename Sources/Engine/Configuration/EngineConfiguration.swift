@@ -159,7 +159,7 @@ public struct EngineConfiguration: Sendable, Equatable, Codable {
         /// Steps before the model serves; until then population rates do.
         public var minimumSteps: Int = 200
         /// Sum of excess losses, in standard deviations of a day, that is a drift of the stream; 0: no detection.
-        public var driftThreshold: Double = 10
+        public var driftThreshold: Double = 25
         /// Excess of a day's loss that is no sign of drift, in standard deviations.
         public var driftTolerance: Double = 0.5
         /// Factor on the learning rate after a drift.

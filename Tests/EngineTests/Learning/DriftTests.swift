@@ -6,7 +6,12 @@ import Testing
 
 /// Drift of the stream is noticed, and nothing else is taken for it.
 @Suite struct DriftTests {
-    private static let learning = EngineConfiguration().learning
+    /// The delays below are for this threshold; the default is less nervous.
+    private static let learning = {
+        var learning = EngineConfiguration().learning
+        learning.driftThreshold = 10
+        return learning
+    }()
 
     /// Feeds a monitor a day at a time and returns the days of its alarms.
     private func alarms(days: Int, seed: UInt64, _ loss: (Int, inout RandomNumbers) -> Double) -> [Int] {

@@ -25,8 +25,7 @@ struct Blend: Codable, Equatable {
 
         /// Factor on expected money; `money` is what a spender spends on average.
         func ratio(money: Double) -> Double {
-            let prior = spenderPrior * money
-            return prior > 0 ? max(0.2, min(5, (actual + prior) / (predicted + prior))) : 1
+            Calibration.ratio(actual: actual, predicted: predicted, prior: spenderPrior * money)
         }
     }
     private(set) var cells: [Cell]

@@ -43,9 +43,13 @@ struct Calibration: Codable, Equatable {
 
         /// Factor on expected money; `money` is what a spender spends on average.
         func ratio(money: Double) -> Double {
-            let prior = spenderPrior * money
-            return prior > 0 ? max(0.2, min(5, (actual + prior) / (predicted + prior))) : 1
+            Calibration.ratio(actual: actual, predicted: predicted, prior: spenderPrior * money)
         }
+    }
+
+    /// Factor that brings predicted money to the actual one, `prior` being money that no correction is worth.
+    static func ratio(actual: Double, predicted: Double, prior: Double) -> Double {
+        prior > 0 ? max(0.2, min(5, (actual + prior) / (predicted + prior))) : 1
     }
 
     private(set) var cells: [Cell]

@@ -123,6 +123,9 @@ struct LandmarkPool: ~Copyable {
         frontier[bin] = s
     }
 
+    /// Sequence numbers of what matured in a bin since its frontier was at `before`, and is still held.
+    func matured(bin: Int, since before: Int64) -> Range<Int64> { max(head, before)..<frontier[bin] }
+
     /// Visits the landmarks of a user, newest first, whose longest horizon reaches `time`.
     @inline(__always)
     func forEachOpen(

@@ -60,7 +60,7 @@ final class Learner {
     /// Rows of training that taught each bin so far.
     private var taughtRows: [Double]
     private var picks: [Pick]
-    /// Of each row of the batch: its `Calibration.group`, whether the user has bought, and [outputs] of the purchase
+    /// Of each picked landmark: its `Calibration.group`, whether the user has bought, and [outputs] of the purchase
     /// process.
     private let groups: UnsafeMutablePointer<(group: Int, bought: Bool)>
     private let opinions: UnsafeMutablePointer<Float>
@@ -232,7 +232,7 @@ final class Learner {
         guard configuration.driftThreshold > 0 else { return }
         for (t, task) in tasks.enumerated() {
             for bin in maturedSinceDrift.indices {
-                maturedSinceDrift[bin] += task.pool.frontier[bin] - max(task.pool.head, frontiers[t][bin])
+                maturedSinceDrift[bin] += Int64(task.pool.matured(bin: bin, since: frontiers[t][bin]).count)
             }
         }
         let alarm = drift.advance(to: now, days: days, configuration) { i in
@@ -309,78 +309,100 @@ final class Learner {
             calibrations[g].fade(keep)
             blends[g].fade(keep)
         }
-        let most = Int64(configuration.batchSize)
+        let most = configuration.batchSize
         for bin in 0..<settings.horizons.bins where taughtRows[bin] > 0 {
             picks.removeAll(keepingCapacity: true)
-            var fresh: Int64 = 0
+            let fresh = tasks.enumerated().map { t, task in task.pool.matured(bin: bin, since: frontiers[t][bin]) }
+            let step = max(1, (fresh.reduce(0) { $0 + $1.count } + most - 1) / most)
             for (t, task) in tasks.enumerated() {
-                fresh += task.pool.frontier[bin] - max(task.pool.head, frontiers[t][bin])
-            }
-            let stride = max(1, (fresh + most - 1) / most)
-            for (t, task) in tasks.enumerated() {
-                var sequence = max(task.pool.head, frontiers[t][bin])
-                while sequence < task.pool.frontier[bin], picks.count < configuration.batchSize {
+                for sequence in stride(from: fresh[t].lowerBound, to: fresh[t].upperBound, by: step) {
+                    if picks.count == most { break }
                     if LandmarkPool.header(task.pool.at(sequence)).pointee.user != UserTable.none {
                         picks.append(Pick(task: t, sequence: sequence))
                     }
-                    sequence += stride
                 }
             }
             if picks.isEmpty { continue }
             fill(tasks)
-            for g in calibrations.indices { calibrate(group: g, bin) }
+            consult(tasks)
+            calibrate(bin)
         }
     }
 
-    private func calibrate(group: Int, _ bin: Int) {
+    /// Of each picked landmark: its group, and what the purchase process says.
+    private func consult(_ tasks: [PartitionTask]) {
+        let layout = settings.landmarkLayout
+        withUnsafeTemporaryAllocation(of: Float.self, capacity: layout.features) { raw in
+            let features = raw.baseAddress!
+            for (r, pick) in picks.enumerated() {
+                let row = tasks[pick.task].pool.at(pick.sequence).at(layout.featureRow, as: UInt16.self)
+                clvd_float_from_half(layout.features, row, features)
+                let bought = purchases.outputs(
+                    features, settings.model, purchaseHeads: settings.purchaseHeads, meanLogSpend: batch.meanLogSpend,
+                    into: opinions + r * settings.model.outputs)
+                groups[r] = (Calibration.group(features), bought)
+            }
+        }
+    }
+
+    /// What a batch showed of one head in one group.
+    private struct Shown {
+        var logits: [(x: Double, hit: Bool)] = []
+        var amounts: [(p: Double, mu: Double, sigma: Double, label: Double)] = []
+        var blended: [Blend.Sample] = []
+    }
+
+    private func calibrate(_ bin: Int) {
         let layout = settings.model
-        var logits: [[(x: Double, hit: Bool)]] = Array(repeating: [], count: layout.heads.count)
-        var amounts = logits.map { _ in [(p: Double, mu: Double, sigma: Double, label: Double)]() }
-        var samples: [[Blend.Sample]] = Array(repeating: [], count: layout.heads.count)
+        let heads = layout.heads.count
+        var shown = Array(repeating: Shown(), count: calibrations.count * heads)
         trainer.outputs(report.holding ? weights.best : weights.average, batch, executor: executor) { row, outputs in
-            guard groups[row].group == group else { return }
             let labels = batch.labels + row * layout.cells
             for (h, head) in layout.heads.enumerated() {
                 let label = labels[h * layout.bins + bin]
                 let o = outputs + layout.output(head: h, bin: bin)
                 if head.kind == .hazard && (0..<bin).contains(where: { labels[h * layout.bins + $0] > 0 }) { continue }
                 guard o[0].isFinite, head.kind == .hazard || o[1].isFinite && o[2].isFinite else { continue }
+                let at = groups[row].group * heads + h
                 if groups[row].bought && settings.purchaseHeads[h] {
                     let process = opinions + row * layout.outputs + layout.output(head: h, bin: bin)
                     let sigma = head.kind == .value ? Network.sigma(o[2]) : 0
                     let mu = head.kind == .value ? (o[1], Blend.mu(logMean: process[1], sigma: sigma)) : (0, 0)
-                    samples[h].append(
+                    shown[at].blended.append(
                         .init(
                             heads: Double(o[0]), process: Double(process[0]), mu: (Double(mu.0), Double(mu.1)),
                             sigma: Double(sigma), label: Double(label)))
                     continue
                 }
-                logits[h].append((Double(o[0]), label > 0))
+                shown[at].logits.append((Double(o[0]), label > 0))
                 if head.kind == .value {
-                    amounts[h].append((Double(o[0]), Double(o[1]), Double(Network.sigma(o[2])), Double(label)))
+                    shown[at].amounts.append((Double(o[0]), Double(o[1]), Double(Network.sigma(o[2])), Double(label)))
                 }
             }
         }
-        for (h, head) in layout.heads.enumerated() {
-            let cell = h * layout.bins + bin
-            blends[group].observe(cell: cell, samples[h])
-            calibrations[group].observe(cell: cell, logits: logits[h])
-            guard head.kind == .value else { continue }
-            let mean = Double(rates.meanLogSpend(cell))
-            blends[group].observeMoney(cell: cell, samples[h], meanLogSpend: mean)
-            for a in amounts[h] where a.label > 0 {
-                let spend = log(min(Double(Losses.maximumSpend), a.label))
-                calibrations[group].observe(cell: cell, mu: a.mu, logSpend: spend - mean)
-            }
-            let now = calibrations[group].cells[cell]
-            let amount = now.amount
-            for a in amounts[h] {
-                let p = 1 / (1 + exp(-(now.intercept + now.slope * a.p)))
-                let logMean = min(
-                    Double(Network.maximumLogMean),
-                    mean + amount.offset + amount.factor * a.mu + a.sigma * a.sigma / 2)
-                calibrations[group].observe(cell: cell, predicted: p * exp(logMean), actual: max(0, a.label))
-            }
+        for group in calibrations.indices {
+            for h in 0..<heads { learn(shown[group * heads + h], group: group, head: h, bin: bin) }
+        }
+    }
+
+    private func learn(_ shown: Shown, group: Int, head h: Int, bin: Int) {
+        let cell = h * settings.model.bins + bin
+        blends[group].observe(cell: cell, shown.blended)
+        calibrations[group].observe(cell: cell, logits: shown.logits)
+        guard settings.model.heads[h].kind == .value else { return }
+        let mean = Double(rates.meanLogSpend(cell))
+        blends[group].observeMoney(cell: cell, shown.blended, meanLogSpend: mean)
+        for a in shown.amounts where a.label > 0 {
+            let spend = log(min(Double(Losses.maximumSpend), a.label))
+            calibrations[group].observe(cell: cell, mu: a.mu, logSpend: spend - mean)
+        }
+        let now = calibrations[group].cells[cell]
+        let amount = now.amount
+        for a in shown.amounts {
+            let p = 1 / (1 + exp(-(now.intercept + now.slope * a.p)))
+            let logMean = min(
+                Double(Network.maximumLogMean), mean + amount.offset + amount.factor * a.mu + a.sigma * a.sigma / 2)
+            calibrations[group].observe(cell: cell, predicted: p * exp(logMean), actual: max(0, a.label))
         }
     }
 
@@ -495,10 +517,6 @@ final class Learner {
         withUnsafeTemporaryAllocation(of: Float.self, capacity: layout.features) { raw in
             clvd_float_from_half(layout.features, landmark.at(layout.featureRow, as: UInt16.self), raw.baseAddress!)
             standardizer.apply(raw.baseAddress!, rows: 1, into: batch.features + r * layout.features)
-            let bought = purchases.outputs(
-                raw.baseAddress!, settings.model, purchaseHeads: settings.purchaseHeads,
-                meanLogSpend: batch.meanLogSpend, into: opinions + r * settings.model.outputs)
-            groups[r] = (Calibration.group(raw.baseAddress!), bought)
         }
         memcpy(
             batch.labels + r * layout.cells, landmark + layout.labels, layout.cells * MemoryLayout<Float>.stride)

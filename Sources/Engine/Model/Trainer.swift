@@ -79,10 +79,18 @@ final class Trainer {
 
     /// Mean loss of a row under some parameters, without dropout; nothing is learned.
     func loss(_ parameters: UnsafePointer<Float>, _ batch: TrainingBatch, executor: any ParallelExecutor) -> Float {
+        meanLoss(forward(parameters, batch, executor: executor), batch)
+    }
+
+    /// Forward pass and loss of all rows, without dropout.
+    /// - Returns: how many chunks hold them.
+    private func forward(
+        _ parameters: UnsafePointer<Float>, _ batch: TrainingBatch, executor: any ParallelExecutor
+    ) -> Int {
         nonisolated(unsafe) let (me, p, rows) = (self, parameters, batch)
         let n = (batch.rows + Trainer.chunkRows - 1) / Trainer.chunkRows
         executor.run(count: n) { i in me.chunks[i].loss(p, rows, me.range(i, rows)) }
-        return meanLoss(n, batch)
+        return n
     }
 
     /// Outputs of the heads for each row under some parameters, without dropout, in the order of the chunks.
@@ -90,10 +98,7 @@ final class Trainer {
         _ parameters: UnsafePointer<Float>, _ batch: TrainingBatch, executor: any ParallelExecutor,
         _ body: (Int, UnsafePointer<Float>) -> Void
     ) {
-        nonisolated(unsafe) let (me, p, rows) = (self, parameters, batch)
-        let n = (batch.rows + Trainer.chunkRows - 1) / Trainer.chunkRows
-        executor.run(count: n) { i in me.chunks[i].loss(p, rows, me.range(i, rows)) }
-        for i in 0..<n { chunks[i].forEachOutput(body) }
+        for i in 0..<forward(parameters, batch, executor: executor) { chunks[i].forEachOutput(body) }
     }
 
     /// A step: gradient, clipping, optimiser, moving average.

@@ -31,7 +31,7 @@ deps:  ## Install the libraries (Debian 12, apt) and fetch the Swift packages
 build: deps  ## Build .build/release/clvd
 	swift build -c release --product clvd
 
-test: deps lint  ## Lint, build and run all tests
+test: deps lint faults  ## Lint, build and run all tests
 	swift build --build-tests
 	swift test --skip-build --disable-xctest --skip '$(waiting)'
 	swift test --skip-build --disable-xctest --filter '$(waiting)'

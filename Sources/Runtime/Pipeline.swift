@@ -116,6 +116,9 @@ package final class Pipeline {
     package func abandon() {
         committer.leave()
         keeper.cancel()
+        // Left for the next life, it would look like a failure of that one, which would then write what it has so far,
+        // perhaps nothing, in place of the snapshot that it began with.
+        if let outcome = keeper.finish() { note(outcome) }
     }
 
     /// The last part of every life.

@@ -33,7 +33,7 @@ let package = Package(
             linkerSettings: [.linkedLibrary("simdjson"), .linkedLibrary("z")]),
         .target(
             name: "CKernels", cSettings: strictC + [.unsafeFlags(["-O2"])],  // tests in debug builds run through it
-            linkerSettings: [.linkedLibrary("dnnl"), .linkedLibrary("gomp"), .linkedLibrary("m")]),
+            linkerSettings: [.linkedLibrary("m")]),
         .target(name: "CHash", cSettings: strictC),
         .target(name: "CSnapshot", cSettings: strictC, linkerSettings: [.linkedLibrary("xxhash")]),
 

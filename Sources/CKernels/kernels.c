@@ -2,10 +2,9 @@
 //
 // What decides is that an element of C has the same bits whatever the number of rows in the call and wherever its row
 // stands, or the engine's output would depend on how the stream is cut into batches. The tile in kernels.inc has them by
-// construction. oneDNN's product has them with AVX-512 (all of 1…300 rows, a test repeats it), agrees bit for bit and
-// is taken there: measured on 256×96 per row (one thread, 256 rows) oneDNN 299 ns a row, the tile before its panels were
-// packed 351 ns, OpenBLAS 0.3.21 1,523 ns. With AVX2 oneDNN's bits depend on the number of rows, and it is not faster
-// (562 ns, the tile 555 ns): the tile does it there, on arm64, and when a variant is forced.
+// construction, and the same in every variant. A library does not promise it: oneDNN 2.6 kept it with AVX-512 on AMD's
+// Zen 5 (299 ns a row of 256×96, the tile 351 ns before its panels were packed) and broke it on Intel's Cascade Lake and
+// wherever it takes AVX2; OpenBLAS 0.3.21 takes 1,523 ns.
 #include "CKernels.h"
 
 #include <stddef.h>
@@ -94,58 +93,19 @@ static bool select_variant(const char *name) {
     return false;
 }
 
-// oneDNN threads by OpenMP; parallelism here is above the kernels, so every calling thread holds it to one.
-#if defined(__x86_64__)
-#include <dnnl.h>
-extern void omp_set_num_threads(int);
-static bool library_product;
-
-static void gemm_library(
-    intptr_t m, intptr_t n, intptr_t k, const float *a, intptr_t rs, intptr_t cs, const float *b, intptr_t ldb,
-    float *c, intptr_t ldc, bool accumulate) {
-    static _Thread_local bool single;
-    if (!single) {
-        omp_set_num_threads(1);
-        single = true;
-    }
-    const bool plain = cs == 1;
-    dnnl_sgemm(plain ? 'N' : 'T', 'N', m, n, k, 1.0f, a, plain ? rs : cs, b, ldb, accumulate ? 1.0f : 0.0f, c, ldc);
-}
-#endif
-
 bool clvd_kernels_select(const char *name) {
-#if defined(__x86_64__)
-    library_product = false;
-#endif
     if (strcmp(name, "best") != 0) return select_variant(name);
-    if (select_variant("avx512")) {
-#if defined(__x86_64__)
-        library_product = true;
-#endif
-        return true;
-    }
-    return select_variant("avx2") || select_variant("portable");
+    return select_variant("avx512") || select_variant("avx2") || select_variant("portable");
 }
 __attribute__((constructor)) static void choose_best(void) {
     (void)clvd_kernels_select("best");
 }
 
-const char *clvd_kernels_name(void) {
-#if defined(__x86_64__)
-    if (library_product) return "onednn+avx512";
-#endif
-    return chosen_name;
-}
+const char *clvd_kernels_name(void) { return chosen_name; }
 
 void clvd_gemm(
     intptr_t m, intptr_t n, intptr_t k, const float *a, intptr_t row_stride, intptr_t column_stride, const float *b,
     intptr_t ldb, float *c, intptr_t ldc, bool accumulate) {
-#if defined(__x86_64__)
-    if (library_product) {
-        gemm_library(m, n, k, a, row_stride, column_stride, b, ldb, c, ldc, accumulate);
-        return;
-    }
-#endif
     chosen->gemm(m, n, k, a, row_stride, column_stride, b, ldb, c, ldc, accumulate);
 }
 void clvd_fill_rows(intptr_t rows, intptr_t n, const float *bias, float *y, intptr_t ldy) {

@@ -12,9 +12,8 @@
 /// Widths of matrices are multiples of this.
 #define CLVD_LANES 16
 
-/// Chooses a variant by name (`portable`, `avx2`, `avx512`, or `best`, which also takes the library's matrix product
-/// where it has the same bits); false when this machine has it not. `best` is chosen before the first use. Not to be
-/// called while kernels run.
+/// Chooses a variant by name (`portable`, `avx2`, `avx512`, or `best` for the last of these that the machine has); false
+/// when it has it not. `best` is chosen before the first use. Not to be called while kernels run.
 bool clvd_kernels_select(const char *name);
 /// Name of the variant in use.
 const char *clvd_kernels_name(void);

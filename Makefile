@@ -15,6 +15,8 @@ sources := Sources Tests Fuzz/Sources Package.swift
 style := --configuration .swift-format
 # Tests that talk to a cluster or another process and mostly wait: beside those that compute, they would wait too long.
 waiting := KafkaTests|RuntimeTests|CommandTests
+# All at once, they would keep the few threads that tests share from one another past their deadlines.
+waitingAtOnce := 6
 SECONDS ?= 600
 N ?= 200
 DATA ?= ../shared/data
@@ -34,7 +36,8 @@ build: deps  ## Build .build/release/clvd
 test: deps lint faults  ## Lint, build and run all tests
 	swift build --build-tests
 	swift test --skip-build --disable-xctest --skip '$(waiting)'
-	swift test --skip-build --disable-xctest --filter '$(waiting)'
+	SWT_EXPERIMENTAL_MAXIMUM_PARALLELIZATION_WIDTH=$(waitingAtOnce) \
+	    swift test --skip-build --disable-xctest --filter '$(waiting)'
 
 rebalances: deps  ## Move partitions between two instances COUNT times (50), in an order by SEED, and count what is missing or double
 	swift build --build-tests

@@ -630,6 +630,7 @@ extension Learner {
             var samples: Int
             var next: Int
             var seen: Int64
+            var covered: Double
         }
     }
 
@@ -641,7 +642,9 @@ extension Learner {
             served: served, taughtRows: taughtRows, optimizerSteps: weights.steps, standardMean: standardizer.mean,
             standardM2: standardizer.m2, standardObservations: standardizer.observations, rates: rates,
             process: process, calibrations: calibrations, blends: blends,
-            windows: windows.map { .init(samples: $0.samples.count, next: $0.next, seen: $0.seen) }, levels: levels,
+            windows: windows.map {
+                .init(samples: $0.samples.count, next: $0.next, seen: $0.seen, covered: $0.covered)
+            }, levels: levels,
             drift: drift, adapting: adapting)
         let samples = windows.map { window in window.samples.withUnsafeBytes { copied($0) } }
         return (
@@ -680,7 +683,7 @@ extension Learner {
             windows[i] = PrequentialWindow(
                 capacity: max(configuration.prequentialWindow, window.samples),
                 samples: Array(bytes.bindMemory(to: PrequentialWindow.Sample.self)), next: window.next,
-                seen: window.seen)
+                seen: window.seen, covered: window.covered)
             at += window.samples * size
         }
         random = image.random

@@ -10,9 +10,9 @@ import Testing
     func theShareGoesToWhoIsRight(truth: Double, level: Double) {
         var blend = Blend(cells: 2, group: 0)
         var random = RandomNumbers(seed: 3)
-        for _ in 0..<400 {
+        for _ in 0..<150 {
             blend.advance(days: 1)
-            let batch = (0..<400).map { _ in
+            let batch = (0..<2000).map { _ in
                 let (heads, process) = (2 * random.normal() + 0.5, 2 * random.normal())
                 let p = 1 / (1 + exp(-((truth == 0 ? heads : process) + level)))
                 return sample(heads, process, label: random.uniform() < p ? 1 : 0)
@@ -63,7 +63,7 @@ import Testing
             for _ in 0..<batches {
                 blend.advance(days: 1)
                 // 20 is expected, log spend has σ = 1, and the mean is 10.
-                let batch = (0..<10).map { _ in
+                let batch = (0..<40).map { _ in
                     var s = sample(0, 0, label: exp(log(10) - 0.5 + random.normal()))
                     s.mu = (0, log(20) - 0.5)
                     s.sigma = 1
@@ -73,8 +73,8 @@ import Testing
             }
             return blend.cells[0].amount.season + blend.cells[0].amount.shift
         }
-        #expect(abs(spending(300, drift: false) - log(0.5)) < 0.1)
-        #expect(spending(3, drift: true) < spending(3, drift: false) - 0.2, "sooner after a drift")
+        #expect(abs(spending(150, drift: false) - log(0.5)) < 0.1)
+        #expect(spending(1, drift: true) < spending(1, drift: false) - 0.15, "sooner after a drift")
     }
 
     /// A season fades with the distance of the bin, a shift does not.

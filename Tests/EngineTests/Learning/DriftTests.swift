@@ -129,7 +129,9 @@ import Testing
         let stream = OnlineLearningTests.shop(users: 700, days: 110, seed: 9) { $0 < 80 ? 1 : 0.4 }
         let shift = epoch + 80 * day
         let middle = try #require(stream.events.firstIndex { $0.time_ms >= shift })
-        let engine = Engine.make(Self.configuration)
+        var c = Self.configuration
+        c.learning.driftThreshold = Self.learning.driftThreshold
+        let engine = Engine.make(c)
         engine.run(stream, 0..<middle)
         let before = engine.report(prequential: false).learning
         #expect(before.drifts == 0 && !before.adapting && before.steps > 60, "\(before)")

@@ -159,11 +159,11 @@ public struct EngineConfiguration: Sendable, Equatable, Codable {
         /// Steps before the model serves; until then population rates do.
         public var minimumSteps: Int = 200
         /// Sum of excess losses, in standard deviations of a day, that is a drift of the stream; 0: no detection.
-        public var driftThreshold: Double = 25
+        public var driftThreshold: Double = 20
         /// Excess of a day's loss that is no sign of drift, in standard deviations.
         public var driftTolerance: Double = 0.5
         /// Factor on the learning rate after a drift.
-        public var driftRateFactor: Float = 3
+        public var driftRateFactor: Float = 2
         /// Days of event time for which learning adapts faster after a drift.
         public var driftDays: Double = 30
         /// Seed of sampling and dropout.

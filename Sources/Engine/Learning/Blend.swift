@@ -1,49 +1,106 @@
 import Glibc
 
-/// How much the purchase process counts beside the heads for who has bought: output = (1 - share) · heads + share ·
-/// process, on logits and on μ. The two err differently, so a mean of them is better than either; which is better by
-/// how much differs between streams, and their outcomes teach it (logistic regression of the outcome along the
-/// difference of the two, Bayesian with forgetting in event time). There is no free intercept or slope: levels that move
-/// with the season are known only when labels have matured, and following them that late makes matters worse.
+/// How the purchase process is heard beside the heads, for who has bought:
+///
+///     logit = (1 - share) · heads + share · process + season + shift
+///     μ     = (1 - amountShare) · heads + amountShare · process + season + shift
+///
+/// The two err differently, so a mean of them is better than either; which is better by how much differs between
+/// streams, and outcomes teach the share. Season and shift are how much more or less all of them buy and spend than is
+/// said: a season comes and goes within weeks and counts less the further ahead a bin is, a shift stays. They are those
+/// of the shortest bin, whose outcomes are known first. A share is learned beside the season and shift of its own cell:
+/// who is right about the order of customers may not depend on whose level happens to be nearer the season's.
 struct Blend: Codable, Equatable {
-    /// Prior of the share, and the information it is worth.
-    static let prior = 0.65
-    static let worth = 1000.0
+    /// What the process can know of a customer: all there is, or not that there was activity since the last purchase.
+    static let groups = 2
+
+    /// - Parameter features: a finished row of snapshot features.
+    @inline(__always)
+    static func group(_ features: UnsafePointer<Float>) -> Int {
+        features[SnapshotFeatures.purchaseRecency] > features[SnapshotFeatures.recency] + idle ? 1 : 0
+    }
+    /// log(1 + 1 h in days): what follows a purchase within the hour belongs to it.
+    private static let idle: Float = 0.041
+
+    /// Share of the process before there are outcomes.
+    static let prior = [0.65, 0.25]
     /// Share of the process in μ.
-    static let amountShare = 0.75
-    /// Spenders that no correction of the money is worth.
-    static let spenderPrior = 4000.0
-    /// How much slower than corrections of the heads all this forgets.
-    static let patience = 6.0
+    static let amountShare = 1.0
+    /// Share, season and shift: variances without outcomes, and the days in which they go back to what they were then.
+    static let chanceVariance = SIMD3(5e-5, 0.1, 0.002)
+    static let amountVariance = SIMD3(0, 0.03, 0.006)
+    static let days = SIMD3(360.0, 30, 360)
+    /// Variance that a drift of amounts adds to their shift. Chances have none: theirs drift with every season.
+    static let jump = 0.25
+    /// Mean and covariance of (share, season, shift), each an Ornstein–Uhlenbeck process in event time; outcomes are
+    /// taken in one after the other, as an extended Kalman filter does.
+    struct Filter: Codable, Equatable {
+        var mean: SIMD3<Double>
+        private(set) var covariance: [SIMD3<Double>]
+        private let prior: Double
+        private let variance: SIMD3<Double>
 
-    struct Cell: Codable, Equatable {
-        var share = prior
-        var information = worth
-        /// Faded sums of money.
-        var predicted = 0.0
-        var actual = 0.0
-
-        /// Factor on expected money; `money` is what a spender spends on average.
-        func ratio(money: Double) -> Double {
-            Calibration.ratio(actual: actual, predicted: predicted, prior: spenderPrior * money)
+        init(share: Double, variance: SIMD3<Double>) {
+            (prior, mean, self.variance) = (share, SIMD3(share, 0, 0), variance)
+            covariance = [SIMD3(variance.x, 0, 0), SIMD3(0, variance.y, 0), SIMD3(0, 0, variance.z)]
         }
+
+        mutating func advance(days: Double) {
+            let keep = SIMD3(
+                exp(-max(0, days) / Blend.days.x), exp(-max(0, days) / Blend.days.y),
+                exp(-max(0, days) / Blend.days.z))
+            mean = SIMD3(prior, 0, 0) + keep * (mean - SIMD3(prior, 0, 0))
+            for i in 0..<3 {
+                covariance[i] *= keep * keep[i]
+                covariance[i][i] += (1 - keep[i] * keep[i]) * variance[i]
+            }
+        }
+
+        mutating func loosen() { covariance[2].z += Blend.jump }
+
+        /// - Parameters:
+        ///   - x: what the predicted value moves by with (share, season, shift).
+        ///   - gradient: of the log-likelihood of one outcome by that value.
+        ///   - information: of that outcome on it.
+        mutating func observe(_ x: SIMD3<Double>, gradient: Double, information: Double) {
+            let px = SIMD3((covariance[0] * x).sum(), (covariance[1] * x).sum(), (covariance[2] * x).sum())
+            let scale = 1 / (1 + information * (px * x).sum())
+            for i in 0..<3 { covariance[i] -= information * scale * px[i] * px }
+            mean += scale * gradient * px
+            mean.x = max(0, min(1, mean.x))
+        }
+
+        var isWhole: Bool { covariance.count == 3 }
+        var share: Double { mean.x }
+        var season: Double { mean.y }
+        var shift: Double { mean.z }
+    }
+
+    /// A head and bin.
+    struct Cell: Codable, Equatable {
+        var chance: Filter
+        var amount = Filter(share: Blend.amountShare, variance: Blend.amountVariance)
     }
     private(set) var cells: [Cell]
 
-    init(cells: Int) { self.cells = Array(repeating: Cell(), count: cells) }
+    init(cells: Int, group: Int) {
+        let chance = Filter(share: Self.prior[group], variance: Self.chanceVariance)
+        self.cells = Array(repeating: Cell(chance: chance), count: cells)
+    }
 
-    /// Time passes; of the corrections of the heads the share `heads` stays.
-    mutating func fade(_ heads: Double) {
-        let keep = pow(heads, 1 / Self.patience)
+    /// Whether a snapshot brought all that belongs together.
+    var isWhole: Bool { cells.allSatisfy { $0.chance.isWhole && $0.amount.isWhole } }
+
+    /// Time passes, in event time.
+    mutating func advance(days: Double) {
         for i in cells.indices {
-            let known = keep * cells[i].information
-            let information = known + (1 - keep) * Self.worth
-            cells[i].share += (1 - keep) * Self.worth / information * (Self.prior - cells[i].share)
-            cells[i].information = information
-            cells[i].predicted *= keep
-            cells[i].actual *= keep
+            cells[i].chance.advance(days: days)
+            cells[i].amount.advance(days: days)
         }
     }
+
+    /// Amounts have changed: their shift may be another.
+    mutating func loosenAmounts(cell i: Int) { cells[i].amount.loosen() }
 
     /// One outcome with the logits that stood before it.
     struct Sample {
@@ -56,28 +113,26 @@ struct Blend: Codable, Equatable {
         var hit: Bool { label > 0 }
     }
 
-    /// Outcomes of one batch teach a cell: one Newton step.
+    /// Outcomes of one batch teach a cell.
     mutating func observe(cell i: Int, _ samples: [Sample]) {
-        var cell = cells[i]
-        var gradient = 0.0
         for s in samples {
-            let difference = s.process - s.heads
-            let p = 1 / (1 + exp(-(s.heads + cell.share * difference)))
-            cell.information += p * (1 - p) * difference * difference
-            gradient += ((s.hit ? 1 : 0) - p) * difference
+            let x = SIMD3(s.process - s.heads, 1, 1)
+            let p = 1 / (1 + exp(-(s.heads + (cells[i].chance.mean * x).sum())))
+            cells[i].chance.observe(x, gradient: (s.hit ? 1 : 0) - p, information: p * (1 - p))
         }
-        cell.share = max(0, min(1, cell.share + gradient / cell.information))
-        cells[i] = cell
     }
 
-    /// Money of the same outcomes, of a value head.
-    mutating func observeMoney(cell i: Int, _ samples: [Sample], meanLogSpend: Double) {
-        for s in samples {
-            let p = 1 / (1 + exp(-(s.heads + cells[i].share * (s.process - s.heads))))
-            let mu = s.mu.heads + Self.amountShare * (s.mu.process - s.mu.heads)
-            let logMean = min(Double(Network.maximumLogMean), meanLogSpend + mu + s.sigma * s.sigma / 2)
-            cells[i].predicted += p * exp(logMean)
-            cells[i].actual += max(0, s.label)
+    /// What spenders among the same outcomes spent, of a value head: the quasi-likelihood of a gamma distribution with
+    /// the lognormal's coefficient of variation, so that it is the mean that comes right and not its logarithm.
+    mutating func observeAmounts(cell i: Int, _ samples: [Sample], meanLogSpend: Double) {
+        for s in samples where s.hit {
+            let x = SIMD3(s.mu.process - s.mu.heads, 1, 1)
+            let variance = s.sigma * s.sigma
+            let mean = exp(meanLogSpend + s.mu.heads + (cells[i].amount.mean * x).sum() + variance / 2)
+            let dispersion = max(0.25, exp(min(3, variance)) - 1)
+            // Nobody counts for more than four standard deviations.
+            let ratio = min(1 + 4 * dispersion.squareRoot(), Double(s.label) / mean)
+            cells[i].amount.observe(x, gradient: (ratio - 1) / dispersion, information: 1 / dispersion)
         }
     }
 
@@ -87,21 +142,26 @@ struct Blend: Codable, Equatable {
 
     /// Coefficients of the outputs of purchase heads, a row of `outputs` each: what is added, the factor on the heads,
     /// the factor on the process.
+    /// - Parameter binEnds: days.
     func write(
-        _ layout: ModelLayout, purchaseHeads: [Bool], ratio: (Int) -> Double,
+        _ layout: ModelLayout, purchaseHeads: [Bool], binEnds: [Double],
         into coefficients: UnsafeMutablePointer<Float>
     ) {
         let n = layout.outputs
-        func set(_ o: Int, _ offset: Double, _ share: Double) {
-            coefficients[o] = Float(offset)
-            coefficients[n + o] = Float(1 - share)
-            coefficients[2 * n + o] = Float(share)
-        }
         for (h, head) in layout.heads.enumerated() where purchaseHeads[h] {
+            let first = cells[h * layout.bins]
             for b in 0..<layout.bins {
-                let (cell, o) = (h * layout.bins + b, layout.output(head: h, bin: b))
-                set(o, 0, cells[cell].share)
-                if head.kind == .value { set(o + 1, log(ratio(cell)), Self.amountShare) }
+                // The season is that of the middle of the first bin, whose outcomes came in just now.
+                let middle = ((b == 0 ? 0 : binEnds[b - 1]) + binEnds[b]) / 2
+                let left = exp(-(binEnds[0] / 2 + middle) / Self.days.y)
+                func set(_ o: Int, _ level: Filter, share: Double) {
+                    coefficients[o] = Float(max(-2, min(2, left * level.season + level.shift)))
+                    coefficients[n + o] = Float(1 - share)
+                    coefficients[2 * n + o] = Float(share)
+                }
+                let o = layout.output(head: h, bin: b)
+                set(o, first.chance, share: cells[h * layout.bins + b].chance.share)
+                if head.kind == .value { set(o + 1, first.amount, share: Self.amountShare) }
             }
         }
     }

@@ -77,6 +77,23 @@ struct Calibration: Codable, Equatable {
         }
     }
 
+    /// How much of what is known counts on when the stream has changed.
+    static let kept = 0.3
+
+    /// The stream has changed: what is known stands, but has little weight beside what comes.
+    mutating func loosen(cell i: Int, amounts: Bool) {
+        if amounts {
+            for k in cells[i].sums.indices { cells[i].sums[k] *= Self.kept }
+        } else {
+            let prior = [Self.interceptPrior, 0, Self.slopePrior]
+            for k in 0..<3 {
+                cells[i].information[k] = Self.kept * cells[i].information[k] + (1 - Self.kept) * prior[k]
+            }
+        }
+        cells[i].predicted *= Self.kept
+        cells[i].actual *= Self.kept
+    }
+
     /// Logits and outcomes of one batch teach a cell's affine map: one Newton step.
     mutating func observe(cell i: Int, logits: [(x: Double, hit: Bool)]) {
         if logits.isEmpty { return }

@@ -69,8 +69,8 @@ struct PageHinkley: Codable, Equatable {
     }
 }
 
-/// Watches the prequential losses of every target at its shortest horizon, where labels come first. After an alarm all
-/// begins anew, and what was predicted before it and while learning adapts is no news.
+/// Watches the prequential losses of every target at its shortest horizon, where labels come first. After an alarm a
+/// monitor begins anew, and what was predicted before it and while learning adapts is no news to it.
 struct DriftDetector: Codable, Equatable {
     /// Most alarms that are remembered.
     static let history = 32
@@ -78,53 +78,47 @@ struct DriftDetector: Codable, Equatable {
     private(set) var monitors: [PageHinkley]
     private(set) var alarms: [DriftAlarm] = []
     private(set) var count: Int64 = 0
-    /// Event time at which adapting ends, ms; nil before the first alarm.
-    private(set) var adaptsUntil: Int64?
+    /// Event time at which adapting to the last alarm of each monitor ends, ms; nil before the first.
+    private var adaptsUntil: [Int64?]
 
-    init(monitors: Int) { self.monitors = Array(repeating: PageHinkley(), count: monitors) }
+    init(monitors: Int) {
+        self.monitors = Array(repeating: PageHinkley(), count: monitors)
+        adaptsUntil = Array(repeating: nil, count: monitors)
+    }
 
     /// - Parameter instant: of the prediction, ms.
     mutating func observe(_ i: Int, loss: Double, instant: Int64) {
-        if let adaptsUntil, instant < adaptsUntil { return }
+        if let end = adaptsUntil[i], instant < end { return }
         monitors[i].add(loss)
     }
 
     /// Time has passed, in event time.
     /// - Parameter name: target and part of a monitor.
-    /// - Returns: whether there is an alarm.
+    /// - Returns: monitors that raise an alarm.
     mutating func advance(
         to now: Int64, days: Double, _ c: EngineConfiguration.Learning, name: (Int) -> (target: String, part: String?)
-    ) -> Bool {
-        var alarm: DriftAlarm?
-        for i in monitors.indices {
-            let isDrift = monitors[i].advance(
-                days: days, tolerance: c.driftTolerance, threshold: c.driftThreshold > 0 ? c.driftThreshold : .infinity)
-            guard isDrift, alarm == nil else { continue }
-            let (target, part) = name(i)
-            alarm = DriftAlarm(
-                timeMs: now, target: target, part: part, excess: monitors[i].latest, usual: monitors[i].mean)
+    ) -> [Int] {
+        let threshold = c.driftThreshold > 0 ? c.driftThreshold : .infinity
+        let raised = monitors.indices.filter {
+            monitors[$0].advance(days: days, tolerance: c.driftTolerance, threshold: threshold)
         }
-        guard let alarm else { return false }
-        alarms.append(alarm)
-        if alarms.count > Self.history { alarms.removeFirst() }
-        count += 1
-        adaptsUntil = now + Int64(c.driftDays * Double(Clock.day))
-        monitors = Array(repeating: PageHinkley(), count: monitors.count)
-        return true
+        for i in raised {
+            let (target, part) = name(i)
+            alarms.append(
+                DriftAlarm(timeMs: now, target: target, part: part, excess: monitors[i].latest, usual: monitors[i].mean)
+            )
+            if alarms.count > Self.history { alarms.removeFirst() }
+            count += 1
+            adaptsUntil[i] = now + Int64(c.driftDays * Double(Clock.day))
+            monitors[i] = PageHinkley()
+        }
+        return raised
     }
 
-    func isAdapting(at now: Int64) -> Bool { adaptsUntil.map { now < $0 } ?? false }
-}
+    /// Whether a snapshot brought all that belongs together.
+    var isWhole: Bool { adaptsUntil.count == monitors.count }
 
-/// How learning differs for a while after an alarm.
-enum Adaptation {
-    /// Of what the correction of the heads knows, so much is left at the alarm; and it forgets so much faster.
-    static let kept = 0.02
-    static let forgetting = 6.0
-    /// Decay per step of the moving average that serves, at most.
-    static let averageDecay: Float = 0.95
-    /// Minibatches that all come from the landmarks that matured since the alarm, or from so many last ones.
-    static let leastLandmarks: Int64 = 2048
+    func isAdapting(at now: Int64) -> Bool { adaptsUntil.contains { $0.map { now < $0 } ?? false } }
 }
 
 /// Loss of one prediction less its expectation under the prediction, nats: 0 in the mean while predictions are right.

@@ -40,14 +40,14 @@ final class Learner {
     private let purchases: PurchaseForecast
     /// Of each `Calibration.group`.
     private var calibrations: [Calibration]
+    /// Of each `Blend.group`.
     private var blends: [Blend]
     private var windows: [PrequentialWindow]
     private var levels: IntervalLevels
     private var drift: DriftDetector
     private let watched: [Watched]
-    /// Whether this interval adapts to a drift, and landmarks that matured in each bin since it was noticed.
+    /// Whether this interval adapts to a drift.
     private var adapting = false
-    private var maturedSinceDrift: [Int64]
     private let metrics: [Metric]
     private(set) var report = LearningReport()
     /// Landmarks still to be drawn, and steps the budget allows.
@@ -60,9 +60,9 @@ final class Learner {
     /// Rows of training that taught each bin so far.
     private var taughtRows: [Double]
     private var picks: [Pick]
-    /// Of each picked landmark: its `Calibration.group`, whether the user has bought, and [outputs] of the purchase
-    /// process.
-    private let groups: UnsafeMutablePointer<(group: Int, bought: Bool)>
+    /// Of each picked landmark: its `Calibration.group`, its `Blend.group` where the user has bought, and [outputs] of
+    /// the purchase process.
+    private let groups: UnsafeMutablePointer<(calibration: Int, blend: Int?)>
     private let opinions: UnsafeMutablePointer<Float>
 
     private struct Metric {
@@ -99,7 +99,7 @@ final class Learner {
         rates = PopulationRates(cells: settings.horizons.cells)
         purchases = PurchaseForecast(ends: settings.binEnds.map { Double($0) / Double(Clock.day) })
         calibrations = Array(repeating: Calibration(cells: settings.horizons.cells), count: Calibration.groups)
-        blends = Array(repeating: Blend(cells: settings.horizons.cells), count: Calibration.groups)
+        blends = (0..<Blend.groups).map { Blend(cells: settings.horizons.cells, group: $0) }
         metrics = settings.horizons.targets.enumerated().flatMap { i, target in
             target.horizonsDays.map { days in
                 let reading = settings.horizons.reading(target: i, horizon: days)
@@ -116,11 +116,10 @@ final class Learner {
                 : [Watched(metric: i, part: "chance"), Watched(metric: i, part: "amount")]
         }
         drift = DriftDetector(monitors: watched.count)
-        maturedSinceDrift = Array(repeating: 0, count: settings.horizons.bins)
         levels = IntervalLevels(count: settings.valueReadings.count)
         taughtRows = Array(repeating: 0, count: settings.horizons.bins)
         groups = .allocate(capacity: configuration.batchSize)
-        groups.initialize(repeating: (0, false), count: configuration.batchSize)
+        groups.initialize(repeating: (0, nil), count: configuration.batchSize)
         opinions = .allocate(capacity: configuration.batchSize * settings.model.outputs)
         opinions.initialize(repeating: 0, count: configuration.batchSize * settings.model.outputs)
         picks = []
@@ -142,7 +141,7 @@ final class Learner {
         for task in tasks { mature(task) }
         for task in tasks { standardise(task) }
         standardizer.refresh()
-        watch(tasks, since: before, days: days, now: now)
+        watch(days: days, now: now)
         calibrate(tasks, since: before, days: days)
         let allowance =
             configuration.stepsPerThousandEvents * Double(records) / 1000 + configuration.stepsPerDay * min(days, 7)
@@ -226,22 +225,21 @@ final class Learner {
 
     // MARK: Drift
 
-    /// Raises an alarm when predictions have become worse than they were: what the correction of the heads knows is
-    /// mostly dropped, and for a while learning takes larger steps, from the newest landmarks alone.
-    private func watch(_ tasks: [PartitionTask], since frontiers: [[Int64]], days: Double, now: Int64) {
+    /// Raises an alarm where predictions have become worse than they were: what is known of the level of just these counts
+    /// little beside what comes, and for a while learning takes larger steps.
+    private func watch(days: Double, now: Int64) {
         guard configuration.driftThreshold > 0 else { return }
-        for (t, task) in tasks.enumerated() {
-            for bin in maturedSinceDrift.indices {
-                maturedSinceDrift[bin] += Int64(task.pool.matured(bin: bin, since: frontiers[t][bin]).count)
-            }
-        }
-        let alarm = drift.advance(to: now, days: days, configuration) { i in
+        let alarmed = drift.advance(to: now, days: days, configuration) { i in
             let metric = metrics[watched[i].metric]
             return (settings.horizons.targets[metric.target].name, watched[i].part)
         }
-        if alarm {
-            for g in calibrations.indices { calibrations[g].fade(Adaptation.kept) }
-            for bin in maturedSinceDrift.indices { maturedSinceDrift[bin] = 0 }
+        for i in alarmed {
+            let first = Int(metrics[watched[i].metric].reading.cell)
+            for cell in first..<first + settings.horizons.bins {
+                let amounts = watched[i].part == "amount"
+                for g in calibrations.indices { calibrations[g].loosen(cell: cell, amounts: amounts) }
+                for g in blends.indices where amounts { blends[g].loosenAmounts(cell: cell) }
+            }
         }
         adapting = drift.isAdapting(at: now)
         report.drifts = drift.count
@@ -303,12 +301,9 @@ final class Learner {
     /// What matured since `frontiers` shows, bin by bin, how the serving weights fare.
     private func calibrate(_ tasks: [PartitionTask], since frontiers: [[Int64]], days: Double) {
         guard configuration.calibrationDays > 0, served >= Int64(configuration.minimumSteps) else { return }
-        let memory = configuration.calibrationDays / (adapting ? Adaptation.forgetting : 1)
-        let keep = exp(-max(0, days) / memory)
-        for g in calibrations.indices {
-            calibrations[g].fade(keep)
-            blends[g].fade(keep)
-        }
+        let keep = exp(-max(0, days) / configuration.calibrationDays)
+        for g in calibrations.indices { calibrations[g].fade(keep) }
+        for g in blends.indices { blends[g].advance(days: days) }
         let most = configuration.batchSize
         for bin in 0..<settings.horizons.bins where taughtRows[bin] > 0 {
             picks.removeAll(keepingCapacity: true)
@@ -340,22 +335,22 @@ final class Learner {
                 let bought = purchases.outputs(
                     features, settings.model, purchaseHeads: settings.purchaseHeads, meanLogSpend: batch.meanLogSpend,
                     into: opinions + r * settings.model.outputs)
-                groups[r] = (Calibration.group(features), bought)
+                groups[r] = (Calibration.group(features), bought ? Blend.group(features) : nil)
             }
         }
     }
 
-    /// What a batch showed of one head in one group.
+    /// What a batch showed of one head in one group of `Calibration`.
     private struct Shown {
         var logits: [(x: Double, hit: Bool)] = []
         var amounts: [(p: Double, mu: Double, sigma: Double, label: Double)] = []
-        var blended: [Blend.Sample] = []
     }
 
     private func calibrate(_ bin: Int) {
         let layout = settings.model
         let heads = layout.heads.count
         var shown = Array(repeating: Shown(), count: calibrations.count * heads)
+        var blended = Array(repeating: [Blend.Sample](), count: blends.count * heads)
         trainer.outputs(report.holding ? weights.best : weights.average, batch, executor: executor) { row, outputs in
             let labels = batch.labels + row * layout.cells
             for (h, head) in layout.heads.enumerated() {
@@ -363,35 +358,40 @@ final class Learner {
                 let o = outputs + layout.output(head: h, bin: bin)
                 if head.kind == .hazard && (0..<bin).contains(where: { labels[h * layout.bins + $0] > 0 }) { continue }
                 guard o[0].isFinite, head.kind == .hazard || o[1].isFinite && o[2].isFinite else { continue }
-                let at = groups[row].group * heads + h
-                if groups[row].bought && settings.purchaseHeads[h] {
+                if let blend = groups[row].blend, settings.purchaseHeads[h] {
                     let process = opinions + row * layout.outputs + layout.output(head: h, bin: bin)
                     let sigma = head.kind == .value ? Network.sigma(o[2]) : 0
                     let mu = head.kind == .value ? (o[1], Blend.mu(logMean: process[1], sigma: sigma)) : (0, 0)
-                    shown[at].blended.append(
+                    blended[blend * heads + h].append(
                         .init(
                             heads: Double(o[0]), process: Double(process[0]), mu: (Double(mu.0), Double(mu.1)),
                             sigma: Double(sigma), label: Double(label)))
                     continue
                 }
+                let at = groups[row].calibration * heads + h
                 shown[at].logits.append((Double(o[0]), label > 0))
                 if head.kind == .value {
                     shown[at].amounts.append((Double(o[0]), Double(o[1]), Double(Network.sigma(o[2])), Double(label)))
                 }
             }
         }
-        for group in calibrations.indices {
-            for h in 0..<heads { learn(shown[group * heads + h], group: group, head: h, bin: bin) }
+        for h in 0..<heads {
+            let cell = h * layout.bins + bin
+            for group in calibrations.indices { learn(shown[group * heads + h], group: group, head: h, bin: bin) }
+            for group in blends.indices where settings.purchaseHeads[h] {
+                blends[group].observe(cell: cell, blended[group * heads + h])
+                guard layout.heads[h].kind == .value else { continue }
+                blends[group].observeAmounts(
+                    cell: cell, blended[group * heads + h], meanLogSpend: Double(rates.meanLogSpend(cell)))
+            }
         }
     }
 
     private func learn(_ shown: Shown, group: Int, head h: Int, bin: Int) {
         let cell = h * settings.model.bins + bin
-        blends[group].observe(cell: cell, shown.blended)
         calibrations[group].observe(cell: cell, logits: shown.logits)
         guard settings.model.heads[h].kind == .value else { return }
         let mean = Double(rates.meanLogSpend(cell))
-        blends[group].observeMoney(cell: cell, shown.blended, meanLogSpend: mean)
         for a in shown.amounts where a.label > 0 {
             let spend = log(min(Double(Losses.maximumSpend), a.label))
             calibrations[group].observe(cell: cell, mu: a.mu, logSpend: spend - mean)
@@ -414,7 +414,7 @@ final class Learner {
         fill(tasks)
         let result = trainer.step(
             weights, batch, rateFactor: rateFactor * (adapting ? configuration.driftRateFactor : 1),
-            maximumAverageDecay: adapting ? Adaptation.averageDecay : 1, executor: executor)
+            executor: executor)
         report.learningRate = result.learningRate
         guard result.applied else {
             report.skipped += 1
@@ -440,10 +440,9 @@ final class Learner {
         // A draw may hit a landmark of the other group or of a user who left; so many misses mean there is none.
         var misses = 0
         while picks.count < configuration.batchSize && misses < 64 * configuration.batchSize {
-            let frontier = !heldOut && (random.uniform() < configuration.frontierShare || adapting)
+            let frontier = !heldOut && (random.uniform() < configuration.frontierShare)
             let bin = frontier || heldOut ? random.below(settings.horizons.bins) : 0
-            let newest = adapting && !heldOut ? newestLandmarks(bin, tasks: tasks.count) : near
-            guard let pick = draw(tasks, bin: bin, near: frontier || heldOut ? min(near, newest) : .max) else {
+            guard let pick = draw(tasks, bin: bin, near: frontier || heldOut ? near : .max) else {
                 misses += 1
                 continue
             }
@@ -456,11 +455,6 @@ final class Learner {
             picks.append(pick)
         }
         return picks.count == configuration.batchSize
-    }
-
-    /// Landmarks of each task that are learned from while learning adapts.
-    private func newestLandmarks(_ bin: Int, tasks: Int) -> Int64 {
-        max(1, max(Adaptation.leastLandmarks, maturedSinceDrift[bin]) / Int64(max(1, tasks)))
     }
 
     /// A uniform draw among the `near` newest landmarks of each task that matured in `bin`.
@@ -561,13 +555,13 @@ final class Learner {
         // A quarter of the first model's teaching makes a bin's weights better than what its predecessor suggests.
         let enough = Double(configuration.minimumSteps * configuration.batchSize) / 4
         serving.taughtBins = taughtRows.prefix { $0 >= enough }.count
+        let ends = settings.binEnds.map { Double($0) / Double(Clock.day) }
         for g in calibrations.indices {
-            for bought in [false, true] {
-                let c = serving.coefficients(group: g, bought: bought)
+            for blend in [nil] + blends.indices.map({ $0 }) {
+                let c = serving.coefficients(calibration: g, blend: blend)
                 calibrations[g].write(settings.model, rates: rates, into: c)
-                guard bought else { continue }
-                // Money is corrected for all groups alike: apart, order among users would suffer.
-                blends[g].write(settings.model, purchaseHeads: settings.purchaseHeads, ratio: ratio, into: c)
+                guard let blend else { continue }
+                blends[blend].write(settings.model, purchaseHeads: settings.purchaseHeads, binEnds: ends, into: c)
             }
         }
         serving.purchases.set(process)
@@ -584,16 +578,6 @@ final class Learner {
                 serving.priorSigma[cell] = rates.sigma(rule, bin: bin)
             }
         }
-    }
-
-    /// Factor on the blended money of a cell.
-    private func ratio(_ cell: Int) -> Double {
-        var pooled = Blend.Cell()
-        for blend in blends {
-            pooled.predicted += blend.cells[cell].predicted
-            pooled.actual += blend.cells[cell].actual
-        }
-        return pooled.ratio(money: rates.moneyPerHit(cell))
     }
 
     /// Matured landmarks that make a half of full evidence.
@@ -641,12 +625,12 @@ extension Learner {
         var levels: IntervalLevels
         var drift: DriftDetector
         var adapting: Bool
-        var maturedSinceDrift: [Int64]
 
         struct Window: Codable, Equatable {
             var samples: Int
             var next: Int
             var seen: Int64
+            var covered: Double
         }
     }
 
@@ -658,8 +642,10 @@ extension Learner {
             served: served, taughtRows: taughtRows, optimizerSteps: weights.steps, standardMean: standardizer.mean,
             standardM2: standardizer.m2, standardObservations: standardizer.observations, rates: rates,
             process: process, calibrations: calibrations, blends: blends,
-            windows: windows.map { .init(samples: $0.samples.count, next: $0.next, seen: $0.seen) }, levels: levels,
-            drift: drift, adapting: adapting, maturedSinceDrift: maturedSinceDrift)
+            windows: windows.map {
+                .init(samples: $0.samples.count, next: $0.next, seen: $0.seen, covered: $0.covered)
+            }, levels: levels,
+            drift: drift, adapting: adapting)
         let samples = windows.map { window in window.samples.withUnsafeBytes { copied($0) } }
         return (
             image,
@@ -687,9 +673,9 @@ extension Learner {
             image.standardObservations.count == features,
             image.taughtRows.count == taughtRows.count,
             image.calibrations.map(\.cells.count) == calibrations.map(\.cells.count),
-            image.blends.map(\.cells.count) == blends.map(\.cells.count),
+            image.blends.map(\.cells.count) == blends.map(\.cells.count), image.blends.allSatisfy(\.isWhole),
             image.levels.values.count == levels.values.count,
-            image.drift.monitors.count == drift.monitors.count
+            image.drift.monitors.count == drift.monitors.count, image.drift.isWhole
         else { throw SnapshotMismatch("the prequential windows do not fit the targets") }
         var at = 0
         for (i, window) in image.windows.enumerated() {
@@ -697,7 +683,7 @@ extension Learner {
             windows[i] = PrequentialWindow(
                 capacity: max(configuration.prequentialWindow, window.samples),
                 samples: Array(bytes.bindMemory(to: PrequentialWindow.Sample.self)), next: window.next,
-                seen: window.seen)
+                seen: window.seen, covered: window.covered)
             at += window.samples * size
         }
         random = image.random
@@ -719,6 +705,5 @@ extension Learner {
         levels = image.levels
         drift = image.drift
         adapting = image.adapting
-        maturedSinceDrift = image.maturedSinceDrift
     }
 }

@@ -16,18 +16,22 @@ struct PrequentialWindow {
     /// Place of the oldest sample once the window is full.
     private(set) var next = 0
     private(set) var seen: Int64 = 0
+    /// Sum of `Sample.covered` over all that were ever seen.
+    private(set) var covered = 0.0
 
     init(capacity: Int) { self.capacity = capacity }
 
-    init(capacity: Int, samples: [Sample], next: Int, seen: Int64) {
+    init(capacity: Int, samples: [Sample], next: Int, seen: Int64, covered: Double) {
         self.capacity = capacity
         self.samples = samples
         self.next = next
         self.seen = seen
+        self.covered = covered
     }
 
     mutating func add(_ sample: Sample) {
         seen += 1
+        covered += Double(sample.covered)
         if samples.count < capacity {
             samples.append(sample)
         } else {
@@ -66,6 +70,8 @@ public struct PrequentialReport: Sendable, Equatable, Codable {
     /// Coverage of the 80 % intervals that were published (value targets), as `SpendInterval.coverage` counts: 0.8 when
     /// they are right, however many outcomes are zero.
     public var coverage: Double?
+    /// The same over all landmarks ever seen: a season that was not foreseen moves `coverage` for as long as it lasts.
+    public var coverageEver: Double?
     /// Share of the outcomes between the bounds, which is above 0.8 where nearly nobody spends (value targets).
     public var inside: Double?
 }
@@ -78,6 +84,7 @@ extension PrequentialWindow {
             model: score(\.prediction), naive: score(\.naive))
         guard target.kind == .value, !samples.isEmpty else { return report }
         report.coverage = samples.reduce(0) { $0 + Double($1.covered) } / Double(samples.count)
+        report.coverageEver = covered / Double(seen)
         report.inside = samples.reduce(0) { $0 + Double($1.inside) } / Double(samples.count)
         return report
     }

@@ -16,7 +16,8 @@ final class ServingModel {
     /// [cells] of a prediction for anybody, and the centres of log spend.
     let prior: UnsafeMutablePointer<Float>
     let meanLogSpend: UnsafeMutablePointer<Float>
-    /// [groups × (not bought, bought) × 3 × outputs]: what is added, factor on the heads, factor on the purchase process.
+    /// [groups of Calibration × (not bought, groups of Blend) × 3 × outputs]: what is added, factor on the heads, factor
+    /// on the purchase process.
     private let coefficients: UnsafeMutablePointer<Float>
     let purchases: PurchaseForecast
     /// [cells] of the population's distribution of money, for value targets: P(any spend) and σ of log spend.
@@ -36,7 +37,7 @@ final class ServingModel {
         prior.initialize(repeating: 0, count: settings.horizons.cells)
         meanLogSpend = .allocate(capacity: settings.horizons.cells)
         meanLogSpend.initialize(repeating: 0, count: settings.horizons.cells)
-        let count = 2 * 3 * Calibration.groups * settings.model.outputs
+        let count = Calibration.groups * (1 + Blend.groups) * 3 * settings.model.outputs
         coefficients = .allocate(capacity: count)
         coefficients.initialize(repeating: 0, count: count)
         purchases = PurchaseForecast(ends: settings.binEnds.map { Double($0) / Double(Clock.day) })
@@ -89,7 +90,7 @@ final class ServingModel {
                 let bought = purchases.outputs(
                     features, settings.model, purchaseHeads: settings.purchaseHeads, meanLogSpend: meanLogSpend,
                     into: process.baseAddress!)
-                let c = coefficients(group: Calibration.group(features), bought: bought)
+                let c = coefficients(of: features, bought: bought)
                 let row = s.outputs + r * n
                 if bought { subtractVariance(row, process.baseAddress!) }
                 for o in 0..<n { row[o] = c[o] + c[n + o] * row[o] + c[2 * n + o] * process[o] }
@@ -110,9 +111,17 @@ final class ServingModel {
         }
     }
 
+    /// - Parameter blend: of who has bought.
     @inline(__always)
-    func coefficients(group: Int, bought: Bool) -> UnsafeMutablePointer<Float> {
-        coefficients + (2 * group + (bought ? 1 : 0)) * 3 * settings.model.outputs
+    func coefficients(calibration: Int, blend: Int?) -> UnsafeMutablePointer<Float> {
+        let row = calibration * (1 + Blend.groups) + (blend.map { 1 + $0 } ?? 0)
+        return coefficients + row * 3 * settings.model.outputs
+    }
+
+    /// Those of a finished row of features.
+    @inline(__always)
+    private func coefficients(of features: UnsafePointer<Float>, bought: Bool) -> UnsafeMutablePointer<Float> {
+        coefficients(calibration: Calibration.group(features), blend: bought ? Blend.group(features) : nil)
     }
 
     /// Bins that nothing has been learned of yet relate to the bin before as they do for the population: the same
@@ -214,7 +223,7 @@ final class ServingModel {
         let head = Int(reading.cell) / settings.horizons.bins
         let features = s.features + r * f
         let bought = PurchaseProcess.History(features) != nil
-        let correction = coefficients(group: Calibration.group(features), bought: bought) + settings.model.outputs
+        let correction = coefficients(of: features, bought: bought) + settings.model.outputs
         for b in 0..<Int(reading.bins) {
             // Absence rises as hazards fall; the other kinds rise with their logits.
             let o = settings.model.output(head: head, bin: b)

@@ -15,7 +15,7 @@ struct PurchaseProcess: Codable, Equatable {
     /// Customers after which what was learned counts a third.
     static let memory = 50_000.0
     /// Purchase days that a customer's mean spend weighs as much as the population's.
-    static let spendPrior = 4.0
+    static let spendPrior = 6.0
 
     /// Distribution over the nodes.
     private(set) var weights = [Double](repeating: 1 / Double(nodes), count: nodes)

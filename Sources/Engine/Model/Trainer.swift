@@ -103,16 +103,15 @@ final class Trainer {
 
     /// A step: gradient, clipping, optimiser, moving average.
     func step(
-        _ weights: Weights, _ batch: TrainingBatch, rateFactor: Float, maximumAverageDecay: Float = 1,
-        executor: any ParallelExecutor
+        _ weights: Weights, _ batch: TrainingBatch, rateFactor: Float, executor: any ParallelExecutor
     ) -> Result {
         let (g, loss) = gradient(weights, batch, executor: executor)
-        return apply(weights, g, loss: loss, rateFactor: rateFactor, maximumAverageDecay: maximumAverageDecay)
+        return apply(weights, g, loss: loss, rateFactor: rateFactor)
     }
 
     /// Applies a gradient. A loss or gradient that is not finite changes nothing.
     func apply(
-        _ weights: Weights, _ g: UnsafePointer<Float>, loss: Float, rateFactor: Float, maximumAverageDecay: Float = 1
+        _ weights: Weights, _ g: UnsafePointer<Float>, loss: Float, rateFactor: Float
     ) -> Result {
         let norm = clvd_sum_of_squares(layout.count, g).squareRoot()
         let next = weights.steps + 1
@@ -125,7 +124,7 @@ final class Trainer {
         let scale: Float = clip > 0 && norm > clip ? Float(clip / norm) : 1
         for tensor in layout.tensors { sweep(weights, g, tensor, scale: scale, rate: rate) }
         clvd_average(
-            layout.count, 1 - min(maximumAverageDecay, averageDecay(next)), weights.parameters, weights.average)
+            layout.count, 1 - averageDecay(next), weights.parameters, weights.average)
         return Result(applied: true, loss: loss, learningRate: rate, norm: Float(norm))
     }
 

@@ -295,7 +295,8 @@ struct EvaluateCommand: ParsableCommand {
         var table = TextTable(columns: [
             .init("target"), .init("days", .right), .init("landmarks", .right), .init("Gini", .right),
             .init("MAE", .right), .init("bias", .right), .init("AUC", .right), .init("log-loss", .right),
-            .init("calibration", .right), .init("coverage", .right), .init("inside", .right),
+            .init("calibration", .right), .init("coverage", .right), .init("ever", .right),
+            .init("inside", .right),
         ])
         func pair(_ a: Double?, _ b: Double?) -> String {
             guard let a else { return Human.missing }
@@ -307,7 +308,7 @@ struct EvaluateCommand: ParsableCommand {
                 Human.count(Int64(p.landmarks)), pair(p.model.gini, p.naive.gini), pair(p.model.mae, p.naive.mae),
                 pair(p.model.bias, p.naive.bias), pair(p.model.auc, p.naive.auc),
                 pair(p.model.logLoss, p.naive.logLoss), pair(p.model.calibrationError, p.naive.calibrationError),
-                pair(p.coverage, nil), pair(p.inside, nil),
+                pair(p.coverage, nil), pair(p.coverageEver, nil), pair(p.inside, nil),
             ])
         }
         return table

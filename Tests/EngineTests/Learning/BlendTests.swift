@@ -4,44 +4,121 @@ import Testing
 @testable import Engine
 
 @Suite struct BlendTests {
-    /// Outcomes follow one of two opinions: the share goes there and, told nothing more, back to the prior.
-    @Test(arguments: [0.0, 1])
-    func theShareGoesToWhoIsRight(truth: Double) {
-        var blend = Blend(cells: 2)
+    /// Outcomes follow one of two opinions: the share goes there and, told nothing more, back to the prior. That all buy
+    /// less than both say is the season's doing, and no reason to follow who happens to say less.
+    @Test(arguments: [(0.0, 0.0), (1, 0), (0, -1), (1, -1)])
+    func theShareGoesToWhoIsRight(truth: Double, level: Double) {
+        var blend = Blend(cells: 2, group: 0)
         var random = RandomNumbers(seed: 3)
-        for _ in 0..<400 {
-            blend.fade(0.99)
-            blend.observe(
-                cell: 1,
-                (0..<200).map { _ in
-                    let (heads, process) = (2 * random.normal(), 2 * random.normal())
-                    let p = 1 / (1 + exp(-(truth == 0 ? heads : process)))
-                    return sample(heads, process, random.uniform() < p ? 1 : 0)
-                })
+        for _ in 0..<150 {
+            blend.advance(days: 1)
+            let batch = (0..<2000).map { _ in
+                let (heads, process) = (2 * random.normal() + 0.5, 2 * random.normal())
+                let p = 1 / (1 + exp(-((truth == 0 ? heads : process) + level)))
+                return sample(heads, process, label: random.uniform() < p ? 1 : 0)
+            }
+            blend.observe(cell: 1, batch)
         }
-        #expect(abs(blend.cells[1].share - truth) < 0.1, "\(blend.cells[1].share)")
-        #expect(blend.cells[0].share == Blend.prior)
-        blend.fade(1e-30)
-        #expect(abs(blend.cells[1].share - Blend.prior) < 0.01)
+        let cell = blend.cells[1].chance
+        #expect(abs(cell.share - truth) < 0.1, "\(cell.share)")
+        #expect(abs(cell.season + cell.shift - level) < 0.15, "\(cell)")
+        #expect(blend.cells[0].chance.share == Blend.prior[0])
+        blend.advance(days: 1e5)
+        #expect(abs(blend.cells[1].chance.share - Blend.prior[0]) < 0.01 && abs(blend.cells[1].chance.shift) < 0.01)
     }
 
-    @Test func moneyIsCorrectedSlowly() {
-        var blend = Blend(cells: 1)
-        #expect(blend.cells[0].ratio(money: 20) == 1 && blend.cells[0].ratio(money: 0) == 1)
-        // Each expects p = ½ times exp(μ + σ²/2) = 20, and gets half of it.
-        let said = Blend.Sample(
-            heads: 0, process: 0, mu: (log(20) - 0.5, log(20) - 0.5), sigma: 1, label: 5)
-        let some = [Blend.Sample](repeating: said, count: 1000)
-        blend.observeMoney(cell: 0, some, meanLogSpend: 0)
-        #expect(abs(blend.cells[0].predicted - 10_000) < 1e-6 && blend.cells[0].actual == 5000)
-        let first = blend.cells[0].ratio(money: 20)
-        #expect(abs(first - (5000 + Blend.spenderPrior * 20) / (10_000 + Blend.spenderPrior * 20)) < 1e-12)
-        for _ in 0..<200 { blend.observeMoney(cell: 0, some, meanLogSpend: 0) }
-        #expect(abs(blend.cells[0].ratio(money: 20) - 0.5) < 0.03)
+    /// The filter against the posterior of a Bayesian linear regression in closed form.
+    @Test func theFilterIsARegression() {
+        var random = RandomNumbers(seed: 4)
+        let variance = SIMD3(0.5, 0.2, 0.1)
+        var filter = Blend.Filter(share: 0.3, variance: variance)
+        // Precision A and A · mean, of y = x · w + noise of variance ½.
+        var a = (0..<3).map { i in (0..<3).map { j in i == j ? 1 / variance[i] : 0.0 } }
+        var b = [0.3 / variance.x, 0, 0]
+        for _ in 0..<50 {
+            let x = SIMD3(random.normal(), 1, random.normal())
+            let y = (x * SIMD3(0.4, 0.3, -0.2)).sum() + 0.7 * random.normal()
+            filter.observe(x, gradient: 2 * (y - (x * filter.mean).sum()), information: 2)
+            for i in 0..<3 {
+                for j in 0..<3 { a[i][j] += 2 * x[i] * x[j] }
+                b[i] += 2 * x[i] * y
+            }
+        }
+        for i in 0..<3 {
+            let row = (0..<3).reduce(0.0) { $0 + a[i][$1] * filter.mean[$1] }
+            #expect(abs(row - b[i]) < 1e-9 * abs(b[i]) + 1e-9, "\(filter.mean)")
+            for j in 0..<3 {
+                let product = (0..<3).reduce(0.0) { $0 + a[i][$1] * filter.covariance[$1][j] }
+                #expect(abs(product - (i == j ? 1 : 0)) < 1e-9)
+            }
+        }
     }
 
-    private func sample(_ heads: Double, _ process: Double, _ label: Double) -> Blend.Sample {
+    /// All spend half of what was expected: the mean comes right, at once where a drift was noticed.
+    @Test func amountsComeRight() {
+        func spending(_ batches: Int, drift: Bool) -> Double {
+            var blend = Blend(cells: 1, group: 0)
+            var random = RandomNumbers(seed: 7)
+            if drift { blend.loosenAmounts(cell: 0) }
+            for _ in 0..<batches {
+                blend.advance(days: 1)
+                // 20 is expected, log spend has σ = 1, and the mean is 10.
+                let batch = (0..<40).map { _ in
+                    var s = sample(0, 0, label: exp(log(10) - 0.5 + random.normal()))
+                    s.mu = (0, log(20) - 0.5)
+                    s.sigma = 1
+                    return s
+                }
+                blend.observeAmounts(cell: 0, batch, meanLogSpend: 0)
+            }
+            return blend.cells[0].amount.season + blend.cells[0].amount.shift
+        }
+        #expect(abs(spending(150, drift: false) - log(0.5)) < 0.1)
+        #expect(spending(1, drift: true) < spending(1, drift: false) - 0.15, "sooner after a drift")
+    }
+
+    /// A season fades with the distance of the bin, a shift does not.
+    @Test func seasonsPass() {
+        let engine = Engine.make(.small)
+        let layout = engine.settings.model
+        var blend = Blend(cells: layout.cells, group: 0)
+        let head = layout.heads.firstIndex { $0.kind == .value }!
+        let none = coefficients(blend, engine)
+        for _ in 0..<60 {
+            blend.advance(days: 1)
+            blend.observe(cell: head * layout.bins, (0..<100).map { sample(0, 0, label: $0 < 70 ? 1 : 0) })
+        }
+        let said = coefficients(blend, engine)
+        let offsets = (0..<layout.bins).map { said[layout.output(head: head, bin: $0)] }
+        let first = blend.cells[head * layout.bins].chance
+        #expect(first.season > 0.2 && first.shift > 0)
+        #expect(zip(offsets, offsets.dropFirst()).allSatisfy(>), "\(offsets)")
+        #expect(offsets.allSatisfy { $0 > Float(first.shift) && $0 < Float(first.season + first.shift) })
+        #expect((0..<layout.bins).allSatisfy { none[layout.output(head: head, bin: $0)] == 0 })
+    }
+
+    private func coefficients(_ blend: Blend, _ engine: Engine) -> [Float] {
+        let ends = engine.settings.binEnds.map { Double($0) / Double(day) }
+        var c = [Float](repeating: 0, count: 3 * engine.settings.model.outputs)
+        blend.write(engine.settings.model, purchaseHeads: engine.settings.purchaseHeads, binEnds: ends, into: &c)
+        return c
+    }
+
+    private func sample(_ heads: Double, _ process: Double, label: Double) -> Blend.Sample {
         Blend.Sample(heads: heads, process: process, mu: (0, 0), sigma: 0, label: label)
+    }
+
+    /// Who has done something since the last purchase has shown what the process does not see.
+    @Test func groups() {
+        var features = [Float](repeating: 0, count: SnapshotFeatures.count)
+        func group(recency: Float, purchase: Float) -> Int {
+            features[SnapshotFeatures.recency] = log1p(recency)
+            features[SnapshotFeatures.purchaseRecency] = log1p(purchase)
+            return Blend.group(features)
+        }
+        #expect(group(recency: 0, purchase: 0) == 0 && group(recency: 30, purchase: 30) == 0)
+        #expect(group(recency: 0, purchase: 0.01) == 0, "within the hour")
+        #expect(group(recency: 0, purchase: 0.2) == 1 && group(recency: 3, purchase: 30) == 1)
     }
 
     /// For who has bought and for purchase heads alone the process counts; without it in the configuration, for nobody.
@@ -53,15 +130,15 @@ import Testing
         engine.run(RandomStream(users: 40, events: 1500, days: 60, troubles: false).make(seed: 77), 0..<1500)
         let layout = engine.settings.model
         let n = layout.outputs
-        for g in 0..<Calibration.groups {
+        for (g, blend) in (0..<Calibration.groups).flatMap({ g in (0..<Blend.groups).map { (g, $0) } }) {
             for (h, head) in layout.heads.enumerated() {
                 for b in 0..<layout.bins {
                     let o = layout.output(head: h, bin: b)
-                    let bought = engine.serving.coefficients(group: g, bought: true)
-                    #expect(engine.serving.coefficients(group: g, bought: false)[2 * n + o] == 0)
+                    let bought = engine.serving.coefficients(calibration: g, blend: blend)
+                    #expect(engine.serving.coefficients(calibration: g, blend: nil)[2 * n + o] == 0)
                     let blended = on && engine.settings.purchaseHeads[h]
                     #expect((bought[2 * n + o] > 0) == blended, "\(head.name) \(b)")
-                    if blended { #expect(abs(bought[n + o] + bought[2 * n + o] - 1) < 1e-6 && bought[o] == 0) }
+                    if blended { #expect(abs(bought[n + o] + bought[2 * n + o] - 1) < 1e-6) }
                 }
             }
         }

@@ -44,6 +44,27 @@ import Testing
         #expect(calibration.cells[0].ratio(money: 20) == 5, "no correction without bounds")
     }
 
+    /// After a drift what comes counts for more; until it comes, nothing is forgotten.
+    @Test func loosened() {
+        func taught(_ drift: Bool) -> Calibration {
+            var calibration = Calibration(cells: 1)
+            for _ in 0..<50 {
+                calibration.observe(cell: 0, logits: (0..<100).map { (x: Double($0 % 5 - 2), hit: $0 < 80) })
+                calibration.observe(cell: 0, predicted: 2000, actual: 1000)
+            }
+            let before = calibration.cells[0]
+            if drift {
+                calibration.loosen(cell: 0, amounts: false)
+                #expect(
+                    calibration.cells[0].intercept == before.intercept && calibration.cells[0].slope == before.slope)
+                #expect(abs(calibration.cells[0].ratio(money: 20) - before.ratio(money: 20)) < 0.05)
+            }
+            calibration.observe(cell: 0, logits: (0..<100).map { (x: Double($0 % 5 - 2), hit: $0 < 20) })
+            return calibration
+        }
+        #expect(taught(true).cells[0].intercept < taught(false).cells[0].intercept - 0.01)
+    }
+
     /// On a sparse stream a day of events, not the number of records, brings the next lesson; and none where it is off.
     @Test(arguments: [0, 24])
     func sparseStreamsLearnByEventTime(hours: Int) {
@@ -66,7 +87,7 @@ import Testing
         }
         let n = engine.settings.model.outputs
         let corrected = (0..<Calibration.groups).reduce(0) { count, g in
-            let c = engine.serving.coefficients(group: g, bought: false)
+            let c = engine.serving.coefficients(calibration: g, blend: nil)
             return count + (0..<n).count { c[$0] != 0 || c[n + $0] != 1 }
         }
         #expect((corrected > Calibration.groups * n / 2) == (hours > 0), "\(corrected) of \(Calibration.groups * n)")

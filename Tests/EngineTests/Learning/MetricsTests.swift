@@ -87,6 +87,16 @@ import Testing
         return (window, all.suffix(capacity))
     }
 
+    @Test func coverageOfTheWindowAndEver() throws {
+        var window = PrequentialWindow(capacity: 4)
+        for covered in [1, 1, 1, 1, 0, 0, 1] as [Float] {
+            window.add(.init(prediction: 1, naive: 1, label: 1, covered: covered, inside: covered))
+        }
+        let target = EngineConfiguration.Target(name: "x", kind: .value, events: [], horizonsDays: [7])
+        let report = window.report(target: target, horizon: 7)
+        #expect(report.coverage == 0.5 && report.coverageEver == 5.0 / 7 && report.inside == 0.5)
+    }
+
     @Test func probabilityMetrics() throws {
         let (window, kept) = Self.window(500, 1300, value: false, seed: 4)
         let target = EngineConfiguration.Target(name: "x", kind: .occurrence, events: [], horizonsDays: [7])

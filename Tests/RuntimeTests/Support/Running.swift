@@ -108,13 +108,12 @@ struct Site {
     @discardableResult
     func verified(records: Int) throws -> Verification.Report {
         let s = settings
-        var task = Verification(
+        let task = Verification(
             cluster: .init(bootstrap: s.kafka.bootstrapServers), inputs: s.input.topics, updates: s.output.updatesTopic,
             deadLetters: s.output.deadLetterTopic, format: try EventFormat.load(s.input.format), limits: s.input.limits,
             currency: s.input.currency,
             // The mock forgets what is committed in transactions.
             to: s.delivery == .atLeastOnce || Cluster.isReal ? .committed(group: s.kafka.groupId) : .log)
-        task.lingering = Cluster.isReal ? 1 : 0
         let report = try Verifier(task).run()
         #expect(report.records == Int64(records))
         #expect(report.missing == 0 && report.orphans == 0 && report.foreign == 0, "\(report)")

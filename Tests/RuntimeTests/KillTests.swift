@@ -170,7 +170,7 @@ struct KillTests {
         )
         let scores = (Self.scores(log), Self.scores(even.log), Self.scores(uneven.log))
         #expect(here.users == there.users && here.users > 0 && here.valueToDate == there.valueToDate)
-        /// Not further from what the other two span than so large a part of it: they differ by themselves.
+        /// Not further from what the other two span than so large a part of it, as far as runs without kills differ.
         func expectAlike(_ name: String, _ value: Double?, _ one: Double?, _ other: Double?, within part: Double) {
             guard let value, let one, let other else {
                 Issue.record("\(name) is missing")
@@ -185,7 +185,7 @@ struct KillTests {
             expectAlike(
                 "purchase \(days)", here.purchase[days], there.purchase[days], also.purchase[days], within: 0.15)
         }
-        expectAlike("churn", here.churn, there.churn, also.churn, within: 0.15)
+        expectAlike("churn", here.churn, there.churn, also.churn, within: 0.25)
         // Learning goes by strides of event time. Of the few that a file of some days has, one more or less, by how
         // partitions mix, moves what is learned by more than kills could.
         for days in ["2", "7", "20"] {
@@ -198,7 +198,7 @@ struct KillTests {
         }
         #expect(!scores.0.isEmpty)
         for name in scores.0.keys.sorted() {
-            let part = ["landmarks": 0.03, "auc": 0.1, "log_loss": 0.1][name.split(separator: " ").last!]
+            let part = ["landmarks": 0.1, "auc": 0.1, "log_loss": 0.1][name.split(separator: " ").last!]
             guard Self.file == nil, let part else {
                 print(name, scores.0[name] ?? .nan, scores.1[name] ?? .nan, scores.2[name] ?? .nan)
                 continue

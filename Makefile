@@ -5,11 +5,12 @@
 # make truth    forecasts and alerts on simulated customers beside the truth
 # make fuzz     fuzzers of everything that reads what others wrote; SECONDS for each
 # make kills    kills the daemon N times at random moments and checks what came of it
+# make outages  stops and starts a real broker under it
 # make demo     the CDNOW purchase log through an embedded Kafka, live; ARGS are passed on to `clvd demo`
 SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help deps build test faults rebalances fuzz kills demo evaluate truth lint format clean
+.PHONY: help deps build test faults rebalances fuzz kills outages demo evaluate truth lint format clean
 
 sources := Sources Tests Fuzz/Sources Package.swift
 style := --configuration .swift-format
@@ -49,6 +50,11 @@ fuzz: deps  ## Fuzz decoder, mapping, settings and snapshots for SECONDS each; T
 kills: deps  ## Kill the daemon N times at random moments, one partition and sixteen, and verify what came of it
 	swift build --build-tests
 	CLVD_TEST_KILLS=$(N) swift test --skip-build --disable-xctest --filter KillTests
+
+outages: deps  ## Stop and start the broker of CLVD_TEST_BOOTSTRAP by CLVD_TEST_BROKER_STOP and _START under the daemon
+	@: "$${CLVD_TEST_BOOTSTRAP:?names the broker}" "$${CLVD_TEST_BROKER_STOP:?is a command}" "$${CLVD_TEST_BROKER_START:?is a command}"
+	swift build --build-tests
+	swift test --skip-build --disable-xctest --filter OutageTests
 
 faults: deps  ## Break the daemon in simulations by seed; ARGS="--seeds 10000", ARGS="--seed 42"
 	swift build -c release --product faults

@@ -41,10 +41,12 @@ final class Client {
 
     /// Left alone instead of destroyed: librdkafka 2.0.2 waits for ever for partitions of topics that vanished.
     var isAbandoned = false
+    /// A member that another has replaced takes no leave of the group: librdkafka refuses to.
+    var leavesSilently = false
 
     deinit {
         guard !isAbandoned else { return }
-        rd_kafka_destroy(handle)
+        rd_kafka_destroy_flags(handle, leavesSilently ? Int32(RD_KAFKA_DESTROY_F_NO_CONSUMER_CLOSE) : 0)
         if let partitions = state.pointee.partitions { rd_kafka_topic_partition_list_destroy(partitions) }
         state.deallocate()
         sink.release()

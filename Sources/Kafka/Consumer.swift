@@ -260,7 +260,12 @@ public final class Consumer {
         release()
         let queue = rd_kafka_queue_new(client.handle)
         defer { rd_kafka_queue_destroy(queue) }
-        if let error = rd_kafka_consumer_close_queue(client.handle, queue) { rd_kafka_error_destroy(error) }
+        if let error = rd_kafka_consumer_close_queue(client.handle, queue) {
+            // After a fatal error there is no end of it to wait for.
+            rd_kafka_error_destroy(error)
+            client.leavesSilently = true
+            return
+        }
         while rd_kafka_consumer_closed(client.handle) == 0 {
             // Records may be waiting: a queue that only callbacks are expected of would abort the process at one.
             if let message = rd_kafka_consume_queue(queue, 100) { rd_kafka_message_destroy(message) }

@@ -172,10 +172,7 @@ final class Committer {
     /// Keeps an error for the commit to mend, unless nothing can.
     private func note(_ error: KafkaError) throws {
         if let fatal = producer.fatalError {
-            // A broker bars the producer of a transaction that was open for too long just as it does one that has
-            // been replaced.
-            let limit = Double(producer.transactionTimeoutMs) / 1000
-            if fatal.isFenced, isOpen, clock.now - openedAt > limit * 0.9 { throw TransactionExpired(cause: fatal) }
+            if fatal.isFenced, mayHaveExpired { throw TransactionExpired(cause: fatal) }
             throw fatal
         }
         if shrinkDeadLetters(error), !isTransactional { return }
@@ -199,10 +196,36 @@ final class Committer {
     }
 
     /// Gives up what is open, before the process or the pipeline goes.
-    func leave() {
-        if isOpen { try? producer.abortTransaction(milliseconds: 5_000) }
+    /// - Returns: the error that says so, when it turns out that another instance has taken over.
+    @discardableResult
+    func leave() -> KafkaError? {
+        var replaced: KafkaError?
+        if isOpen {
+            try? producer.abortTransaction(milliseconds: 5_000)
+            if let fatal = producer.fatalError, fatal.isFenced, !mayHaveExpired { replaced = fatal }
+        }
         isOpen = false
         producer.purge()
+        return replaced
+    }
+
+    /// Asks whether another instance has taken over, by a transaction that is given up: an idle one would not hear of it.
+    /// - Parameter offsets: of any partition.
+    func askWhetherReplaced(_ offsets: [TopicPartition: PartitionOffset]) -> KafkaError? {
+        guard isTransactional, producer.fatalError == nil else { return nil }
+        do {
+            try open()
+            try producer.send(offsets, consumedBy: consumer, milliseconds: 2_000)
+        } catch {
+            // The group may have gone on without this member; the question is to the other coordinator.
+        }
+        return leave()
+    }
+
+    /// A broker bars the producer of a transaction that was open for too long just as it does one that has been
+    /// replaced.
+    private var mayHaveExpired: Bool {
+        isOpen && clock.now - openedAt > Double(producer.transactionTimeoutMs) / 1000 * 0.9
     }
 }
 

@@ -2,7 +2,7 @@ import CEventParser
 package import Engine
 import EventInput
 import Foundation
-internal import Kafka
+package import Kafka
 package import Logging
 package import Settings
 package import SnapshotStore
@@ -101,9 +101,33 @@ package final class Pipeline {
             while !shared.isStopping { try turn() }
             try drain()
         } catch {
-            abandon()
-            throw error
+            let replaced = abandon()
+            throw replaced ?? replacement(behind: error) ?? error
         }
+    }
+
+    /// After a standstill: another instance may have taken over meanwhile, which this one would drive out again by
+    /// beginning anew.
+    private func replacement(behind error: any Error) -> KafkaError? {
+        guard error is LostPartitions || error is TransactionExpired else { return nil }
+        if error is LostPartitions, let p = partitions.values.first {
+            let offset = p.committed ?? PartitionOffset(offset: p.publishFrom)
+            if let replaced = committer.askWhetherReplaced([p.name: offset]) { return replaced }
+        }
+        // The group says so to a member that has a name in it.
+        guard settings.kafka.staticMembership else { return nil }
+        let began = clock.now
+        while clock.now - began < 1 {
+            let poll = consumer.poll(milliseconds: 100)
+            consumer.release()
+            if let error = poll.error, error.isFenced { return error }
+            switch poll.rebalance {
+            case .assign?: try? consumer.assign([:])
+            case .revoke(let list)?, .lost(let list)?: try? consumer.unassign(list)
+            case nil: break
+            }
+        }
+        return nil
     }
 
     /// The first part of a life: state and membership.
@@ -113,12 +137,15 @@ package final class Pipeline {
     }
 
     /// After an error: gives up what is open.
-    package func abandon() {
-        committer.leave()
+    /// - Returns: the error that says so, when it turns out that another instance has taken over.
+    @discardableResult
+    package func abandon() -> KafkaError? {
+        let replaced = committer.leave()
         keeper.cancel()
         // Left for the next life, it would look like a failure of that one, which would then write what it has so far,
         // perhaps nothing, in place of the snapshot that it began with.
         if let outcome = keeper.finish() { note(outcome) }
+        return replaced
     }
 
     /// The last part of every life.

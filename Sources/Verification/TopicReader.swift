@@ -9,14 +9,17 @@ final class TopicReader {
     let topics: [String]
     private let patience: Double
 
-    /// - Parameter patience: how long brokers may say nothing, seconds.
-    init(_ cluster: Verification.Cluster, topics: [String], patience: Double) throws {
+    /// - Parameters:
+    ///   - patience: how long brokers may say nothing, seconds.
+    ///   - seesAll: whether the ends count what is in transactions that are open, too.
+    init(_ cluster: Verification.Cluster, topics: [String], patience: Double, seesAll: Bool = false) throws {
         self.topics = topics
         self.patience = patience
+        let properties = seesAll ? ["isolation.level": "read_uncommitted"] : [:]
         let logger = Logger(label: "clvd.verify") { _ in SwiftLogNoOpLogHandler() }
         consumer = try Consumer(
             bootstrap: cluster.bootstrap, groupId: "clvd-verify-\(UUID().uuidString)", instanceId: nil, topics: topics,
-            batchRecords: 8192, properties: cluster.properties, logger: logger)
+            batchRecords: 8192, properties: cluster.properties.merging(properties) { $1 }, logger: logger)
     }
 
     deinit { consumer.close() }
@@ -36,12 +39,13 @@ final class TopicReader {
         return offsets
     }
 
-    /// Reads each range to its end, or to that of its partition if that comes first.
+    /// Reads each range to its end. A transaction that is open is waited for: its records may be committed yet, and hide
+    /// those after them.
     /// - Parameters:
-    ///   - lingering: how long to read on after the ends, seconds.
+    ///   - transactionPatience: how long a transaction may stay open, seconds.
     ///   - body: gets records in the order of each partition, some beyond the ranges; `topic` is an index of `topics`.
     func read(
-        _ ranges: [TopicPartition: Range<Int64>], lingering: Double = 0,
+        _ ranges: [TopicPartition: Range<Int64>], transactionPatience: Double = 0,
         _ body: (UnsafeBufferPointer<clvd_record>) throws -> Void
     ) throws {
         var open = ranges.filter { !$0.value.isEmpty }
@@ -49,7 +53,8 @@ final class TopicReader {
         try consumer.assign(open.mapValues { PartitionOffset(offset: $0.lowerBound) })
         defer { try? consumer.assign([:]) }
         var heardAt = Self.now
-        var endsAt: Double?
+        // Those read as far as can be seen, which is not all there is.
+        var hidden: Set<TopicPartition> = []
         while true {
             let poll = consumer.poll(milliseconds: 100)
             defer { consumer.release() }
@@ -60,18 +65,24 @@ final class TopicReader {
                     if let range = open[p], r.offset >= range.upperBound - 1 { open[p] = nil }
                 }
             }
-            for p in poll.ends.keys { open[p] = nil }
+            for (p, end) in poll.ends {
+                guard let range = open[p] else { continue }
+                if end >= range.upperBound { open[p] = nil } else { hidden.insert(p) }
+            }
             if let error = poll.error, error.isOutOfRange || error.isFatal { throw error }
-            if open.isEmpty {
-                if endsAt == nil { endsAt = Self.now + lingering }
-                if Self.now >= endsAt! { return }
-            } else if !poll.records.isEmpty || !poll.ends.isEmpty {
+            if open.isEmpty { return }
+            if !poll.records.isEmpty || !poll.ends.isEmpty {
                 heardAt = Self.now
             } else if Self.now - heardAt > patience {
-                let cause = poll.error.map { "\($0)" } ?? consumer.lastError?.text ?? "no reason was given"
+                let names = open.keys.sorted().map(\.description).joined(separator: ", ")
+                guard open.keys.allSatisfy(hidden.contains) else {
+                    let cause = poll.error.map { "\($0)" } ?? consumer.lastError?.text ?? "no reason was given"
+                    throw VerificationError("nothing came of \(names) for \(Int(patience)) s: \(cause)")
+                }
+                guard Self.now - heardAt > transactionPatience else { continue }
                 throw VerificationError(
-                    "nothing came of \(open.keys.sorted().map(\.description).joined(separator: ", ")) for "
-                        + "\(Int(patience)) s: \(cause)")
+                    "a transaction is open in \(names), which hides what comes after it. The broker ends it after its "
+                        + "producer's transaction.timeout.ms; verify again then")
             }
         }
     }

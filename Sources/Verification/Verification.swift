@@ -38,9 +38,9 @@ public struct Verification: Sendable {
     public var compacted = false
     /// How long brokers may say nothing, seconds.
     public var patience = 30.0
-    /// How long outputs are read on after their end, seconds: the marker that makes a transaction visible reaches a
-    /// partition a little after the offsets that were committed with it.
-    public var lingering = 1.0
+    /// How long a transaction may be open in an output, seconds: the default of librdkafka is a minute, after which
+    /// brokers look every ten seconds.
+    public var transactionPatience = 90.0
     /// Records without an output that are held in memory at a time, some 60 bytes each.
     var mostSuspects = 1_000_000
 

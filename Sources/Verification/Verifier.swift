@@ -126,14 +126,13 @@ public final class Verifier {
     // MARK: Outputs
 
     private func readOutputs(_ progress: (Verification.Phase, Int64, Int64) -> Void) throws {
-        let isLive = if case .committed = task.to { true } else { false }
         let topics = task.updates == task.deadLetters ? [task.updates] : [task.updates, task.deadLetters]
+        let log = try TopicReader(task.cluster, topics: topics, patience: task.patience, seesAll: true).offsets()
         let reader = try TopicReader(task.cluster, topics: topics, patience: task.patience)
-        let log = try reader.offsets()
         let total = log.values.reduce(0) { $0 + Int64($1.count) }
         var done: Int64 = 0
-        // Later ones are of later records, which are not looked at; but some may become visible only now.
-        try reader.read(log.mapValues { $0.lowerBound..<Int64.max }, lingering: isLive ? task.lingering : 0) {
+        // Later ones are of later records, which are not looked at.
+        try reader.read(log, transactionPatience: task.transactionPatience) {
             records in
             for r in records { note(r, isUpdate: topics[Int(r.topic)] == task.updates) }
             done += Int64(records.count)

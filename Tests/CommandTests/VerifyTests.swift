@@ -83,7 +83,6 @@ import Testing
                 cluster: .init(bootstrap: mock.bootstrap), inputs: ["events"], updates: "updates", deadLetters: "dead",
                 format: try EventFormat.load("native"), to: end)
             task.patience = 20
-            task.lingering = 0
             change(&task)
             return try Verifier(task).run()
         }

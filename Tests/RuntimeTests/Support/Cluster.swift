@@ -21,10 +21,12 @@ final class Cluster {
         bootstrap = Self.external ?? mock?.bootstrap ?? ""
     }
 
-    func createTopics(_ topics: [String], partitions: Int) throws {
+    /// - Parameter configuration: of topics of a real broker.
+    func createTopics(_ topics: [String], partitions: Int, configuration: [String: String] = [:]) throws {
         guard let mock else {
             let admin = try Admin(bootstrap: bootstrap, properties: [:], logger: quiet)
-            return try admin.ensure(topics.map { TopicSpec(name: $0, partitions: partitions) }, mayCreate: true)
+            let specs = topics.map { TopicSpec(name: $0, partitions: partitions, configuration: configuration) }
+            return try admin.ensure(specs, mayCreate: true)
         }
         for topic in topics { try mock.createTopic(topic, partitions: partitions) }
     }
@@ -89,7 +91,7 @@ final class Cluster {
             Dictionary(uniqueKeysWithValues: (0..<Int32(partitions)).map { (TopicPartition(topic, $0), .beginning) }))
         var records: [Record] = []
         var ended: Set<TopicPartition> = []
-        try await eventually(20, "the end of \(topic)") {
+        try await eventually(60, "the end of \(topic)") {
             let poll = consumer.poll(milliseconds: 5)
             records += poll.records.map(Self.copy)
             ended.formUnion(poll.ends.keys)

@@ -17,6 +17,7 @@ struct Site {
     let folder: Folder
     let input: [String]
     let partitions: Int
+    let outputPartitions: Int
     var settings: Settings
 
     /// - Parameter of: a site whose input topics this one reads as well, for another group.
@@ -26,6 +27,7 @@ struct Site {
     ) throws {
         self.cluster = cluster
         self.partitions = other?.partitions ?? partitions
+        self.outputPartitions = outputPartitions
         folder = try Folder()
         let name = "\(other == nil ? "" : "other-")\(cluster.name)"
         input = other?.input ?? (0..<topics).map { "events-\($0)-\(name)" }
@@ -51,7 +53,11 @@ struct Site {
         s.engine = .small
         change(&s)
         settings = s
-        if other == nil { try cluster.createTopics(input, partitions: partitions) }
+        // Brokers count the age of a record from its timestamp, and take 1 MB unless told otherwise.
+        if other == nil {
+            try cluster.createTopics(
+                input, partitions: partitions, configuration: ["retention.ms": "-1", "max.message.bytes": "8000000"])
+        }
         try cluster.createTopics(
             [s.output.updatesTopic, s.output.alertsTopic, s.output.deadLetterTopic], partitions: outputPartitions)
     }
@@ -62,7 +68,7 @@ struct Site {
 
     /// The updates, with the place of the record that each is of.
     func updates() async throws -> [(source: Source, record: Cluster.Record)] {
-        try await cluster.read(settings.output.updatesTopic).map { record in
+        try await cluster.read(settings.output.updatesTopic, partitions: outputPartitions).map { record in
             struct Update: Decodable { var source: Source }
             return (try JSONDecoder().decode(Update.self, from: Data(record.value ?? [])).source, record)
         }
@@ -102,13 +108,12 @@ struct Site {
     @discardableResult
     func verified(records: Int) throws -> Verification.Report {
         let s = settings
-        var task = Verification(
+        let task = Verification(
             cluster: .init(bootstrap: s.kafka.bootstrapServers), inputs: s.input.topics, updates: s.output.updatesTopic,
             deadLetters: s.output.deadLetterTopic, format: try EventFormat.load(s.input.format), limits: s.input.limits,
             currency: s.input.currency,
             // The mock forgets what is committed in transactions.
             to: s.delivery == .atLeastOnce || Cluster.isReal ? .committed(group: s.kafka.groupId) : .log)
-        task.lingering = Cluster.isReal ? 1 : 0
         let report = try Verifier(task).run()
         #expect(report.records == Int64(records))
         #expect(report.missing == 0 && report.orphans == 0 && report.foreign == 0, "\(report)")
@@ -239,8 +244,10 @@ final class Log: Sendable {
 
 /// The program itself.
 final class RunningProgram {
-    private static let program = URL(filePath: CommandLine.arguments[0]).deletingLastPathComponent()
-        .appending(path: "clvd")
+    /// Next to the tests, or the one that `CLVD_TEST_PROGRAM` names.
+    private static let program =
+        ProcessInfo.processInfo.environment["CLVD_TEST_PROGRAM"].map { URL(filePath: $0) }
+        ?? URL(filePath: CommandLine.arguments[0]).deletingLastPathComponent().appending(path: "clvd")
     private let process = Process()
     private let errorPath: String
     private let outputPath: String

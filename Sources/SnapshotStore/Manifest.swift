@@ -132,7 +132,7 @@ struct Manifest: Decodable {
         // A quote within text has a backslash before it, so neither of these is found inside of text; no later key is
         // called `files`.
         guard let manifest, manifest.isSound,
-            let start = bytes.firstRange(of: Data(#","metadata":"#.utf8))?.upperBound,
+            let start = bytes.range(of: Data(#","metadata":"#.utf8))?.upperBound,
             let stop = bytes.range(of: Data(#","files":["#.utf8), options: .backwards)?.lowerBound, start <= stop
         else { throw SnapshotError.damaged(path, "the manifest lacks something, or says what cannot be") }
         return (manifest, Data(bytes[start..<stop]))

@@ -332,11 +332,17 @@ final class DaemonProcess {
 
     /// The first value of a key, a number or an object of numbers; manifests are long, and read often.
     private static func value<T: Decodable>(of key: String, in manifest: [UInt8]) -> T? {
-        let data = Data(manifest)
-        guard let start = data.firstRange(of: Data("\"\(key)\":".utf8))?.upperBound else { return nil }
-        let isObject = data[start] == UInt8(ascii: "{")
-        let end = data[start...].firstIndex(of: UInt8(ascii: isObject ? "}" : ","))
-        return end.flatMap { try? JSONDecoder().decode(T.self, from: data[start..<(isObject ? $0 + 1 : $0)]) }
+        let name = Array("\"\(key)\":".utf8)
+        return manifest.withUnsafeBytes { bytes in
+            let places = 0..<max(0, bytes.count - name.count)
+            guard let found = places.first(where: { memcmp(bytes.baseAddress! + $0, name, name.count) == 0 }) else {
+                return nil
+            }
+            let start = bytes[(found + name.count)...]
+            let isObject = start.first == UInt8(ascii: "{")
+            guard let end = start.firstIndex(of: UInt8(ascii: isObject ? "}" : ",")) else { return nil }
+            return try? JSONDecoder().decode(T.self, from: Data(start[..<(isObject ? end + 1 : end)]))
+        }
     }
 
     private func noteSnapshot() {

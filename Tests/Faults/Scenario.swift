@@ -131,7 +131,7 @@ struct Scenario {
         s.engine.learning.stepsPerDay = 2
         s.engine.learning.earlyStoppingInterval = 4
         s.engine.learning.maxLandmarks = 1024
-        s.engine.learning.prequentialWindow = 64
+        s.engine.learning.prequentialWindow = 16
         s.engine.learning.eventLandmarkShare = 0.8
         s.engine.alerts.raiseThreshold = 0.35
         s.engine.alerts.clearThreshold = 0.25

@@ -26,6 +26,8 @@ final class SnapshotKeeper {
     private var hasModel = false
     /// Position and partitions of what the newest own snapshot that is done holds.
     private var newest: (position: Int64, partitions: Set<TaskID>)?
+    /// Position of the newest own whole snapshot.
+    var newestPosition: Int64? { newest?.position }
     private var pending: (position: Int64, partitions: Set<TaskID>)?
 
     init(_ repository: any SnapshotRepository, _ settings: Settings, logger: Logger) {

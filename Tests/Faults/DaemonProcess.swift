@@ -355,10 +355,8 @@ final class DaemonProcess {
     /// What was said to be on the disk is there after every crash.
     private func checkSnapshots() throws {
         guard let kept else { return }
-        let found = try SnapshotStore.snapshots(in: folder.path).map(\.position).filter { $0 >= kept.position }
-        let isWhole = found.contains {
-            (try? SnapshotStore.open(path: "\(folder.path)/\(Self.folderName($0))")) != nil
-        }
+        let found = try SnapshotStore.snapshots(in: folder.path).filter { $0.position >= kept.position }
+        let isWhole = found.contains { (try? SnapshotStore.open(path: $0.path)) != nil }
         guard isWhole else {
             throw Violation(
                 "\(name): a snapshot of position \(kept.position) was written, but after a crash it is not there")

@@ -437,7 +437,9 @@ package final class Pipeline {
             case .lost(let list): throw LostPartitions(list)
             }
         }
-        if !revoked.isEmpty { try consumer.unassign(revoked) }
+        guard !revoked.isEmpty else { return }
+        try release(revoked)
+        try consumer.unassign(revoked)
     }
 
     // MARK: Partitions
@@ -601,7 +603,8 @@ package final class Pipeline {
 
     /// The stream goes on without: the last good snapshot stays.
     private func note(failed error: SnapshotError) {
-        snapshotPosition = -1
+        // What the last good one holds is not written again: in its place, partitions that have gone since would be missing.
+        snapshotPosition = keeper.newestPosition ?? -1
         reporter.snapshotFailed(error)
     }
 

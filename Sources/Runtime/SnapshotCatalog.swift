@@ -33,9 +33,12 @@ struct SnapshotCatalog {
         }.map(\.entry)
     }
 
-    /// Snapshots of other instances by their models, the one that has learned from the latest outcomes first.
+    /// Snapshots of other instances by their models, the one that has learned from the latest outcomes first; those that
+    /// have taken no step yet, as there was too little to learn from, come last however late it is with them.
     func models() -> [Entry] {
-        func rank(_ e: Entry) -> (Int64, Int64, Int64) { (e.learnedTo ?? .min, e.modelVersion, e.listing.position) }
+        func rank(_ e: Entry) -> (Int, Int64, Int64, Int64) {
+            (e.modelVersion > 0 ? 1 : 0, e.learnedTo ?? .min, e.modelVersion, e.listing.position)
+        }
         return entries.filter { $0.listing.instance != instance }.sorted { a, b in
             let (x, y) = (rank(a), rank(b))
             return x != y ? x > y : Self.precedes(b, a)

@@ -26,6 +26,8 @@ final class SnapshotKeeper {
     private var hasModel = false
     /// Position and partitions of what the newest own snapshot that is done holds.
     private var newest: (position: Int64, partitions: Set<TaskID>)?
+    /// Position of the newest own whole snapshot.
+    var newestPosition: Int64? { newest?.position }
     private var pending: (position: Int64, partitions: Set<TaskID>)?
 
     init(_ repository: any SnapshotRepository, _ settings: Settings, logger: Logger) {
@@ -85,7 +87,7 @@ final class SnapshotKeeper {
         try tryEach({ $0.states(of: p, committed: committed) }) { listing in
             let isBase = listing.instance == repository.instance && listing.name == base?.snapshot.info.name
             let snapshot = isBase ? base!.snapshot : try repository.open(listing)
-            let metadata = isBase ? base!.metadata : try EngineSnapshot.metadata(snapshot)
+            let metadata = isBase ? base!.metadata : try describe(snapshot, listing)
             var bytes = 0
             let isHeld = try engine.adopt(id, from: metadata) { name in
                 let section = try snapshot.section(name)
@@ -99,8 +101,22 @@ final class SnapshotKeeper {
         return adoption
     }
 
+    /// Of many partitions that come from one snapshot, its description is read once.
+    private func describe(_ snapshot: Snapshot, _ listing: SnapshotListing) throws -> EngineImage.Metadata {
+        if let described, described.listing == listing, snapshot.metadata == listing.metadata {
+            return described.metadata
+        }
+        let metadata = try EngineSnapshot.metadata(snapshot)
+        described = (listing, metadata)
+        return metadata
+    }
+    private var described: (listing: SnapshotListing, metadata: EngineImage.Metadata)?
+
     /// To be called when an assignment has been served: what is open is let go.
-    func closeBase() { base = nil }
+    func closeBase() {
+        base = nil
+        described = nil
+    }
 
     /// Whether any instance has kept anything.
     func isStoreEmpty() throws -> Bool { try catalog().entries.isEmpty }

@@ -60,8 +60,11 @@ struct Manifest: Decodable {
         let xxh128: String
     }
 
+    let format: Int
     let createdAt: Date
     let position: Int64
+    /// Which is an object; its bytes are taken as they are.
+    private let metadata: Object
     let sections: [String]
     let files: [File]
 
@@ -118,7 +121,9 @@ struct Manifest: Decodable {
         else { throw SnapshotError.damaged(path, "the checksum of the manifest does not fit its content") }
         let decoder = JSONDecoder()
         decoder.dateDecodingStrategy = .iso8601
-        guard let found = try? decoder.decode(Format.self, from: bytes).format else {
+        // Long ones take their time: what is as it should be is read once.
+        let manifest = try? decoder.decode(Manifest.self, from: bytes)
+        guard let found = manifest?.format ?? (try? decoder.decode(Format.self, from: bytes).format) else {
             throw SnapshotError.damaged(path, "this is no manifest of a snapshot")
         }
         guard found == format else {
@@ -126,10 +131,9 @@ struct Manifest: Decodable {
         }
         // A quote within text has a backslash before it, so neither of these is found inside of text; no later key is
         // called `files`.
-        guard let manifest = try? decoder.decode(Manifest.self, from: bytes), manifest.isSound,
-            let start = bytes.firstRange(of: Data(#","metadata":"#.utf8))?.upperBound,
-            let stop = bytes.range(of: Data(#","files":["#.utf8), options: .backwards)?.lowerBound, start <= stop,
-            isObject(bytes[start..<stop])
+        guard let manifest, manifest.isSound,
+            let start = bytes.range(of: Data(#","metadata":"#.utf8))?.upperBound,
+            let stop = bytes.range(of: Data(#","files":["#.utf8), options: .backwards)?.lowerBound, start <= stop
         else { throw SnapshotError.damaged(path, "the manifest lacks something, or says what cannot be") }
         return (manifest, Data(bytes[start..<stop]))
     }

@@ -35,6 +35,8 @@ public final class SnapshotStore {
         let position: Int64
         let createdAt: Date
         let fileNames: [String]
+        /// Snapshots of later positions that were there when it began.
+        let later: [String]
     }
 
     /// Creates the folder when missing, takes its exclusive lock and sweeps what interrupted writes left.
@@ -79,6 +81,7 @@ public final class SnapshotStore {
         precondition(running == nil, "a snapshot is being written")
         ended = nil
         let createdAt = Self.now()
+        let later = later(than: content.position)
         var child = clvd_snapshot_child()
         var simulated: clvd_snapshot_result?
         let error = withPlan(content, createdAt) { plan in
@@ -92,7 +95,7 @@ public final class SnapshotStore {
         guard error == 0 else { throw SnapshotError("start a process to write", path, errno: error) }
         running = Write(
             child: child, simulated: simulated, path: path, position: content.position, createdAt: createdAt,
-            fileNames: content.fileNames)
+            fileNames: content.fileNames, later: later)
     }
 
     /// Whether a write has begun whose outcome has not been asked for.
@@ -117,7 +120,7 @@ public final class SnapshotStore {
         withPlan(content, createdAt) { _ = clvd_snapshot_write($0, &result) }
         let write = Write(
             child: clvd_snapshot_child(), path: "\(directory)/\(content.name)", position: content.position,
-            createdAt: createdAt, fileNames: content.fileNames)
+            createdAt: createdAt, fileNames: content.fileNames, later: later(than: content.position))
         let outcome = conclude(write, result)
         settle()
         switch outcome {
@@ -181,7 +184,7 @@ public final class SnapshotStore {
             let info = SnapshotInfo(
                 position: write.position, path: write.path, bytes: Int64(result.bytes), createdAt: write.createdAt)
             discard(SnapshotName.writing + info.name)  // an older one of this position
-            retain(info)
+            retain(info, later: write.later)
             return .written(info, seconds: Double(result.nanoseconds) / 1e9)
         case clvd_snapshot_make_folder: operation = "create the folder"
         case clvd_snapshot_create: operation = "create"
@@ -205,19 +208,24 @@ public final class SnapshotStore {
 
     // MARK: Removing
 
-    /// Removes snapshots beyond `keep`, never the one just written. Those of later positions go at once: they were
-    /// damaged or given up when the stream began anew before them, and a restart must not come upon them.
-    private func retain(_ written: SnapshotInfo) {
-        let names = (try? Self.snapshotNames(in: directory)) ?? []
-        func isLater(_ name: String) -> Bool { SnapshotName.position(of: name) ?? 0 > written.position }
-        for name in names.filter(isLater) {
+    /// Removes snapshots beyond `keep`, never the one just written. Those of later positions that were there when its
+    /// writing began go at once: they were damaged or given up when the stream began anew before them, and a restart must
+    /// not come upon them. Others of later positions are parts that were written meanwhile.
+    private func retain(_ written: SnapshotInfo, later: [String]) {
+        for name in later {
             logger.notice(
                 "removing a snapshot of a later position than the one just written",
                 metadata: ["name": "\(name)", "written": "\(written.name)"])
             discard(name)
         }
         guard let keep else { return }
-        for name in names.filter({ !isLater($0) }).dropFirst(keep) { discard(name) }
+        let names = (try? Self.snapshotNames(in: directory)) ?? []
+        let earlier = names.filter { SnapshotName.position(of: $0) ?? 0 <= written.position }
+        for name in earlier.dropFirst(keep) { discard(name) }
+    }
+
+    private func later(than position: Int64) -> [String] {
+        ((try? Self.snapshotNames(in: directory)) ?? []).filter { SnapshotName.position(of: $0) ?? 0 > position }
     }
 
     /// Removes a snapshot; whoever has it open keeps what was read.

@@ -8,15 +8,17 @@ import Settings
 /// What has to hold after every run, whatever happened during it.
 struct Checks {
     private let scenario: Scenario
+    private let world: World
     private let cluster: SimulatedCluster
     private let engines: [Engine]
     private let updates: [SimulatedCluster.Output]
     private let alerts: [SimulatedCluster.Output]
     private let deadLetters: [SimulatedCluster.Output]
 
-    init(_ scenario: Scenario, _ cluster: SimulatedCluster, _ engines: [Engine]) {
+    init(_ scenario: Scenario, _ world: World, _ engines: [Engine]) {
         self.scenario = scenario
-        self.cluster = cluster
+        self.world = world
+        cluster = world.cluster
         self.engines = engines
         let output = scenario.settings.output
         updates = cluster.visible(output.updatesTopic)
@@ -34,7 +36,13 @@ struct Checks {
         try checkAlerts()
         let reference = try Reference(scenario, silences: silences())
         try checkOutputs(reference)
-        try checkState(reference, counters)
+        try checkState(reference)
+    }
+
+    /// Whether all outputs and states are those of the reference, bit for bit. They are not where instances learn each by
+    /// itself, nor where a newcomer learns on with a model that is further than the newest state that is whole.
+    private var isExact: Bool {
+        scenario.isExact && !(scenario.isLearning && world.isDamaged && world.hasSucceeded)
     }
 
     /// What was said of silence, by all that was committed.
@@ -89,16 +97,38 @@ struct Checks {
         }
     }
 
-    /// No alert is said twice. Where several partitions share a model that learns, a state made again from the log is
-    /// of other predictions than the first one was: an alert may then be cleared once more, at another time (seed 4747).
+    /// No alert is said twice, and what is said of a user is raised and cleared in turns, a clearing with the id of what
+    /// it clears; whoever has the user's partition, and however often it moved.
+    ///
+    /// A partition whose committed records were read again by a model that learned otherwise than the one that spoke of
+    /// them is left out: what was said may not be in the state that came of it, so that an alert may be cleared once more,
+    /// at another time, or follow one that was never cleared (seed 4747 of an earlier version).
     private func checkAlerts() throws {
         guard scenario.isExactlyOnce else { return }
         var seen: Set<String> = []
+        var raised: [String: String] = [:]
+        let erased = Set(updates.filter { $0.value == nil }.map(\.key))
         for alert in alerts {
             let a = try Alert(alert.value ?? [])
-            let name = "\(a.id) \(a.state)" + (scenario.isAlone ? "" : " \(a.at)")
-            guard seen.insert(name).inserted else { throw Violation("alert \(name) twice") }
+            let isStrict = try isExact || !world.replayed.contains(partition(of: a.user))
+            guard seen.insert("\(a.id) \(a.state)" + (isStrict ? "" : " \(a.at)")).inserted else {
+                throw Violation("alert \(a.id) \(a.state) twice")
+            }
+            // A user who was erased begins anew.
+            guard isStrict, !erased.contains(alert.key) else { continue }
+            let open = raised[a.user]
+            guard a.state == "raised" ? open == nil : open == a.id else {
+                throw Violation("alert \(a.id) of \(a.user) is \(a.state), \(open ?? "none") was raised before")
+            }
+            raised[a.user] = a.state == "raised" ? a.id : nil
         }
+    }
+
+    private func partition(of user: String) throws -> Int32 {
+        guard let number = Int32(user.split(separator: "-").dropFirst().first ?? "") else {
+            throw Violation("an alert of a user \(user)")
+        }
+        return number % Int32(scenario.partitions)
     }
 
     // MARK: Reference
@@ -109,19 +139,28 @@ struct Checks {
             try Self.contains("dead letters", deadLetters, reference.deadLetters)
             return
         }
-        if scenario.isAlone {
+        try Self.contains("dead letters", deadLetters, reference.deadLetters)
+        if scenario.partitions == 1 && isExact {
             try Self.equal("updates", updates, reference.updates)
             try Self.equal("alerts", alerts, reference.alerts)
             try Self.equal("dead letters", deadLetters, reference.deadLetters)
             return
         }
-        // The order among partitions is open, and instances learn by themselves.
-        let mine = try Self.byPlace(updates, whole: !scenario.isLearning)
-        let theirs = try Self.byPlace(reference.updates, whole: !scenario.isLearning)
+        // The order among partitions is open.
+        let mine = try Self.byPlace(updates, whole: isExact)
+        let theirs = try Self.byPlace(reference.updates, whole: isExact)
         for (place, text) in theirs where mine[place] != text {
             throw Violation("the update of \(place) is\n\(mine[place] ?? "none"), should be\n\(text)")
         }
-        try Self.contains("dead letters", deadLetters, reference.deadLetters)
+        guard isExact else { return }
+        let (ours, expected) = (Self.byUser(alerts), Self.byUser(reference.alerts))
+        for user in Set(ours.keys).union(expected.keys).sorted() {
+            try Self.equal("alerts of \(user)", ours[user] ?? [], expected[user] ?? [])
+        }
+    }
+
+    private static func byUser(_ outputs: [SimulatedCluster.Output]) -> [String: [SimulatedCluster.Output]] {
+        Dictionary(grouping: outputs) { String(decoding: $0.key, as: UTF8.self) }
     }
 
     private static func equal(
@@ -154,23 +193,42 @@ struct Checks {
         return texts
     }
 
-    private func checkState(_ reference: Reference, _ counters: TaskCounters) throws {
+    private func checkState(_ reference: Reference) throws {
         // Other words of silence are other states.
         guard scenario.isExactlyOnce else { return }
+        for p in 0..<scenario.partitions {
+            let id = TaskID(topic: 0, partition: Int32(p))
+            let holders = engines.filter { $0.holds(id) }
+            guard holders.count == 1, let holder = holders.first else {
+                throw Violation("partition \(p) is held by \(holders.count) instances")
+            }
+            guard holder.statistics(of: id) == reference.engine.statistics(of: id) else {
+                throw Violation("windows and statistics of partition \(p) differ")
+            }
+        }
+        guard isExact else { return }
         let expected = reference.engine.image()
         let images = engines.map { $0.image() }
-        if scenario.isAlone, let image = images.first {
+        // Positions are those of an instance's own sequence.
+        if scenario.isAlone, !world.hasSucceeded || scenario.isLearning, let image = images.first {
             if let difference = image.metadata.difference(from: expected.metadata) {
                 throw Violation("the state differs: \(difference)")
             }
             guard image.metadata == expected.metadata else { throw Violation("the state's description differs") }
         }
-        guard scenario.isAlone || !scenario.isLearning else { return }
         // The sections point into the engines and images.
         try withExtendedLifetime((engines, images, reference, expected)) {
-            let found = Dictionary(images.flatMap(\.sections).map { ($0.name, $0.bytes) }) { a, _ in a }
-            for section in expected.sections where scenario.isAlone || section.name.hasPrefix("task-") {
-                guard found[section.name] == section.bytes else { throw Violation("\(section.name) differs") }
+            for image in images {
+                guard let name = image.metadata.firstDifference(ofTasks: expected.metadata) else { continue }
+                throw Violation("the description of partition \(name) differs")
+            }
+            // Whoever never held a partition has never asked for a model.
+            let sections = zip(engines, images).filter { !$0.0.taskIDs.isEmpty }.flatMap(\.1.sections)
+            for section in expected.sections {
+                let found = sections.filter { $0.name == section.name }
+                guard !found.isEmpty, found.allSatisfy({ $0.bytes == section.bytes }) else {
+                    throw Violation("\(section.name) differs")
+                }
             }
         }
     }
@@ -205,11 +263,13 @@ private struct Update: Decodable {
 
 private struct Alert: Decodable {
     let id: String
+    let user: String
     let state: String
     let at: String
 
     private enum CodingKeys: String, CodingKey {
         case id = "alert_id"
+        case user = "user_id"
         case state
         case at
     }

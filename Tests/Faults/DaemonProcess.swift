@@ -6,8 +6,8 @@ import Runtime
 import Settings
 import SnapshotStore
 
-/// A process of the daemon, and whoever starts it again: the pipelines that live in it one after the other, the store of
-/// snapshots, and the disk below.
+/// A process of the daemon, and whoever starts it again: the pipelines that live in it one after the other, its way to
+/// the store that it shares with the others, and the disk below.
 final class DaemonProcess {
     let name: String
     /// Turns that it does nothing.
@@ -20,10 +20,10 @@ final class DaemonProcess {
 
     private unowned let world: World
     private let number: Int
-    private let path: String
+    private let folder: SimulatedFolder
     private var disk: SimulatedDisk!
     private var gate: Gate
-    private var store: SharedSnapshotFolder?
+    private var store: SimulatedStore?
     private var pipeline: Pipeline?
     private var shared = SharedState()
     private var startsIn: Int
@@ -31,24 +31,29 @@ final class DaemonProcess {
     /// Position of the newest snapshot that was said to be on the disk.
     private var kept: (position: Int64, offsets: [TopicPartition: Int64])?
     private var taken: [Int64: [TopicPartition: Int64]] = [:]
+    /// Offsets that the store had of partitions when they were given to this process.
+    private var offered: [TopicPartition: Int64] = [:]
+    /// Partitions that had been brought to what was committed when they were asked back.
+    private var caughtUp: Set<TopicPartition> = []
+    /// Whether the life began without a snapshot of its own.
+    private var isNewcomer = false
+    /// Whether the store had a model that has learned, then.
+    private var hadModel = false
+    private var isInTurn = false
 
-    init(name: String, number: Int, path: String, world: World, dice: inout Dice, startsIn: Int) {
+    init(name: String, number: Int, folder: SimulatedFolder, world: World, dice: inout Dice, startsIn: Int) {
         self.name = name
         self.number = number
-        self.path = path
+        self.folder = folder
         self.world = world
         self.startsIn = startsIn
         gate = Gate(seed: dice.next())
         gate.kill()
-        mkdir(path, 0o755)
     }
 
-    private var folder: String { "\(path)/snapshots" }
     var transactionalId: String { "clvd-\(name)" }
     var isUp: Bool { pipeline != nil && pausedFor == 0 }
     var engine: Engine? { pipeline?.engine }
-    /// Offsets of the newest snapshot that was said to be on the disk.
-    var keptOffsets: [TopicPartition: Int64]? { kept?.offsets }
 
     func calmDown() {
         isCalm = true
@@ -62,7 +67,10 @@ final class DaemonProcess {
     // MARK: Turns
 
     func turn(_ dice: inout Dice) throws {
-        if isGone { return }
+        // What another does while this one reads may not be this one's turn.
+        if isGone || isInTurn { return }
+        isInTurn = true
+        defer { isInTurn = false }
         if pausedFor > 0 {
             pausedFor -= 1
             return
@@ -71,7 +79,7 @@ final class DaemonProcess {
             startsIn -= 1
             return
         }
-        disk?.advance(dice.pick(0..<30))
+        advanceDisk(dice.pick(0..<30))
         do {
             if let pipeline { try pipeline.turn() } else { try begin(&dice) }
             noteSnapshot()
@@ -87,12 +95,19 @@ final class DaemonProcess {
             try checkSnapshots()
         }
         if store == nil {
-            store = try SharedSnapshotFolder(
-                directory: folder, instance: name, logger: Self.logger, disk: disk)
+            store = SimulatedStore(
+                try SharedSnapshotFolder(
+                    directory: world.store, instance: name, logger: Self.logger, disk: disk)
+            ) { [unowned self] in world.goOnWithout(self) }
         }
+        isNewcomer = folder.names.isEmpty
+        hadModel = world.snapshots().contains { $0.modelVersion > 0 }
         let consumer = SimulatedConsumer(
             world.cluster, name: name, clock: world.clock, gate: gate, batchRecords: settings.runtime.batchRecords,
             seed: dice.next())
+        consumer.onRebalance = { [unowned self] in note($0) }
+        consumer.onAssign = { [unowned self] in noteTaken($0) }
+        consumer.onUnassign = { [unowned self] in noteReleased($0) }
         let producer = SimulatedProducer(
             world.cluster, transactionalId: scenario.isExactlyOnce ? transactionalId : nil, gate: gate)
         let next = try Pipeline(
@@ -113,12 +128,8 @@ final class DaemonProcess {
             gate.failing = faults.call
             if dice.chance(faults.crash) { gate.callsLeft = dice.pick(1..<faults.crashWithin) }
         }
-        if disk == nil {
-            mkdir(folder, 0o755)
-            disk = SimulatedDisk(path: "\(folder)/\(name)")
-            disk.onSnapshot = { [unowned self] in note(manifest: $0) }
-        }
-        disk.gate = gate
+        disk = SimulatedDisk(folder, gate: gate)
+        disk.onSnapshot = { [unowned self] in note(manifest: $1, of: $0) }
         disk.failing = isCalm ? 0 : faults.disk
         world.note("start \(name) (\(number)), calls \(gate.callsLeft.map(String.init) ?? "-")")
     }
@@ -151,7 +162,7 @@ final class DaemonProcess {
         if let error = error as? SnapshotError, error.kind == .corrupt, isDamaged {
             // The operator moves what is damaged away.
             isDamaged = false
-            disk.clear()
+            folder.clear()
         } else if !(error is KafkaError) {
             onViolation(Violation("\(name): \(error)"))
         }
@@ -159,9 +170,11 @@ final class DaemonProcess {
 
     private func crash(_ dice: inout Dice) {
         store = nil
-        let losingPower = dice.chance(world.scenario.faults.powerLoss)
+        // What another process of this name has under its hands, this one's machine does not lose.
+        let losingPower = dice.chance(world.scenario.faults.powerLoss) && !world.isDoubled(name)
         world.note("\(name) (\(number)): crash\(losingPower ? " of the machine" : "")")
-        disk.crash(losingPower: losingPower, &dice)
+        disk.crash()
+        if losingPower { folder.losePower(&dice) }
         if isReplaced { isGone = true }
         startsIn = dice.pick(0..<40)
         down(&dice)
@@ -171,10 +184,11 @@ final class DaemonProcess {
     private func down(_ dice: inout Dice) {
         guard !isCalm, !isReplaced else { return }
         if dice.chance(0.4) { world.cluster.expire(name) }
-        if dice.chance(world.scenario.faults.damage), !disk.snapshots.isEmpty {
+        if dice.chance(world.scenario.faults.damage), !folder.names.isEmpty {
             world.note("\(name): a snapshot is damaged")
-            disk.damage(&dice)
+            folder.damage(&dice)
             isDamaged = true
+            world.isDamaged = true
             kept = nil
         }
     }
@@ -209,49 +223,140 @@ final class DaemonProcess {
         try pipeline?.drain()
     }
 
+    /// It ends for good, in good order or not, and nobody of its name comes back.
+    func retire(inOrder: Bool, _ dice: inout Dice) throws {
+        if inOrder { try stop(&dice) }
+        if let pipeline {
+            gate.kill()
+            pipeline.abandon()
+            pipeline.leave()
+            self.pipeline = nil
+        }
+        store = nil
+        disk?.crash()
+        world.cluster.expire(name)
+        isGone = true
+    }
+
+    // MARK: Partitions
+
+    /// Looks at what there is before a rebalance is answered: while it is, others go on.
+    private func note(_ rebalance: Consumer.Rebalance) {
+        switch rebalance {
+        case .assign(let list):
+            for p in list {
+                let best = snapshot(of: p).map { $0.offsets[p]! } ?? world.cluster.low(p)
+                offered[p] = max(best, world.furthest[p] ?? 0)
+            }
+        case .revoke(let list):
+            caughtUp = []
+            for p in list {
+                let next = engine?.nextOffset(TaskID(topic: 0, partition: p.partition))
+                if let next, next >= world.cluster.committed[p]?.offset ?? 0 { caughtUp.insert(p) }
+            }
+        case .lost: break
+        }
+    }
+
+    /// The furthest in the store that is not ahead of what is committed.
+    private func snapshot(of p: TopicPartition) -> SimulatedFolder.Description? {
+        let committed = world.cluster.committed[p]?.offset ?? 0
+        return world.snapshots().filter { $0.offsets[p] ?? .max <= committed }
+            .max { ($0.offsets[p]!, $0.clocks[p] ?? 0) < ($1.offsets[p]!, $1.clocks[p] ?? 0) }
+    }
+
+    /// Partitions are read from here on: with the furthest state in the store, and a model that has learned if there is
+    /// one.
+    private func noteTaken(_ starts: [TopicPartition: PartitionOffset]) {
+        guard !starts.isEmpty, let engine else { return }
+        for (p, start) in starts.sorted(by: { $0.key < $1.key }) {
+            let committed = world.cluster.committed[p]
+            world.note("\(name) takes \(p) at \(start.offset), committed is \(committed?.offset ?? -1)")
+            let clock = CommitMetadata(text: committed?.metadata ?? "").clock ?? .min
+            if start.offset < committed?.offset ?? 0 || snapshot(of: p)?.clocks[p] ?? .min < clock {
+                world.replayed.insert(p.partition)
+            }
+            if !world.isDamaged, start.offset < offered[p] ?? 0 {
+                onViolation(Violation("\(name): \(p) is taken at \(start.offset), the store had \(offered[p]!)"))
+            }
+        }
+        defer { isNewcomer = false }
+        if let taught = world.scenario.teacher?.modelVersion, engine.modelVersion < taught {
+            onViolation(Violation("\(name): the model is \(engine.modelVersion), the store has \(taught)"))
+        }
+        if isNewcomer, !world.isDamaged, engine.modelVersion == 0, hadModel {
+            onViolation(Violation("\(name): a newcomer without a model, though the store has one"))
+        }
+    }
+
+    /// Partitions are let go: whoever takes them finds what they held.
+    private func noteReleased(_ list: [TopicPartition]) {
+        guard disk.failing == 0, !world.isDamaged else { return }
+        for p in list where caughtUp.contains(p) {
+            guard let committed = world.cluster.committed[p]?.offset else { continue }
+            let found = snapshot(of: p)?.offsets[p] ?? -1
+            if found < committed {
+                onViolation(Violation("\(name): \(p) is let go at \(committed), the store has \(found)"))
+            }
+        }
+    }
+
     // MARK: Snapshots
 
+    func advanceDisk(_ count: Int) { disk?.advance(count) }
+
     /// A snapshot is about to take its name: what it holds must have been committed before.
-    private func note(manifest: [UInt8]) {
-        guard
-            let position = Self.value(of: "position", in: manifest).flatMap({
-                try? JSONDecoder().decode(Int64.self, from: $0)
-            }),
-            let offsets = Self.value(of: "offsets", in: manifest)
-                .flatMap({ try? JSONDecoder().decode([String: Int64].self, from: $0) })
-        else { return onViolation(Violation("a manifest that cannot be read")) }
-        var byPartition: [TopicPartition: Int64] = [:]
+    private func note(manifest: [UInt8], of snapshot: String) -> SimulatedFolder.Description? {
+        guard let position: Int64 = Self.value(of: "position", in: manifest),
+            let version: Int64 = Self.value(of: "modelVersion", in: manifest),
+            let offsets: [String: Int64] = Self.value(of: "offsets", in: manifest)
+        else {
+            onViolation(Violation("a manifest that cannot be read"))
+            return nil
+        }
+        var description = SimulatedFolder.Description(
+            position: position, modelVersion: version, offsets: [:], clocks: [:])
         for p in world.cluster.partitions {
             guard let offset = offsets["0/\(p.partition)"] else { continue }
-            byPartition[p] = offset
+            description.offsets[p] = offset
+            description.clocks[p] = engine?.clock(TaskID(topic: 0, partition: p.partition))
             let committed = world.cluster.committed[p]?.offset ?? 0
             if offset > committed {
                 onViolation(Violation("\(name): a snapshot of \(p) at \(offset), committed is \(committed)"))
             }
         }
-        taken[position] = byPartition
+        // Parts are not told of.
+        if snapshot == Self.folderName(position) { taken[position] = description.offsets }
+        return description
     }
 
     /// The first value of a key, a number or an object of numbers; manifests are long, and read often.
-    private static func value(of key: String, in manifest: [UInt8]) -> Data? {
-        let data = Data(manifest)
-        guard let start = data.firstRange(of: Data("\"\(key)\":".utf8))?.upperBound else { return nil }
-        let isObject = data[start] == UInt8(ascii: "{")
-        let end = data[start...].firstIndex(of: UInt8(ascii: isObject ? "}" : ","))
-        return end.map { data[start..<(isObject ? $0 + 1 : $0)] }
+    private static func value<T: Decodable>(of key: String, in manifest: [UInt8]) -> T? {
+        let name = Array("\"\(key)\":".utf8)
+        return manifest.withUnsafeBytes { bytes in
+            let places = 0..<max(0, bytes.count - name.count)
+            guard let found = places.first(where: { memcmp(bytes.baseAddress! + $0, name, name.count) == 0 }) else {
+                return nil
+            }
+            let start = bytes[(found + name.count)...]
+            let isObject = start.first == UInt8(ascii: "{")
+            guard let end = start.firstIndex(of: UInt8(ascii: isObject ? "}" : ",")) else { return nil }
+            return try? JSONDecoder().decode(T.self, from: Data(start[..<(isObject ? end + 1 : end)]))
+        }
     }
 
     private func noteSnapshot() {
         guard let position = shared.status.snapshot?.position, position != kept?.position, let offsets = taken[position]
         else { return }
         kept = (position, offsets)
+        for (p, offset) in offsets { world.furthest[p] = max(offset, world.furthest[p] ?? 0) }
     }
 
     /// What was said to be on the disk is there after every crash.
     private func checkSnapshots() throws {
         guard let kept else { return }
-        let found = try SnapshotStore.snapshots(in: disk.path).map(\.position).filter { $0 >= kept.position }
-        let isWhole = found.contains { (try? SnapshotStore.open(path: "\(disk.path)/\(Self.folderName($0))")) != nil }
+        let found = try SnapshotStore.snapshots(in: folder.path).filter { $0.position >= kept.position }
+        let isWhole = found.contains { (try? SnapshotStore.open(path: $0.path)) != nil }
         guard isWhole else {
             throw Violation(
                 "\(name): a snapshot of position \(kept.position) was written, but after a crash it is not there")
@@ -261,4 +366,33 @@ final class DaemonProcess {
     private static func folderName(_ position: Int64) -> String {
         "snapshot-" + String(repeating: "0", count: 20 - String(position).count) + String(position)
     }
+}
+
+/// The store as a process reaches it. Between a look at it and the opening of what was seen, others go on.
+final class SimulatedStore: SnapshotRepository {
+    private let folder: SharedSnapshotFolder
+    private let others: () -> Void
+
+    init(_ folder: SharedSnapshotFolder, others: @escaping () -> Void) {
+        self.folder = folder
+        self.others = others
+    }
+
+    var instance: String { folder.instance }
+
+    func list() throws -> [SnapshotListing] { try folder.list() }
+
+    func open(_ listing: SnapshotListing) throws -> Snapshot {
+        others()
+        return try folder.open(listing)
+    }
+
+    func newestOwn() throws -> Snapshot? { try folder.newestOwn() }
+    func removeOwn(name: String) { folder.removeOwn(name: name) }
+    func begin(_ content: SnapshotContent) throws { try folder.begin(content) }
+    func write(_ content: SnapshotContent) throws -> SnapshotInfo { try folder.write(content) }
+    var isWriting: Bool { folder.isWriting }
+    func poll() -> SnapshotOutcome? { folder.poll() }
+    func finish() -> SnapshotOutcome? { folder.finish() }
+    func cancel() { folder.cancel() }
 }

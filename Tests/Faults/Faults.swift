@@ -1,4 +1,5 @@
 import ArgumentParser
+import Engine
 import Foundation
 import Synchronization
 
@@ -54,6 +55,7 @@ struct Faults: ParsableCommand {
 final class Bench: Sendable {
     private let folder: String
     private let format: String
+    private let teachers: [Teacher]
 
     init() throws {
         let root = FileManager.default.isWritableFile(atPath: "/dev/shm") ? "/dev/shm" : NSTemporaryDirectory()
@@ -61,19 +63,22 @@ final class Bench: Sendable {
         format = folder + "/format.yaml"
         try FileManager.default.createDirectory(atPath: folder, withIntermediateDirectories: true)
         try Self.format.write(toFile: format, atomically: true, encoding: .utf8)
+        teachers = try [EngineConfiguration.Model.Recurrent.lstm, .gru, .rnn].map { [folder, format] in
+            try Teacher($0, format: format, store: "\(folder)/\($0)")
+        }
     }
 
     deinit { try? FileManager.default.removeItem(atPath: folder) }
 
     /// - Returns: what is wrong; nil when nothing is.
     func run(_ seed: UInt64, trace: @escaping (String) -> Void = { _ in }) -> String? {
-        let scenario = Scenario(seed: seed, format: format)
+        let scenario = Scenario(seed: seed, format: format, teachers: teachers)
         defer { scenario.free() }
         trace("\(scenario.settings)\n\(scenario.faults)")
         do {
             let world = World(scenario, seed: seed, folder: "\(folder)/\(seed)", trace: trace)
             let engines = try world.run()
-            try Checks(scenario, world.cluster, engines).check()
+            try Checks(scenario, world, engines).check()
             return nil
         } catch { return "\(error)" }
     }

@@ -25,9 +25,11 @@ final class Reference {
         decoder = try EventDecoder(
             format: EventFormat.load(settings.input.format), limits: settings.input.limits,
             currency: settings.input.currency)
+        try scenario.teacher?.teach(engine)
         for (p, records) in scenario.records.enumerated() {
             let id = TaskID(topic: 0, partition: Int32(p))
             engine.addTask(id)
+            engine.resume(id, at: 0, publishFrom: 0)
             var rest = silences[p].sorted { $0.key < $1.key }[...]
             for r in records {
                 while let silence = rest.first, silence.key <= r.offset {

@@ -19,6 +19,8 @@ struct Scenario {
     /// What has to come of each, found out without the engine.
     let fates: [[Fate]]
     let faults: Faults
+    /// Who has left a model in the store before it all begins.
+    let teacher: Teacher?
 
     struct Faults {
         /// Of a process's life to end at a call, and the most calls it makes until then.
@@ -34,6 +36,8 @@ struct Scenario {
         var stop = 0.0
         var pause = 0.0
         var replace = 0.0
+        /// Of each turn: a new instance, which has no snapshots, takes the place of one that leaves for good.
+        var succeed = 0.0
         /// Of each turn: the log loses what the newest snapshot does not need.
         var truncate = 0.0
         /// While a process is down: a snapshot is damaged or lost.
@@ -46,21 +50,46 @@ struct Scenario {
     static let topic = "events"
     static let hourMs: Int64 = 3_600_000
     /// 2024-01-01 00:00 UTC.
-    private static let begin: Int64 = 1_704_067_200_000
+    static let begin: Int64 = 1_704_067_200_000
 
     var isExactlyOnce: Bool { settings.delivery == .exactlyOnce }
-    var isAlone: Bool { partitions == 1 }
+    /// Whether there is one sequence of records, and one instance at a time that takes it in.
+    var isAlone: Bool { partitions == 1 && instances == 1 }
     var isLearning: Bool { settings.engine.learning.enabled }
+    /// Whether all that is said hangs on the records alone: the model does not change, or changes with one sequence.
+    var isExact: Bool { isAlone || !isLearning }
 
-    /// - Parameter format: path of the format that the records are in.
-    init(seed: UInt64, format: String) {
+    /// - Parameters:
+    ///   - format: path of the format that the records are in.
+    ///   - teachers: for each kind of model.
+    init(seed: UInt64, format: String, teachers: [Teacher]) {
         var dice = Dice(seed: seed)
-        partitions = dice.chance(0.7) ? 1 : dice.pick(2..<5)
-        instances = partitions > 1 && dice.chance(0.8) ? 2 : 1
-        settings = Self.settings(&dice, format: format, isAlone: partitions == 1)
-        faults = Self.faults(&dice, isAlone: partitions == 1)
+        partitions = dice.chance(0.6) ? 1 : dice.pick(2..<5)
+        instances = dice.chance(partitions > 1 ? 0.8 : 0.1) ? dice.pick([2, 2, 3]) : 1
+        let isAlone = partitions == 1 && instances == 1
+        settings = Self.settings(&dice, format: format, isAlone: isAlone)
+        let teacher = teachers.first { [settings] in $0.recurrent == settings.engine.model.recurrent }
+        self.teacher = dice.chance(settings.engine.learning.enabled ? 0.3 : 0.9) ? teacher : nil
+        faults = Self.faults(&dice, isAlone: isAlone)
         var generator = Generator(&dice, partitions: partitions, latenessMs: Self.lateness(settings))
         for _ in 0..<dice.pick(60..<300) { generator.next(&dice) }
+        records = generator.records
+        fates = generator.fates
+    }
+
+    /// What a teacher learns from: two weeks before everything else.
+    init(lessonFor recurrent: EngineConfiguration.Model.Recurrent, format: String) {
+        var dice = Dice(seed: 0)
+        (partitions, instances, teacher, faults) = (1, 1, nil, Faults())
+        var settings = Self.settings(&dice, format: format, isAlone: true)
+        settings.engine.model.recurrent = recurrent
+        settings.engine.learning.enabled = true
+        settings.engine.learning.intervalRecords = 8
+        self.settings = settings
+        var generator = Generator(
+            &dice, partitions: 1, latenessMs: Self.lateness(settings), begin: Self.begin - 14 * 24 * Self.hourMs,
+            isLesson: true)
+        for _ in 0..<250 { generator.next(&dice) }
         records = generator.records
         fates = generator.fates
     }
@@ -102,7 +131,7 @@ struct Scenario {
         s.engine.learning.stepsPerDay = 2
         s.engine.learning.earlyStoppingInterval = 4
         s.engine.learning.maxLandmarks = 1024
-        s.engine.learning.prequentialWindow = 64
+        s.engine.learning.prequentialWindow = 16
         s.engine.learning.eventLandmarkShare = 0.8
         s.engine.alerts.raiseThreshold = 0.35
         s.engine.alerts.clearThreshold = 0.25
@@ -124,12 +153,13 @@ struct Scenario {
         f.isCooperative = dice.chance(0.6)
         f.idlePhases = dice.pick([0, 1, 3])
         // A log that is cut bears no loss of snapshots, nor a newcomer without any.
-        if isAlone && dice.chance(0.5) {
+        if dice.chance(isAlone ? 0.5 : 0.3) {
             f.truncate = 0.05
         } else {
             f.damage = dice.pick([0, 0.3])
             f.replace = dice.pick([0, 0.004])
         }
+        f.succeed = dice.pick([0, 0, 0.004])
         return f
     }
 }
@@ -142,18 +172,22 @@ private struct Generator {
     private let users: Int
     private let gapMs: Int64
     private let trouble: Double
-    private var now: Int64 = 1_704_067_200_000
+    private var now: Int64
     private var count = 0
     private var books: [Book]
 
-    init(_ dice: inout Dice, partitions: Int, latenessMs: Int64) {
+    /// - Parameter isLesson: records that there is something to learn from.
+    init(
+        _ dice: inout Dice, partitions: Int, latenessMs: Int64, begin: Int64 = Scenario.begin, isLesson: Bool = false
+    ) {
+        now = begin
         records = Array(repeating: [], count: partitions)
         fates = Array(repeating: [], count: partitions)
         books = Array(repeating: Book(), count: partitions)
         self.latenessMs = latenessMs
-        users = dice.pick(3..<16)
-        gapMs = dice.pick([300_000, 3_600_000])
-        trouble = dice.pick([0, 0.1, 0.4])
+        users = isLesson ? 12 : dice.pick(3..<16)
+        gapMs = isLesson ? Scenario.hourMs : dice.pick([300_000, 3_600_000])
+        trouble = isLesson ? 0 : dice.pick([0, 0.1, 0.4])
     }
 
     mutating func next(_ dice: inout Dice) {

@@ -246,6 +246,11 @@ final class SimulatedConsumer: RecordSource {
     fileprivate var isExpelled = false
     fileprivate var hasToRejoin = false
     private var hasHeardOfIt = false
+    /// Told of a rebalance before it is answered, of partitions that are read from here on, and of those that are let go
+    /// without having been lost.
+    var onRebalance: (Consumer.Rebalance) -> Void = { _ in }
+    var onAssign: ([TopicPartition: PartitionOffset]) -> Void = { _ in }
+    var onUnassign: ([TopicPartition]) -> Void = { _ in }
 
     init(
         _ cluster: SimulatedCluster, name: String, clock: SimulatedClock, gate: Gate, batchRecords: Int, seed: UInt64
@@ -295,6 +300,7 @@ final class SimulatedConsumer: RecordSource {
             }
         }
         let rebalance = dice.chance(0.7) ? cluster.rebalance(self) : nil
+        if let rebalance { onRebalance(rebalance) }
         if count == 0 && rebalance == nil { clock.sleep(Double(milliseconds) / 1000) }
         return Consumer.Poll(
             records: UnsafeBufferPointer(rebasing: UnsafeBufferPointer(batch)[..<count]), ends: ends,
@@ -305,6 +311,7 @@ final class SimulatedConsumer: RecordSource {
 
     func assign(_ offsets: [TopicPartition: PartitionOffset]) throws(KafkaError) {
         try gate.call("assign") { () throws(KafkaError) in
+            onAssign(offsets)
             for (p, offset) in offsets {
                 positions[p] = offset.offset
                 endsSaid[p] = nil
@@ -314,6 +321,7 @@ final class SimulatedConsumer: RecordSource {
 
     func unassign(_ partitions: [TopicPartition]) throws(KafkaError) {
         try gate.call("unassign") { () throws(KafkaError) in
+            if !isExpelled && !isFenced { onUnassign(partitions) }
             for p in partitions { positions[p] = nil }
             cluster.unassign(self, partitions)
         }

@@ -25,6 +25,20 @@ final class World {
     private var zombies: [DaemonProcess] = []
     private var names = 0
     private var violation: Violation?
+    /// What the instances share: the folder of the store, and below it one for each of them.
+    let store: String
+    private var folders: [String: SimulatedFolder] = [:]
+    /// A snapshot has been damaged: what was kept may be gone.
+    var isDamaged = false
+    /// Offset of each partition in what was said to be on the disk.
+    var furthest: [TopicPartition: Int64] = [:]
+    /// Partitions that were brought to what was committed by reading again, by whatever model.
+    var replayed: Set<Int32> = []
+    /// Decides what happens to others while one of them reads.
+    private var betweenDice: Dice
+    private var isBetween = false
+    /// Instances that are about to leave for good, and in how many turns.
+    private var leaving: [(process: DaemonProcess, turns: Int)] = []
     /// No faults any more.
     private var isCalm = false
 
@@ -35,11 +49,16 @@ final class World {
         self.folder = folder
         self.trace = trace
         dice = Dice(seed: ~seed)
+        betweenDice = Dice(seed: ~seed ^ 0x6265_7477)
+        store = "\(folder)/snapshots"
         cluster = SimulatedCluster(
             topic: Scenario.topic, records: scenario.records, isCooperative: scenario.faults.isCooperative,
             clock: clock,
             seed: seed ^ 0x636C)
         mkdir(folder, 0o755)
+        mkdir(store, 0o755)
+        // An instance that is gone has left what it had learned.
+        if let teacher = scenario.teacher { symlink(teacher.folder, "\(store)/\(Teacher.instance)") }
     }
 
     /// Runs until everything is consumed and at rest.
@@ -48,11 +67,13 @@ final class World {
         defer {
             processes = []
             zombies = []
+            leaving = []
             try? FileManager.default.removeItem(atPath: folder)
         }
         for i in 0..<scenario.instances {
             processes.append(makeProcess("\(i)", startsIn: i == 0 ? 0 : dice.pick(0..<200)))
         }
+        nextName = scenario.instances
         try live()
         try calmDown()
         let engines = try rest()
@@ -61,10 +82,38 @@ final class World {
 
     private func makeProcess(_ name: String, startsIn: Int = 0) -> DaemonProcess {
         names += 1
+        let folder =
+            folders[name] ?? SimulatedFolder(path: "\(store)/\(name)", isShared: scenario.instances > 1)
+        folders[name] = folder
         let process = DaemonProcess(
-            name: name, number: names, path: "\(folder)/\(names)", world: self, dice: &dice, startsIn: startsIn)
+            name: name, number: names, folder: folder, world: self, dice: &dice, startsIn: startsIn)
         process.onViolation = { [weak self] in self?.violation = self?.violation ?? $0 }
         return process
+    }
+    private var nextName = 0
+    /// Instances were replaced by others of another name.
+    var hasSucceeded: Bool { nextName > scenario.instances }
+
+    /// Whether more than one process of a name is there.
+    func isDoubled(_ name: String) -> Bool { zombies.contains { $0.name == name } }
+
+    /// What all snapshots in the store say of themselves.
+    func snapshots() -> [SimulatedFolder.Description] {
+        folders.sorted { $0.key < $1.key }.flatMap(\.value.descriptions)
+    }
+
+    /// Others go on while one of them reads the store: they write, remove what is not needed any more, or crash.
+    func goOnWithout(_ reader: DaemonProcess) {
+        guard !isBetween, betweenDice.chance(0.3) else { return }
+        isBetween = true
+        defer { isBetween = false }
+        for process in processes where process !== reader {
+            for _ in 0..<betweenDice.pick(1..<6) {
+                do { try process.turn(&betweenDice) } catch {
+                    violation = violation ?? error as? Violation ?? Violation("\(error)")
+                }
+            }
+        }
     }
 
     // MARK: Time
@@ -91,6 +140,7 @@ final class World {
             for process in processes { try turnOf(process) }
             for zombie in zombies { try turnOf(zombie) }
             zombies.removeAll { $0.isGone }
+            try leave(turn)
             try disturb(turn)
         }
     }
@@ -120,12 +170,39 @@ final class World {
                 process.pausedFor = dice.pick(0..<60)
                 process.isReplaced = true
                 zombies.append(process)
+                folders[process.name]?.breakLock()
                 processes[i] = makeProcess(process.name)
+            } else if dice.chance(faults.succeed) {
+                let next = makeProcess("\(nextName)")
+                nextName += 1
+                trace("\(turn): \(next.name) takes the place of \(process.name)")
+                processes[i] = next
+                if scenario.isExact && scenario.isLearning {
+                    try retire(process)
+                } else {
+                    // The old one stays for a while.
+                    leaving.append((process, dice.pick(0..<60)))
+                }
             }
         }
-        if dice.chance(faults.truncate), let process = processes.first, let offsets = process.keptOffsets {
-            for p in cluster.partitions { if let offset = offsets[p] { cluster.truncate(p, below: offset) } }
+        if dice.chance(faults.truncate) {
+            for p in cluster.partitions { if let offset = furthest[p] { cluster.truncate(p, below: offset) } }
         }
+    }
+
+    /// Those whose time has come leave for good.
+    private func leave(_ turn: Int) throws {
+        for i in leaving.indices {
+            leaving[i].turns -= 1
+            if leaving[i].turns < 0 { try retire(leaving[i].process) } else { try turnOf(leaving[i].process) }
+        }
+        leaving.removeAll { $0.process.isGone }
+    }
+
+    private func retire(_ process: DaemonProcess) throws {
+        trace("\(process.name) leaves for good")
+        try process.retire(inOrder: dice.chance(0.5), &dice)
+        if let violation { throw violation }
     }
 
     // MARK: End
@@ -135,6 +212,8 @@ final class World {
         isCalm = true
         trace("calm")
         cluster.calmDown()
+        for (process, _) in leaving { try retire(process) }
+        leaving = []
         for process in processes { process.calmDown() }
         // Those who were replaced learn it.
         for zombie in zombies { zombie.calmDown() }

@@ -71,6 +71,9 @@ import Testing
         }
         #expect(order("z") == ["d@11", "b@10", "a@900", "c@999"])
         #expect(order("d") == ["b@10", "a@900", "c@999"], "that of others")
+        let late = entries + [Self.entry("e", 12, [:], learnedTo: 90, version: 0)]
+        let first = SnapshotCatalog(instance: "z", entries: late).models().first?.listing.instance
+        #expect(first == "d", "no step was taken by e, however late it is there")
     }
 
     @Test func aloneTheNewestStay() {

@@ -68,6 +68,20 @@ struct SharedFolderTests {
         }
     }
 
+    /// A part that is handed over while a whole one of an earlier position is on its way is not what had been given up.
+    @Test func partsWrittenMeanwhileStay() throws {
+        let a = try folder("a")
+        _ = try a.write(fixture.content(position: 9))
+        try a.begin(fixture.content(position: 7))
+        let part = SnapshotContent(
+            position: 8, metadata: Data("{}".utf8),
+            sections: [SnapshotSection(name: "users", regions: [UnsafeRawBufferPointer(fixture.bytes(50))])],
+            weights: [], isPart: true)
+        let name = try a.write(part).name
+        #expect(a.finish().info?.position == 7)
+        #expect(try names(a) == ["a/\(fixture.name(of: 7))", "a/\(name)"], "9 had been given up when 7 was begun")
+    }
+
     /// Another instance removes its snapshot while it is read: it is missing, not damaged.
     @Test func removedWhileItIsRead() throws {
         let (a, b) = (try folder("a"), try folder("b"))

@@ -40,6 +40,11 @@ public struct EngineImage {
         public var partitionIDs: [TaskID] { tasks.map(\.id) }
         var tasks: [PartitionTask.Image]
         var learner: Learner.Image
+
+        /// The first partition of this one that is described otherwise there; nil: there is none.
+        package func firstDifference(ofTasks other: Metadata) -> TaskID? {
+            tasks.first { task in other.tasks.first { $0.id == task.id } != task }?.id
+        }
     }
 
     /// What is worth knowing of a snapshot before it is read: what it holds, and how new its model is. Decoded from
@@ -123,6 +128,14 @@ extension Engine {
             )
         }
         return EngineImage(metadata: metadata, sections: sections, weights: weights, copies: copies)
+    }
+
+    /// What a partition holds apart from what a model has had a hand in: clocks, windows, totals, the latest events and
+    /// event ids, user by user. Engines with different models agree on it to the bit.
+    package func statistics(of id: TaskID) -> [UInt8] {
+        guard let task = tasks[id] else { return [] }
+        let clocks = [task.watermark, task.timerHour, task.scoredHour, task.nextOffset]
+        return clocks.withUnsafeBytes { Array($0) } + task.users.statistics
     }
 
     /// Brings an empty engine to the state of an image.

@@ -227,6 +227,27 @@ extension UserTable {
 
     var longKeyBytes: [UInt8] { longKeys }
 
+    /// The slots in use and the long keys without what a model has had a hand in: predictions, alerts, recurrent states,
+    /// and landmarks, which are kept as learning needs them.
+    var statistics: [UInt8] {
+        var bytes: [UInt8] = []
+        var copy = [UInt64](repeating: 0, count: layout.size / 8)
+        for i in 0..<slotCount where slot(UInt32(i)).header.pointee.flags & UserHeader.inUse != 0 {
+            copy.withUnsafeMutableBytes { copy in
+                copy.copyMemory(from: UnsafeRawBufferPointer(start: slot(UInt32(i)), count: layout.size))
+                let start = copy.baseAddress!
+                let h = start.header
+                (h.pointee.landmark, h.pointee.lastValue, h.pointee.lastChurn) = (0, 0, 0)
+                (h.pointee.alertRaisedAt, h.pointee.alerts) = (0, 0)
+                h.pointee.flags &= ~(UserHeader.alertRaised | UserHeader.scored)
+                memset(start + layout.rolling, 0, layout.stateBytes)
+                memset(start + layout.boundary, 0, layout.stateBytes)
+            }
+            copy.withUnsafeBytes { bytes.append(contentsOf: $0) }
+        }
+        return bytes + longKeys
+    }
+
     /// Bytes that hold something: slots ever used, index, long keys.
     var usedBytes: Int { slotCount * layout.size + indexCapacity * 8 + longKeys.count }
 

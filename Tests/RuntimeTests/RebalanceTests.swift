@@ -85,6 +85,8 @@ import Testing
         var shop = Shop(seed: 16, users: 40)
         try site.produce(site.events(&shop, 200))
         let first = RunningDaemon(site)
+        // What is not committed when the group begins to share anew the mock refuses, where brokers take it.
+        try await site.settled(200, first.log.text)
         let second = RunningDaemon(site.instance("1"))
         try await Self.shared(200, first, second)
         try await second.stop()

@@ -85,6 +85,7 @@ final class EngineSettings {
     let configuration: EngineConfiguration
     let horizons: Horizons
     let binEnds: [Int64]
+    var binEndDays: [Double] { binEnds.map { Double($0) / Double(Clock.day) } }
     let rules: [LabelRule]
     /// What has an interval, in the order of `Horizons.valueReadings`.
     let valueReadings: [Reading]

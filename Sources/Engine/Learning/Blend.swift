@@ -32,23 +32,20 @@ struct Blend: Codable, Equatable {
     static let days = SIMD3(360.0, 30, 360)
     /// Variance that a drift of amounts adds to their shift. Chances have none: theirs drift with every season.
     static let jump = 0.25
+
     /// Mean and covariance of (share, season, shift), each an Ornstein–Uhlenbeck process in event time; outcomes are
     /// taken in one after the other, as an extended Kalman filter does.
     struct Filter: Codable, Equatable {
         var mean: SIMD3<Double>
         private(set) var covariance: [SIMD3<Double>]
-        private let prior: Double
-        private let variance: SIMD3<Double>
 
         init(share: Double, variance: SIMD3<Double>) {
-            (prior, mean, self.variance) = (share, SIMD3(share, 0, 0), variance)
+            mean = SIMD3(share, 0, 0)
             covariance = [SIMD3(variance.x, 0, 0), SIMD3(0, variance.y, 0), SIMD3(0, 0, variance.z)]
         }
 
-        mutating func advance(days: Double) {
-            let keep = SIMD3(
-                exp(-max(0, days) / Blend.days.x), exp(-max(0, days) / Blend.days.y),
-                exp(-max(0, days) / Blend.days.z))
+        /// Time passes: `keep` of what is known stays, the rest is as without outcomes.
+        mutating func fade(_ keep: SIMD3<Double>, share prior: Double, variance: SIMD3<Double>) {
             mean = SIMD3(prior, 0, 0) + keep * (mean - SIMD3(prior, 0, 0))
             for i in 0..<3 {
                 covariance[i] *= keep * keep[i]
@@ -82,8 +79,11 @@ struct Blend: Codable, Equatable {
         var amount = Filter(share: Blend.amountShare, variance: Blend.amountVariance)
     }
     private(set) var cells: [Cell]
+    /// Of `group(_:)`.
+    let group: Int
 
     init(cells: Int, group: Int) {
+        self.group = group
         let chance = Filter(share: Self.prior[group], variance: Self.chanceVariance)
         self.cells = Array(repeating: Cell(chance: chance), count: cells)
     }
@@ -93,9 +93,11 @@ struct Blend: Codable, Equatable {
 
     /// Time passes, in event time.
     mutating func advance(days: Double) {
+        let passed = -max(0, days)
+        let keep = SIMD3(exp(passed / Self.days.x), exp(passed / Self.days.y), exp(passed / Self.days.z))
         for i in cells.indices {
-            cells[i].chance.advance(days: days)
-            cells[i].amount.advance(days: days)
+            cells[i].chance.fade(keep, share: Self.prior[group], variance: Self.chanceVariance)
+            cells[i].amount.fade(keep, share: Self.amountShare, variance: Self.amountVariance)
         }
     }
 

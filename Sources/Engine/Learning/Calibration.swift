@@ -12,6 +12,7 @@ struct Calibration: Codable, Equatable {
     static let interceptPrior = 4.0
     static let slopePrior = 20.0
     static let spenderPrior = 50.0
+    fileprivate static let priorInformation = [interceptPrior, 0, slopePrior]
 
     /// Users who act at the instant, and those who are silent: models err in opposite directions on them, and how many
     /// instants of either kind there are says nothing.
@@ -24,7 +25,7 @@ struct Calibration: Codable, Equatable {
         /// logit → intercept + slope · logit, and the information behind it.
         var intercept = 0.0
         var slope = 1.0
-        var information = [interceptPrior, 0, slopePrior]
+        var information = priorInformation
         /// Faded sums over spenders: 1, μ, log spend, μ², μ · log spend.
         var sums = [0.0, 0, 0, 0, 0]
         /// Faded sums of money.
@@ -43,13 +44,9 @@ struct Calibration: Codable, Equatable {
 
         /// Factor on expected money; `money` is what a spender spends on average.
         func ratio(money: Double) -> Double {
-            Calibration.ratio(actual: actual, predicted: predicted, prior: spenderPrior * money)
+            let prior = spenderPrior * money
+            return prior > 0 ? max(0.2, min(5, (actual + prior) / (predicted + prior))) : 1
         }
-    }
-
-    /// Factor that brings predicted money to the actual one, `prior` being money that no correction is worth.
-    static func ratio(actual: Double, predicted: Double, prior: Double) -> Double {
-        prior > 0 ? max(0.2, min(5, (actual + prior) / (predicted + prior))) : 1
     }
 
     private(set) var cells: [Cell]
@@ -59,9 +56,8 @@ struct Calibration: Codable, Equatable {
     /// Time passes; `keep` of what is known stays.
     mutating func fade(_ keep: Double) {
         for i in cells.indices {
-            let prior = [Self.interceptPrior, 0, Self.slopePrior]
             let old = cells[i]
-            let faded = (0..<3).map { keep * old.information[$0] + (1 - keep) * prior[$0] }
+            let faded = (0..<3).map { keep * old.information[$0] + (1 - keep) * Self.priorInformation[$0] }
             // Precision-weighted mean of what is known and the prior (0, 1).
             let right = (
                 keep * (old.information[0] * old.intercept + old.information[1] * (old.slope - 1)),
@@ -85,9 +81,9 @@ struct Calibration: Codable, Equatable {
         if amounts {
             for k in cells[i].sums.indices { cells[i].sums[k] *= Self.kept }
         } else {
-            let prior = [Self.interceptPrior, 0, Self.slopePrior]
             for k in 0..<3 {
-                cells[i].information[k] = Self.kept * cells[i].information[k] + (1 - Self.kept) * prior[k]
+                cells[i].information[k] =
+                    Self.kept * cells[i].information[k] + (1 - Self.kept) * Self.priorInformation[k]
             }
         }
         cells[i].predicted *= Self.kept

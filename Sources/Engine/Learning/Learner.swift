@@ -97,7 +97,7 @@ final class Learner {
         random = RandomNumbers(seed: configuration.seed)
         standardizer = Standardizer(features: SnapshotFeatures.count)
         rates = PopulationRates(cells: settings.horizons.cells)
-        purchases = PurchaseForecast(ends: settings.binEnds.map { Double($0) / Double(Clock.day) })
+        purchases = PurchaseForecast(ends: settings.binEndDays)
         calibrations = Array(repeating: Calibration(cells: settings.horizons.cells), count: Calibration.groups)
         blends = (0..<Blend.groups).map { Blend(cells: settings.horizons.cells, group: $0) }
         metrics = settings.horizons.targets.enumerated().flatMap { i, target in
@@ -555,7 +555,7 @@ final class Learner {
         // A quarter of the first model's teaching makes a bin's weights better than what its predecessor suggests.
         let enough = Double(configuration.minimumSteps * configuration.batchSize) / 4
         serving.taughtBins = taughtRows.prefix { $0 >= enough }.count
-        let ends = settings.binEnds.map { Double($0) / Double(Clock.day) }
+        let ends = settings.binEndDays
         for g in calibrations.indices {
             for blend in [nil] + blends.indices.map({ $0 }) {
                 let c = serving.coefficients(calibration: g, blend: blend)
@@ -674,6 +674,7 @@ extension Learner {
             image.taughtRows.count == taughtRows.count,
             image.calibrations.map(\.cells.count) == calibrations.map(\.cells.count),
             image.blends.map(\.cells.count) == blends.map(\.cells.count), image.blends.allSatisfy(\.isWhole),
+            image.blends.map(\.group) == blends.map(\.group),
             image.levels.values.count == levels.values.count,
             image.drift.monitors.count == drift.monitors.count, image.drift.isWhole
         else { throw SnapshotMismatch("the prequential windows do not fit the targets") }

@@ -40,7 +40,7 @@ final class ServingModel {
         let count = Calibration.groups * (1 + Blend.groups) * 3 * settings.model.outputs
         coefficients = .allocate(capacity: count)
         coefficients.initialize(repeating: 0, count: count)
-        purchases = PurchaseForecast(ends: settings.binEnds.map { Double($0) / Double(Clock.day) })
+        purchases = PurchaseForecast(ends: settings.binEndDays)
         priorChance = .allocate(capacity: settings.horizons.cells)
         priorChance.initialize(repeating: 0, count: settings.horizons.cells)
         priorSigma = .allocate(capacity: settings.horizons.cells)

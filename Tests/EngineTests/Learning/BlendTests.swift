@@ -98,9 +98,10 @@ import Testing
     }
 
     private func coefficients(_ blend: Blend, _ engine: Engine) -> [Float] {
-        let ends = engine.settings.binEnds.map { Double($0) / Double(day) }
         var c = [Float](repeating: 0, count: 3 * engine.settings.model.outputs)
-        blend.write(engine.settings.model, purchaseHeads: engine.settings.purchaseHeads, binEnds: ends, into: &c)
+        blend.write(
+            engine.settings.model, purchaseHeads: engine.settings.purchaseHeads, binEnds: engine.settings.binEndDays,
+            into: &c)
         return c
     }
 

@@ -201,10 +201,10 @@ final class Committer {
     func leave() -> KafkaError? {
         var replaced: KafkaError?
         if isOpen {
-            try? producer.abortTransaction(milliseconds: 5_000)
+            let isAborted = (try? producer.abortTransaction(milliseconds: 5_000)) != nil
             if let fatal = producer.fatalError, fatal.isFenced, !mayHaveExpired { replaced = fatal }
+            isOpen = !isAborted
         }
-        isOpen = false
         producer.purge()
         return replaced
     }

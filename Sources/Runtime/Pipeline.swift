@@ -2,7 +2,7 @@ import CEventParser
 package import Engine
 import EventInput
 import Foundation
-package import Kafka
+internal import Kafka
 package import Logging
 package import Settings
 package import SnapshotStore
@@ -101,9 +101,16 @@ package final class Pipeline {
             while !shared.isStopping { try turn() }
             try drain()
         } catch {
-            let replaced = abandon()
-            throw replaced ?? replacement(behind: error) ?? error
+            throw end(after: error)
         }
+    }
+
+    /// The end of a life that failed.
+    /// - Returns: what to say of it: the error, or that another instance has taken over, where that is behind it.
+    package func end(after error: any Error) -> any Error {
+        // It may have come in the middle of a batch.
+        consumer.release()
+        return abandon() ?? replacement(behind: error) ?? error
     }
 
     /// After a standstill: another instance may have taken over meanwhile, which this one would drive out again by
@@ -136,10 +143,9 @@ package final class Pipeline {
         try consumer.subscribe()
     }
 
-    /// After an error: gives up what is open.
+    /// Gives up what is open.
     /// - Returns: the error that says so, when it turns out that another instance has taken over.
-    @discardableResult
-    package func abandon() -> KafkaError? {
+    private func abandon() -> KafkaError? {
         let replaced = committer.leave()
         keeper.cancel()
         // Left for the next life, it would look like a failure of that one, which would then write what it has so far,
@@ -180,6 +186,12 @@ package final class Pipeline {
         guard settings.delivery == .atLeastOnce, now - turnedAt > Double(consumer.sessionTimeoutMs) / 2000 else {
             return
         }
+        try askForMembership()
+    }
+
+    /// Commits once more what is committed: the group refuses that of whom it has gone on without.
+    /// - Throws: `LostPartitions` then, and nothing else.
+    private func askForMembership() throws {
         let offsets = partitions.values.compactMap { p in p.committed.map { (p.name, $0) } }
         guard !offsets.isEmpty else { return }
         if consumer.isAssignmentLost { throw LostPartitions(partitions.values.map(\.name)) }
@@ -301,6 +313,8 @@ package final class Pipeline {
     /// Errors of the consumer that do not end this life are logged by the client.
     private func consider(_ error: KafkaError) throws {
         if error.isOutOfRange {
+            // After a standstill: others may have gone on, and the log with them.
+            try askForMembership()
             // The next life goes on where the log begins.
             if settings.snapshots.acceptGap { throw error }
             throw RecoveryError(

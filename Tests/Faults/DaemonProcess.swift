@@ -136,7 +136,7 @@ final class DaemonProcess {
 
     /// The pipeline's life has ended, and the process's too unless another life may mend it.
     private func end(with error: any Error, _ dice: inout Dice) {
-        pipeline?.abandon()
+        let error = pipeline?.end(after: error) ?? error
         pipeline?.leave()
         pipeline = nil
         if gate.isDead { return crash(&dice) }
@@ -203,7 +203,7 @@ final class DaemonProcess {
             noteSnapshot()
             pipeline.leave()
         } catch {
-            pipeline.abandon()
+            _ = pipeline.end(after: error)
             pipeline.leave()
             if gate.isDead {
                 self.pipeline = nil
@@ -228,7 +228,7 @@ final class DaemonProcess {
         if inOrder { try stop(&dice) }
         if let pipeline {
             gate.kill()
-            pipeline.abandon()
+            _ = pipeline.end(after: Gate.death)
             pipeline.leave()
             self.pipeline = nil
         }

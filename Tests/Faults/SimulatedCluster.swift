@@ -246,6 +246,8 @@ final class SimulatedConsumer: RecordSource {
     fileprivate var isExpelled = false
     fileprivate var hasToRejoin = false
     private var hasHeardOfIt = false
+    /// The records of the last poll are in use.
+    private var isReading = false
     /// Told of a rebalance before it is answered, of partitions that are read from here on, and of those that are let go
     /// without having been lost.
     var onRebalance: (Consumer.Rebalance) -> Void = { _ in }
@@ -272,12 +274,13 @@ final class SimulatedConsumer: RecordSource {
 
     func poll(milliseconds: Int) -> Consumer.Poll {
         let nothing = UnsafeBufferPointer<clvd_record>(start: nil, count: 0)
+        precondition(!isReading, "the batch before was not released")
         clock.advance(0.001)
         guard gate.mayPass() else { return Consumer.Poll(records: nothing, error: Gate.death) }
         if isFenced { return Consumer.Poll(records: nothing, error: .fencedMember("consume")) }
-        if isExpelled {
-            hasHeardOfIt = true
-            return Consumer.Poll(records: nothing, rebalance: .lost(positions.keys.sorted()))
+        if hasHeardOfIt {
+            clock.sleep(Double(milliseconds) / 1000)
+            return Consumer.Poll(records: nothing)
         }
         var count = 0
         var ends: [TopicPartition: Int64] = [:]
@@ -299,15 +302,21 @@ final class SimulatedConsumer: RecordSource {
                 ends[p] = end
             }
         }
-        let rebalance = dice.chance(0.7) ? cluster.rebalance(self) : nil
+        var rebalance: Consumer.Rebalance?
+        if dice.chance(0.7) {
+            // Records that are on their way come along.
+            hasHeardOfIt = isExpelled
+            rebalance = isExpelled ? .lost(positions.keys.sorted()) : cluster.rebalance(self)
+        }
         if let rebalance { onRebalance(rebalance) }
+        isReading = count > 0
         if count == 0 && rebalance == nil { clock.sleep(Double(milliseconds) / 1000) }
         return Consumer.Poll(
             records: UnsafeBufferPointer(rebasing: UnsafeBufferPointer(batch)[..<count]), ends: ends,
             rebalance: rebalance)
     }
 
-    func release() {}
+    func release() { isReading = false }
 
     func assign(_ offsets: [TopicPartition: PartitionOffset]) throws(KafkaError) {
         try gate.call("assign") { () throws(KafkaError) in

@@ -610,7 +610,10 @@ package final class Pipeline {
 
     private func note(_ outcome: SnapshotOutcome) {
         switch outcome {
-        case .written(let info, let seconds): reporter.snapshotTaken(info, seconds: seconds)
+        case .written(let info, let seconds):
+            // A failure meanwhile, of a part, may have made it look as if it had never been begun.
+            snapshotPosition = info.position
+            reporter.snapshotTaken(info, seconds: seconds)
         case .failed(let error): note(failed: error)
         }
     }

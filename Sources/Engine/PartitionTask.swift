@@ -1,6 +1,7 @@
 import CEventParser
 import CHash
 import CKernels
+import Foundation
 import Glibc
 
 /// Everything the engine holds for one input partition: users, windows, open landmarks, watermark, timers. Its
@@ -712,7 +713,8 @@ final class PartitionTask {
         var counters: TaskCounters
         var users: UserTable.Image
         var pool: LandmarkPool.Image
-        var quantileCounts: [UInt32]
+        /// [`StreamQuantiles.cells`] of `UInt32`, as memory: so many numbers would be most of the description.
+        var quantileCounts: Data
         var quantileTotal: UInt32
         var quantileRenewal: UInt32
         var quantileThresholds: [Float]
@@ -722,7 +724,7 @@ final class PartitionTask {
         Image(
             id: id, watermark: watermark, timerHour: timerHour, scoredHour: scoredHour, nextOffset: nextOffset,
             evictionHand: evictionHand, counters: counters, users: users.image, pool: pool.image,
-            quantileCounts: quantiles.counts, quantileTotal: quantiles.total, quantileRenewal: quantiles.renewal,
+            quantileCounts: quantiles.counts.withUnsafeBytes { Data($0) }, quantileTotal: quantiles.total, quantileRenewal: quantiles.renewal,
             quantileThresholds: quantiles.thresholds)
     }
 
@@ -732,7 +734,7 @@ final class PartitionTask {
         landmarks: UnsafeRawBufferPointer
     ) throws {
         let fresh = StreamQuantiles(quantiles: settings.segmentQuantiles)
-        guard image.evictionHand >= 0, image.quantileCounts.count == fresh.counts.count,
+        guard image.evictionHand >= 0, image.quantileCounts.count == 4 * fresh.counts.count,
             image.quantileThresholds.count == fresh.thresholds.count
         else { throw SnapshotMismatch("the state of partition \(image.id) does not fit its own description") }
         id = image.id
@@ -742,7 +744,10 @@ final class PartitionTask {
             layout: settings.landmarkLayout, most: max(1024, settings.configuration.learning.maxLandmarks),
             binEnds: settings.horizons.binEnds, image: image.pool, bytes: landmarks)
         quantiles = StreamQuantiles(
-            quantiles: settings.segmentQuantiles, counts: image.quantileCounts, total: image.quantileTotal,
+            quantiles: settings.segmentQuantiles,
+            counts: Array(unsafeUninitializedCapacity: StreamQuantiles.cells) { counts, n in
+                n = image.quantileCounts.copyBytes(to: counts) / 4
+            }, total: image.quantileTotal,
             sinceRenewal: image.quantileRenewal, thresholds: image.quantileThresholds)
         scratch = settings.makeScratch()
         pendingEvents = .allocate(capacity: Scratch.rows)

@@ -234,7 +234,8 @@ final class SimulatedCluster {
 /// A member of the group.
 final class SimulatedConsumer: RecordSource {
     let name: String
-    private let cluster: SimulatedCluster
+    /// Which knows its members and outlives them.
+    private unowned let cluster: SimulatedCluster
     private let clock: SimulatedClock
     private let gate: Gate
     private let batchRecords: Int

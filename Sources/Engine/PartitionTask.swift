@@ -724,7 +724,8 @@ final class PartitionTask {
         Image(
             id: id, watermark: watermark, timerHour: timerHour, scoredHour: scoredHour, nextOffset: nextOffset,
             evictionHand: evictionHand, counters: counters, users: users.image, pool: pool.image,
-            quantileCounts: quantiles.counts.withUnsafeBytes { Data($0) }, quantileTotal: quantiles.total, quantileRenewal: quantiles.renewal,
+            quantileCounts: quantiles.counts.withUnsafeBytes { Data($0) }, quantileTotal: quantiles.total,
+            quantileRenewal: quantiles.renewal,
             quantileThresholds: quantiles.thresholds)
     }
 

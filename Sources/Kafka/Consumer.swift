@@ -41,13 +41,16 @@ public final class Consumer {
     private let cNames: UnsafeMutablePointer<UnsafePointer<CChar>?>
     private var topics: clvd_topics
     private var batch: clvd_batch
+    private let backlog: OpaquePointer
 
     /// - Parameters:
     ///   - batchRecords: most records of one poll.
+    ///   - alignmentWaitMs: how long partitions that are behind wait for one of them that has no records at hand, so that
+    ///     all proceed in the time of their records; 0: records come as they arrive.
     ///   - properties: librdkafka's names and values; they win over what is set here.
     public init(
         bootstrap: String, groupId: String, instanceId: String?, topics names: [String], batchRecords: Int,
-        properties: [String: String], logger: Logger
+        alignmentWaitMs: Int = 0, properties: [String: String], logger: Logger
     ) throws {
         var settings = [
             ("bootstrap.servers", bootstrap), ("group.id", groupId), ("enable.auto.commit", "false"),
@@ -69,6 +72,7 @@ public final class Consumer {
             (handles + i).initialize(to: nil)
         }
         topics = clvd_topics(names: cNames, handles: handles, count: Int32(names.count))
+        backlog = clvd_backlog_new(Int32(clamping: alignmentWaitMs))
         batch = clvd_batch()
         batch.capacity = UInt32(batchRecords)
         batch.records = .allocate(capacity: batchRecords)
@@ -77,6 +81,7 @@ public final class Consumer {
 
     deinit {
         clvd_batch_release(&batch)
+        clvd_backlog_free(backlog)
         batch.records.deallocate()
         batch.messages.deallocate()
         for i in topicNames.indices { free(UnsafeMutablePointer(mutating: cNames[i])) }
@@ -97,7 +102,7 @@ public final class Consumer {
     /// Waits up to `milliseconds` for records and takes what is there. The batch before must have been released.
     public func poll(milliseconds: Int) -> Poll {
         precondition(batch.count == 0, "the batch before was not released")
-        clvd_poll(client.handle, client.state, &topics, Int32(clamping: milliseconds), &batch)
+        clvd_poll(client.handle, client.state, &topics, backlog, Int32(clamping: milliseconds), &batch)
         var ends: [TopicPartition: Int64] = [:]
         for i in 0..<Int(batch.ends) {
             let topic = element(&batch.end_topic, i, Int32.self)
@@ -157,6 +162,9 @@ public final class Consumer {
 
     /// Answers a rebalance: consumption of the partitions begins at the offsets.
     public func assign(_ offsets: [TopicPartition: PartitionOffset]) throws(KafkaError) {
+        for (p, offset) in offsets {
+            if let topic = topicIndex(p) { clvd_backlog_hold(backlog, topic, p.partition, offset.offset) }
+        }
         try PartitionList.with(offsets) { (list) throws(KafkaError) in
             if isCooperative {
                 try client.check("assign", rd_kafka_incremental_assign(client.handle, list))
@@ -168,6 +176,9 @@ public final class Consumer {
 
     /// Answers a rebalance: the partitions are given up.
     public func unassign(_ partitions: [TopicPartition]) throws(KafkaError) {
+        for p in partitions {
+            if let topic = topicIndex(p) { clvd_backlog_drop(backlog, topic, p.partition) }
+        }
         if isCooperative {
             try PartitionList.with(partitions) { (list) throws(KafkaError) in
                 try client.check("unassign", rd_kafka_incremental_unassign(client.handle, list))
@@ -176,6 +187,8 @@ public final class Consumer {
             try client.check("unassign", rd_kafka_assign(client.handle, nil))
         }
     }
+
+    private func topicIndex(_ p: TopicPartition) -> Int32? { topicNames.firstIndex(of: p.topic).map { Int32($0) } }
 
     // MARK: Offsets
 
@@ -258,6 +271,7 @@ public final class Consumer {
     /// Leaves the group. Rebalances that come of it are answered on the way.
     public func close() {
         release()
+        clvd_backlog_clear(backlog)
         let queue = rd_kafka_queue_new(client.handle)
         defer { rd_kafka_queue_destroy(queue) }
         if let error = rd_kafka_consumer_close_queue(client.handle, queue) {

@@ -74,6 +74,7 @@ public final class Daemon: Sendable {
             bootstrap: kafka.bootstrapServers, groupId: kafka.groupId,
             instanceId: kafka.staticMembership ? "\(kafka.groupId)-\(kafka.instanceId)" : nil,
             topics: settings.input.topics, batchRecords: settings.runtime.batchRecords,
+            alignmentWaitMs: settings.input.alignmentWaitMs,
             properties: kafka.properties.merging(["partition.assignment.strategy": kafka.assignment.rawValue]) { $1 },
             logger: logger)
         let producer = try Producer(

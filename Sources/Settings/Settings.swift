@@ -52,6 +52,8 @@ public struct Settings: Sendable, Equatable {
         public var format: String = "native"
         /// Where to begin when the group has committed nothing and there is no snapshot.
         public var start: Start = .earliest
+        /// How long partitions that are behind wait for one of them that has no records at hand, ms; 0: not in step.
+        public var alignmentWaitMs: Int = 500
         public var limits = InputLimits()
         public var currency = CurrencyTable()
         public init() {}

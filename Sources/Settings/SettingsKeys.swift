@@ -76,6 +76,10 @@ extension Settings {
             "input.start", \.input.start,
             "Where to begin when the group has committed nothing and there is no snapshot."),
         SettingKey(
+            "input.alignmentWaitMs", \.input.alignmentWaitMs,
+            "Partitions that are behind proceed side by side in the time of their records. So long they wait for one of "
+                + "them that has none at hand; 0: records come as they arrive.", unit: "ms", .within(0...60_000)),
+        SettingKey(
             "input.limits.maxRecordBytes", \.input.limits.maxRecordBytes, "Largest record.", unit: "bytes",
             .within(1...1 << 30)),
         SettingKey(

@@ -15,12 +15,12 @@ final class TestCluster {
     private static var external: String? { ProcessInfo.processInfo.environment["CLVD_TEST_BOOTSTRAP"] }
     static var isReal: Bool { external != nil }
 
-    init() throws {
+    init(brokers: Int = 1) throws {
         if let external = Self.external {
             mock = nil
             bootstrap = external
         } else {
-            let cluster = try MockCluster()
+            let cluster = try MockCluster(brokers: brokers)
             mock = cluster
             bootstrap = cluster.bootstrap
         }
@@ -37,10 +37,13 @@ final class TestCluster {
         return name
     }
 
-    func consumer(_ topics: [String], group: String, properties: [String: String] = [:]) throws -> Consumer {
+    func consumer(
+        _ topics: [String], group: String, batchRecords: Int = 1000, alignmentWaitMs: Int = 0,
+        properties: [String: String] = [:]
+    ) throws -> Consumer {
         let consumer = try Consumer(
-            bootstrap: bootstrap, groupId: group, instanceId: nil, topics: topics, batchRecords: 1000,
-            properties: properties, logger: logger)
+            bootstrap: bootstrap, groupId: group, instanceId: nil, topics: topics, batchRecords: batchRecords,
+            alignmentWaitMs: alignmentWaitMs, properties: properties, logger: logger)
         try consumer.subscribe()
         return consumer
     }
@@ -49,14 +52,17 @@ final class TestCluster {
         try Producer(bootstrap: bootstrap, transactionalId: transactionalId, properties: [:], logger: logger)
     }
 
-    func produce(_ values: [String], to name: String, partition: Int32 = 0) throws {
+    /// - Parameter time: of the record of an index, ms.
+    func produce(
+        _ values: [String], to name: String, partition: Int32 = 0, at time: (Int) -> Int64 = { _ in 1_000 }
+    ) throws {
         let producer = try producer()
         let topic = try producer.topic(name)
-        for value in values {
+        for (i, value) in values.enumerated() {
             try Array("k".utf8).withUnsafeBytes { key in
                 try Array(value.utf8).withUnsafeBytes { bytes in
                     try producer.produce(
-                        .init(topic: topic, key: key, value: bytes), partition: partition, timestampMs: 1_000)
+                        .init(topic: topic, key: key, value: bytes), partition: partition, timestampMs: time(i))
                 }
             }
         }

@@ -41,6 +41,7 @@ private let changed: Settings = {
     s.input.topics = ["a", "b.c"]
     s.input.format = "/etc/clvd/format.yaml"
     s.input.start = .latest
+    s.input.alignmentWaitMs = 250
     s.input.limits.maxRecordBytes = 4096
     s.input.limits.maxIdBytes = 64
     s.input.limits.maxAmount = 1234.5

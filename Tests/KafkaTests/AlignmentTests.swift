@@ -68,6 +68,7 @@ import Testing
         let both = [TopicPartition(name, 0), TopicPartition(name, 1)]
         try consumer.unassign(both)
         #expect(consumer.poll(milliseconds: 300).records.isEmpty)
+        consumer.release()
         try consumer.assign(Dictionary(uniqueKeysWithValues: both.map { ($0, PartitionOffset(offset: 0)) }))
         #expect(try Self.read(consumer, 2 * Self.perPartition).count == 2 * Self.perPartition)
         consumer.close()

@@ -23,6 +23,7 @@ N ?= 200
 DATA ?= ../shared/data
 COUNT ?= 50
 SEED ?= 1
+INSTANCES ?= 2
 
 help:  ## List the targets
 	@sed -n 's/^\([a-z]*\):.*## /  make \1\t/p' $(MAKEFILE_LIST) | expand -t 16
@@ -40,9 +41,9 @@ test: deps lint faults  ## Lint, build and run all tests
 	SWT_EXPERIMENTAL_MAXIMUM_PARALLELIZATION_WIDTH=$(waitingAtOnce) \
 	    swift test --skip-build --disable-xctest --filter '$(waiting)'
 
-rebalances: deps  ## Move partitions between two instances COUNT times (50), in an order by SEED, and count what is missing or double
+rebalances: deps  ## Move partitions among INSTANCES (2) COUNT times (50), in an order by SEED, and count what is missing or double
 	swift build --build-tests
-	CLVD_REBALANCES=$(COUNT) CLVD_SEED=$(SEED) swift test --skip-build --disable-xctest --filter manyRebalances
+	CLVD_REBALANCES=$(COUNT) CLVD_SEED=$(SEED) CLVD_INSTANCES=$(INSTANCES) swift test --skip-build --disable-xctest --filter manyRebalances
 
 fuzz: deps  ## Fuzz decoder, mapping, settings and snapshots for SECONDS each; TARGETS="decoder settings" for some
 	Fuzz/run.sh $(SECONDS) $(TARGETS)

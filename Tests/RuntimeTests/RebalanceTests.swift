@@ -259,12 +259,14 @@ import Testing
         #expect(error?.description.contains("snapshots.acceptGap: true") == true)
     }
 
-    /// `CLVD_REBALANCES` says how many (`make rebalances`); two instances come, go, are killed and paused, in a random
-    /// order. Not three: the mock takes no offsets from one that gives partitions up while another joins.
+    /// `CLVD_REBALANCES` says how many (`make rebalances`); instances come, go, are killed and paused, in a random order:
+    /// two, or on a real broker as many as `CLVD_INSTANCES` says. Not so on the mock, which takes no offsets from one
+    /// that gives partitions up while another joins.
     @Test(arguments: Cluster.isReal ? [false, true] : [false]) func manyRebalances(learning: Bool) async throws {
         let environment = ProcessInfo.processInfo.environment
         let count = environment["CLVD_REBALANCES"].flatMap { Int($0) } ?? 3
         let seed = environment["CLVD_SEED"].flatMap { UInt64($0) } ?? 1
+        let most = Cluster.isReal ? environment["CLVD_INSTANCES"].flatMap { Int($0) } ?? 2 : 2
         let site = try Self.site(Self.kept, learning: learning) {
             $0.snapshots.intervalSeconds = 2
             // What one that was killed left open holds up its heir and those who read.
@@ -285,9 +287,10 @@ import Testing
         var moves = 0
         while moves < count {
             let names = running.keys.sorted()
-            let free = ["0", "1"].filter { running[$0] == nil }
+            let free = (0..<most).map(String.init).filter { running[$0] == nil }
             let chosen = names[random.random(names.count)]
-            let action = names.count == 1 ? "add" : ["stop", "kill", "pause"][random.random(3)]
+            let others = free.isEmpty ? ["stop", "kill", "pause"] : ["stop", "kill", "pause", "add"]
+            let action = names.count == 1 ? "add" : others[random.random(others.count)]
             done[action, default: 0] += 1
             moves += 1
             switch action {

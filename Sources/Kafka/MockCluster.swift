@@ -70,6 +70,7 @@ public final class MockCluster {
         case producerFenced
         case rebalanceInProgress
         case unknownMember
+        case offsetOutOfRange
         /// Hangs up.
         case disconnect
 
@@ -80,6 +81,7 @@ public final class MockCluster {
             case .topicAuthorizationFailed: RD_KAFKA_RESP_ERR_TOPIC_AUTHORIZATION_FAILED
             case .producerFenced: RD_KAFKA_RESP_ERR_PRODUCER_FENCED
             case .unknownMember: RD_KAFKA_RESP_ERR_UNKNOWN_MEMBER_ID
+            case .offsetOutOfRange: RD_KAFKA_RESP_ERR_OFFSET_OUT_OF_RANGE
             case .rebalanceInProgress: RD_KAFKA_RESP_ERR_REBALANCE_IN_PROGRESS
             case .disconnect: RD_KAFKA_RESP_ERR__TRANSPORT
             }

@@ -110,7 +110,19 @@ package final class Pipeline {
     package func end(after error: any Error) -> any Error {
         // It may have come in the middle of a batch.
         consumer.release()
-        return abandon() ?? replacement(behind: error) ?? error
+        if let replaced = abandon() ?? replacement(behind: error) { return replaced }
+        keepCommitted(before: error)
+        return error
+    }
+
+    /// Before the process ends for good: the next one need not read again what is committed. The folder of one that was
+    /// replaced is another's; a state that is ahead of what is committed is nobody's, nor is one that was being put
+    /// together when the error came.
+    private func keepCommitted(before error: any Error) {
+        guard !Daemon.isPassing(error), (error as? KafkaError)?.isFenced != true, isQuiet,
+            !partitions.isEmpty, Set(engine.taskIDs) == Set(partitions.keys)
+        else { return }
+        try? snapshotNow()
     }
 
     /// After a standstill: another instance may have taken over meanwhile, which this one would drive out again by

@@ -156,6 +156,23 @@ import Verification
         let program = try RunningProgram(site)
         #expect(try await program.status() == 4)
         #expect(program.errors.contains("another instance with kafka.instanceId 0"), "\(program.errors)")
+        #expect(try site.snapshots().isEmpty, "the folder is another's")
+    }
+
+    /// What only people can mend ends the process; what is committed by then is kept, so that it need not be read again.
+    @Test(.enabled(if: !Cluster.isReal, onMock)) func whatIsCommittedIsKeptBeforeTheEnd() async throws {
+        let site = try Site(Cluster()) { $0.learning(false) }
+        var shop = Shop()
+        try site.produce(shop.events(200))
+        let daemon = RunningDaemon(site)
+        try await daemon.taken(200)
+        try await site.settled(200, daemon.log.text)
+        #expect(try site.snapshots().isEmpty)
+        site.cluster.mock?.refuseNext(.fetch, with: [.offsetOutOfRange])
+        let outcome = try await daemon.ended()
+        let error = #expect(throws: RecoveryError.self) { try outcome.get() }
+        #expect(error?.description.contains("the log no longer has the records that come next") == true)
+        #expect(try site.snapshots().map(\.position) == [200], "\(daemon.log.text)")
     }
 
     /// A broker bars a producer whose transaction was open for too long as if another had taken over. Nobody has.

@@ -107,10 +107,12 @@ import Testing
         try turn(.records(40))
         source.next = .revoke([1])
         source.onPoll = { source in source.isRefusing = false }
+        var found: Int64?
+        source.onUnassign = { found = try? kept(1) }
         try pipeline.drain()
         #expect(source.given == [1])
         #expect(source.committed == [0: 20, 1: 20])
-        #expect(try kept(1) == 20)
+        #expect(found == 20, "whoever takes it finds what it held")
     }
 }
 
@@ -129,6 +131,7 @@ private final class Source: RecordSource {
 
     var next = Step.nothing
     var onPoll: (Source) -> Void = { _ in }
+    var onUnassign: () -> Void = {}
     /// Takes no offsets, as the group is about to share its partitions out anew.
     var isRefusing = false
     private(set) var committed: [Int32: Int64] = [:]
@@ -199,6 +202,7 @@ private final class Source: RecordSource {
         for (p, offset) in offsets { positions[p.partition] = offset.offset }
     }
     func unassign(_ partitions: [TopicPartition]) {
+        onUnassign()
         for p in partitions {
             positions[p.partition] = nil
             given.append(p.partition)

@@ -21,9 +21,14 @@ extension Site {
     /// Waits until the group has committed so many records, and nothing beyond.
     func settled(_ records: Int, seconds: Double = 60, _ logs: @autoclosure () -> String) async throws {
         let end = ContinuousClock.now + .seconds(seconds)
+        var sum: Int64 = 0
         while true {
-            let offsets = try cluster.committed(input[0], partitions: partitions, group: settings.kafka.groupId)
-            let sum = offsets.values.reduce(0) { $0 + $1.offset }
+            do {
+                let offsets = try cluster.committed(input[0], partitions: partitions, group: settings.kafka.groupId)
+                sum = offsets.values.reduce(0) { $0 + $1.offset }
+            } catch let error as KafkaError where error.isPassing {
+                // A busy broker answers the next time.
+            }
             if sum == Int64(records) { return }
             guard ContinuousClock.now < end else {
                 throw Late(description: "\(sum) of \(records) committed within \(seconds) s\n\(logs())")

@@ -136,9 +136,11 @@ final class DaemonProcess {
 
     /// The pipeline's life has ended, and the process's too unless another life may mend it.
     private func end(with error: any Error, _ dice: inout Dice) {
+        if gate.isDead { return crash(&dice) }
         let error = pipeline?.end(after: error) ?? error
         pipeline?.leave()
         pipeline = nil
+        // It may die of that.
         if gate.isDead { return crash(&dice) }
         world.note("\(name) (\(number)): \(error)")
         if isReplaced {
@@ -169,6 +171,7 @@ final class DaemonProcess {
     }
 
     private func crash(_ dice: inout Dice) {
+        pipeline = nil
         store = nil
         // What another process of this name has under its hands, this one's machine does not lose.
         let losingPower = dice.chance(world.scenario.faults.powerLoss) && !world.isDoubled(name)
@@ -203,12 +206,10 @@ final class DaemonProcess {
             noteSnapshot()
             pipeline.leave()
         } catch {
+            if gate.isDead { return crash(&dice) }
             _ = pipeline.end(after: error)
             pipeline.leave()
-            if gate.isDead {
-                self.pipeline = nil
-                return crash(&dice)
-            }
+            if gate.isDead { return crash(&dice) }
         }
         self.pipeline = nil
         store = nil
@@ -226,11 +227,9 @@ final class DaemonProcess {
     /// It ends for good, in good order or not, and nobody of its name comes back.
     func retire(inOrder: Bool, _ dice: inout Dice) throws {
         if inOrder { try stop(&dice) }
-        if let pipeline {
+        if pipeline != nil {
             gate.kill()
-            _ = pipeline.end(after: Gate.death)
-            pipeline.leave()
-            self.pipeline = nil
+            pipeline = nil
         }
         store = nil
         disk?.crash()

@@ -103,7 +103,7 @@ struct Scenario {
         s.delivery = dice.chance(0.1) ? .atLeastOnce : .exactlyOnce
         s.output.commitRecords = dice.pick([3, 20, 50_000])
         // Seldom, so that there is much to be read again.
-        s.snapshots.intervalSeconds = dice.pick([1, 5, 20_000, 1_000_000])
+        s.snapshots.intervalSeconds = dice.pick([3, 10, 20_000, 1_000_000])
         s.snapshots.keep = dice.pick(1..<4)
         s.runtime.threads = 1
         s.runtime.batchRecords = dice.pick([1, 7, 64])

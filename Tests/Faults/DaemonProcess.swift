@@ -40,6 +40,8 @@ final class DaemonProcess {
     /// Whether the store had a model that has learned, then.
     private var hadModel = false
     private var isInTurn = false
+    /// A life has failed: what it holds is ahead of what is committed, and handed over to nobody.
+    private var isEnding = false
 
     init(name: String, number: Int, folder: SimulatedFolder, world: World, dice: inout Dice, startsIn: Int) {
         self.name = name
@@ -137,7 +139,7 @@ final class DaemonProcess {
     /// The pipeline's life has ended, and the process's too unless another life may mend it.
     private func end(with error: any Error, _ dice: inout Dice) {
         if gate.isDead { return crash(&dice) }
-        let error = pipeline?.end(after: error) ?? error
+        let error = ended(by: error)
         pipeline?.leave()
         pipeline = nil
         // It may die of that.
@@ -151,6 +153,12 @@ final class DaemonProcess {
             return
         }
         begin(after: error)
+    }
+
+    private func ended(by error: any Error) -> any Error {
+        isEnding = true
+        defer { isEnding = false }
+        return pipeline?.end(after: error) ?? error
     }
 
     private func begin(after error: any Error) {
@@ -207,7 +215,7 @@ final class DaemonProcess {
             pipeline.leave()
         } catch {
             if gate.isDead { return crash(&dice) }
-            _ = pipeline.end(after: error)
+            _ = ended(by: error)
             pipeline.leave()
             if gate.isDead { return crash(&dice) }
         }
@@ -290,7 +298,7 @@ final class DaemonProcess {
 
     /// Partitions are let go: whoever takes them finds what they held.
     private func noteReleased(_ list: [TopicPartition]) {
-        guard disk.failing == 0, !world.isDamaged else { return }
+        guard disk.failing == 0, !world.isDamaged, !isEnding else { return }
         for p in list where caughtUp.contains(p) {
             guard let committed = world.cluster.committed[p]?.offset else { continue }
             let found = snapshot(of: p)?.offsets[p] ?? -1

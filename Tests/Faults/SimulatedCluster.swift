@@ -64,9 +64,10 @@ final class SimulatedCluster {
         return written[i] == 0 ? 0 : records[i][written[i] - 1].offset + 1
     }
 
-    /// Retention: records below an offset go.
-    func truncate(_ p: TopicPartition, below offset: Int64) {
+    /// Retention: records below an offset go, if the member that has the partition has read them.
+    func truncate(_ p: TopicPartition, below limit: Int64) {
         let i = Int(p.partition)
+        let offset = min(limit, owners[p]?.positions[p] ?? limit)
         lost[i] = max(lost[i], index(p, offset))
         lows[i] = max(lows[i], offset)
     }
@@ -239,7 +240,7 @@ final class SimulatedConsumer: RecordSource {
     private let clock: SimulatedClock
     private let gate: Gate
     private let batchRecords: Int
-    private var positions: [TopicPartition: Int64] = [:]
+    fileprivate private(set) var positions: [TopicPartition: Int64] = [:]
     private var endsSaid: [TopicPartition: Int64] = [:]
     private var batch: UnsafeMutableBufferPointer<clvd_record>
     private var dice: Dice

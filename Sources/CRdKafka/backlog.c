@@ -13,7 +13,7 @@ static const size_t most_bytes = 16 << 20;
 
 typedef struct waiting {
     rd_kafka_message_t *message;    ///< a record or the word that the log ends here
-    int64_t time;                   ///< ms; the end of a log is said at once
+    int64_t time;                   ///< of the record, ms; -1: none; the end of a log is said at once
 } waiting;
 
 /// Messages of a partition, in the order of its log: a ring.
@@ -156,8 +156,12 @@ static void push(clvd_backlog *b, queue *q, rd_kafka_message_t *m) {
         q->first = 0;
         q->capacity = capacity;
     }
-    rd_kafka_timestamp_type_t type;
-    int64_t time = m->err ? INT64_MIN : rd_kafka_message_timestamp(m, &type);
+    int64_t time = INT64_MIN;
+    if (!m->err) {
+        rd_kafka_timestamp_type_t type;
+        time = rd_kafka_message_timestamp(m, &type);
+        if (type == RD_KAFKA_TIMESTAMP_NOT_AVAILABLE) time = -1;
+    }
     q->items[(q->first + q->count) & (q->capacity - 1)] = (waiting){.message = m, .time = time};
     q->next = m->offset + !m->err;
     q->missing_since = 0;
@@ -181,11 +185,14 @@ static int32_t topic_index(clvd_topics *topics, const rd_kafka_topic_t *handle) 
     return -1;
 }
 
+/// Whether partitions are kept in step.
+static int aligns(const clvd_backlog *b) { return b->wait_ms > 0 && b->count > 1; }
+
 /// Takes what is there, as far as there is room.
 static void fetch(
     rd_kafka_t *rk, clvd_client *client, clvd_topics *topics, clvd_backlog *b, int timeout_ms, clvd_batch *batch) {
-    int aligns = b->wait_ms > 0 && b->count > 1;
-    while (!client->rebalance && (aligns ? b->bytes < most_waiting : b->records < batch->capacity && b->bytes < most_bytes)) {
+    while (!client->rebalance
+           && (aligns(b) ? b->bytes < most_waiting : b->records < batch->capacity && b->bytes < most_bytes)) {
         // Not a batch call: those lose records across rebalances in librdkafka 2.0.2.
         rd_kafka_message_t *m = rd_kafka_consumer_poll(rk, timeout_ms);
         if (!m) return;
@@ -206,16 +213,14 @@ static void fetch(
 
 // MARK: Out
 
-static void fill(clvd_record *r, rd_kafka_message_t *m, int32_t topic) {
-    rd_kafka_timestamp_type_t type;
+static void fill(clvd_record *r, rd_kafka_message_t *m, int32_t topic, int64_t time) {
     rd_kafka_headers_t *headers = NULL;
     r->key = m->key;
     r->value = m->payload;
     r->key_length = (uint32_t)m->key_len;
     r->value_length = (uint32_t)m->len;
     r->offset = m->offset;
-    r->timestamp_ms = rd_kafka_message_timestamp(m, &type);
-    if (type == RD_KAFKA_TIMESTAMP_NOT_AVAILABLE) r->timestamp_ms = -1;
+    r->timestamp_ms = time;
     r->partition = m->partition;
     r->topic = topic;
     r->headers = rd_kafka_message_headers(m, &headers) ? NULL : headers;
@@ -234,14 +239,15 @@ static int is_missing(rd_kafka_t *rk, const clvd_topics *topics, const clvd_back
 /// Hands out the earliest, until it is a partition's turn that is behind and has nothing at hand.
 static void hand_out(rd_kafka_t *rk, const clvd_topics *topics, clvd_backlog *b, clvd_batch *batch) {
     // What makes one batch needs no order.
-    int waits = b->wait_ms > 0 && b->count > 1 && b->records > batch->capacity && b->bytes < most_waiting;
+    int waits = aligns(b) && b->records > batch->capacity && b->bytes < most_waiting;
     int64_t now = waits ? now_ms() : 0;
     for (size_t i = 0; waits && i < b->count; i++)
         if (is_missing(rk, topics, b, &b->queues[i], now)) return;
     size_t bytes = 0;
     while (b->heap_count && batch->count < batch->capacity && bytes < most_bytes && batch->ends < 256) {
         queue *q = &b->queues[b->heap[0]];
-        rd_kafka_message_t *m = head(q)->message;
+        waiting next = *head(q);
+        rd_kafka_message_t *m = next.message;
         size_t size = size_of(m);
         q->first++;
         if (!--q->count) b->heap[0] = b->heap[--b->heap_count];
@@ -255,7 +261,7 @@ static void hand_out(rd_kafka_t *rk, const clvd_topics *topics, clvd_backlog *b,
             rd_kafka_message_destroy(m);
         } else {
             b->records--;
-            fill(&batch->records[batch->count], m, q->topic);
+            fill(&batch->records[batch->count], m, q->topic, next.time);
             batch->messages[batch->count++] = m;
         }
         if (waits && is_missing(rk, topics, b, q, now)) return;

@@ -119,8 +119,8 @@ package final class Pipeline {
     /// replaced is another's; a state that is ahead of what is committed is nobody's, nor is one that was being put
     /// together when the error came.
     private func keepCommitted(before error: any Error) {
-        guard !Daemon.isPassing(error), (error as? KafkaError)?.isFenced != true, isQuiet,
-            !partitions.isEmpty, Set(engine.taskIDs) == Set(partitions.keys)
+        guard !Daemon.isPassing(error), (error as? KafkaError)?.isFenced != true, !partitions.isEmpty,
+            Set(engine.taskIDs) == Set(partitions.keys)
         else { return }
         try? snapshotNow()
     }

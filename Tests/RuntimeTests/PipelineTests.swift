@@ -158,12 +158,13 @@ private final class Source: RecordSource {
             onPoll(self)
         }
         func named(_ list: [Int32]) -> [TopicPartition] { list.map { TopicPartition("events", $0) } }
+        let none = UnsafeBufferPointer<clvd_record>(start: nil, count: 0)
         switch next {
-        case .nothing: return Consumer.Poll(records: UnsafeBufferPointer(start: nil, count: 0))
+        case .nothing: return Consumer.Poll(records: none)
         case .assign(let list):
-            return Consumer.Poll(records: UnsafeBufferPointer(start: nil, count: 0), rebalance: .assign(named(list)))
+            return Consumer.Poll(records: none, rebalance: .assign(named(list)))
         case .revoke(let list):
-            return Consumer.Poll(records: UnsafeBufferPointer(start: nil, count: 0), rebalance: .revoke(named(list)))
+            return Consumer.Poll(records: none, rebalance: .revoke(named(list)))
         case .lost(let list, let count): return Consumer.Poll(records: read(count), rebalance: .lost(named(list)))
         case .records(let count): return Consumer.Poll(records: read(count))
         }
@@ -257,34 +258,26 @@ private final class StepClock: LoopClock {
 }
 
 /// A store that writes beside the stream until it is let go, and that may have no room.
-private final class Store: SnapshotRepository {
-    let base: SharedSnapshotFolder
+private final class Store: ForwardingRepository {
     var isHeld = false
     var isFull = false
     /// Whole snapshots that were begun.
     private(set) var begun = 0
     private var outcome: SnapshotOutcome?
 
-    init(_ base: SharedSnapshotFolder) { self.base = base }
-
-    var instance: String { base.instance }
-    func list() throws -> [SnapshotListing] { try base.list() }
-    func open(_ listing: SnapshotListing) throws -> Snapshot { try base.open(listing) }
-    func newestOwn() throws -> Snapshot? { try base.newestOwn() }
-    func removeOwn(name: String) { base.removeOwn(name: name) }
-    func begin(_ content: SnapshotContent) throws {
+    override func begin(_ content: SnapshotContent) throws {
         begun += 1
         outcome = .written(try base.write(content), seconds: 1)
     }
-    func write(_ content: SnapshotContent) throws -> SnapshotInfo {
+    override func write(_ content: SnapshotContent) throws -> SnapshotInfo {
         if isFull { throw SnapshotError(.noSpace, "write", base.instance, "no room", advice: "make some") }
-        return try base.write(content)
+        return try super.write(content)
     }
-    var isWriting: Bool { outcome != nil }
-    func poll() -> SnapshotOutcome? { isHeld ? nil : finish() }
-    func finish() -> SnapshotOutcome? {
+    override var isWriting: Bool { outcome != nil }
+    override func poll() -> SnapshotOutcome? { isHeld ? nil : finish() }
+    override func finish() -> SnapshotOutcome? {
         defer { outcome = nil }
         return outcome
     }
-    func cancel() { outcome = nil }
+    override func cancel() { outcome = nil }
 }

@@ -41,30 +41,22 @@ import Testing
     }
 
     /// A store whose first snapshot to be opened was removed by its owner just before.
-    private final class Racing: SnapshotRepository {
-        let base: SharedSnapshotFolder
+    private final class Racing: ForwardingRepository {
         let owner: SharedSnapshotFolder
         var raced = 0
 
-        init(_ base: SharedSnapshotFolder, owner: SharedSnapshotFolder) { (self.base, self.owner) = (base, owner) }
+        init(_ base: SharedSnapshotFolder, owner: SharedSnapshotFolder) {
+            self.owner = owner
+            super.init(base)
+        }
 
-        var instance: String { base.instance }
-        func list() throws -> [SnapshotListing] { try base.list() }
-        func open(_ listing: SnapshotListing) throws -> Snapshot {
+        override func open(_ listing: SnapshotListing) throws -> Snapshot {
             if listing.instance == owner.instance {
                 owner.removeOwn(name: listing.name)
                 raced += 1
             }
-            return try base.open(listing)
+            return try super.open(listing)
         }
-        func newestOwn() throws -> Snapshot? { try base.newestOwn() }
-        func removeOwn(name: String) { base.removeOwn(name: name) }
-        func begin(_ content: SnapshotContent) throws { try base.begin(content) }
-        func write(_ content: SnapshotContent) throws -> SnapshotInfo { try base.write(content) }
-        var isWriting: Bool { base.isWriting }
-        func poll() -> SnapshotOutcome? { base.poll() }
-        func finish() -> SnapshotOutcome? { base.finish() }
-        func cancel() { base.cancel() }
     }
 
     @Test func whatWasRemovedMeanwhileIsLookedForAnew() throws {

@@ -104,11 +104,11 @@ public final class Engine {
     /// until its offset and its clock are back where outputs were committed.
     /// - Parameters:
     ///   - offset: of the next record. Records below it are repeats of the log.
-    ///   - publishFrom: records below it advance the state but produce no output.
+    ///   - firstUnpublishedOffset: records below it advance the state but produce no output.
     ///   - silences: what was published of silence already, ascending.
-    public func resume(_ id: TaskID, at offset: Int64, publishFrom: Int64, silences: [Silence] = []) {
+    public func resume(_ id: TaskID, at offset: Int64, firstUnpublishedOffset: Int64, idleTicks: [IdleTick] = []) {
         guard let task = tasks[id] else { preconditionFailure("partition \(id) is not held") }
-        task.resume(at: offset, publishFrom: publishFrom, silences: silences)
+        task.resume(at: offset, firstUnpublishedOffset: firstUnpublishedOffset, idleTicks: idleTicks)
     }
 
     /// Event-time clock of a partition: the highest watermark or idle tick, ms, those included that are known from

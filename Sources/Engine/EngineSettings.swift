@@ -22,7 +22,7 @@ public struct TaskID: Hashable, Comparable, Sendable, Codable, CustomStringConve
 
 /// Time that passed without records: the clock had got to `clock` (event time, ms) by idle ticks before the record at
 /// offset `before` came.
-public struct Silence: Sendable, Equatable {
+public struct IdleTick: Sendable, Equatable {
     public var before: Int64
     public var clock: Int64
 
@@ -83,12 +83,12 @@ public struct TaskCounters: Sendable, Equatable, Codable {
 /// What all tasks share and never changes: the configuration in the units and layouts that loops need.
 final class EngineSettings {
     let configuration: EngineConfiguration
-    let horizons: Horizons
+    let horizons: TargetTable
     let binEnds: [Int64]
     var binEndDays: [Double] { binEnds.map { Double($0) / Double(Clock.day) } }
     let rules: [LabelRule]
-    /// What has an interval, in the order of `Horizons.valueReadings`.
-    let valueReadings: [Reading]
+    /// What has an interval, in the order of `TargetTable.valueReadings`.
+    let valueReadings: [HorizonReading]
     let model: ModelLayout
     let userLayout: UserLayout
     let landmarkLayout: LandmarkLayout
@@ -98,7 +98,7 @@ final class EngineSettings {
     let purchaseHeads: [Bool]
     let alerts: AlertPolicy
     let encoder: UpdateEncoder
-    let segmentReading: Reading
+    let segmentReading: HorizonReading
     let segmentQuantiles: [Double]
     let latenessMs: Int64
     let sessionGapMs: Int64
@@ -120,7 +120,7 @@ final class EngineSettings {
     ///   - partitions: partitions of all input topics together; bounds are divided by it.
     init(_ configuration: EngineConfiguration, topics: [String], partitions: Int) {
         self.configuration = configuration
-        let horizons = Horizons(configuration) { name in
+        let horizons = TargetTable(configuration) { name in
             Array(name.utf8).withUnsafeBufferPointer { clvd_hash($0.baseAddress!, $0.count) }
         }
         self.horizons = horizons

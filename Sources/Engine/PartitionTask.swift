@@ -28,12 +28,12 @@ final class PartitionTask {
     /// Offset after the last record taken in; records below it are repeats of the log and not taken again.
     private(set) var nextOffset: Int64 = -1
     /// Records below this offset advance the state but say nothing (their outputs are committed already).
-    private(set) var publishFrom: Int64 = .min
-    /// Silences that were published before a restart, ascending; they are scored again without a word, each where it
+    private(set) var firstUnpublishedOffset: Int64 = .min
+    /// Idle ticks that were published before a restart, ascending; they are scored again without a word, each where it
     /// was.
-    private var silences: ArraySlice<Silence> = []
+    private var idleTicks: ArraySlice<IdleTick> = []
     /// Offset before which the next of them was.
-    private var silentBefore = Int64.max
+    private var nextIdleTickBefore = Int64.max
 
     /// Rows waiting for a batched step: users are distinct.
     private var pending = 0
@@ -48,7 +48,7 @@ final class PartitionTask {
         self.settings = settings
         users = UserTable(layout: settings.userLayout, seed: settings.configuration.state.hashSeed)
         pool = LandmarkPool(
-            layout: settings.landmarkLayout, capacity: settings.landmarksPerTask, binEnds: settings.horizons.binEnds)
+            layout: settings.landmarkLayout, capacity: settings.landmarksPerTask, binEnds: settings.targetTable.binEnds)
         quantiles = StreamQuantiles(quantiles: settings.segmentQuantiles)
         scratch = settings.makeScratch()
         pendingEvents = .allocate(capacity: Scratch.rows)
@@ -68,9 +68,9 @@ final class PartitionTask {
     ) {
         for i in 0..<count {
             let event = events + Int(indices[i])
-            let mute = event.pointee.offset < publishFrom
+            let mute = event.pointee.offset < firstUnpublishedOffset
             if mute != muted { flush(model) }
-            if event.pointee.offset >= silentBefore { catchUp(through: event.pointee.offset, model) }
+            if event.pointee.offset >= nextIdleTickBefore { replayIdleTicks(through: event.pointee.offset, model) }
             muted = mute
             nextOffset = event.pointee.offset + 1
             counters.records += 1
@@ -341,7 +341,7 @@ final class PartitionTask {
         let slotNumber = scratch.slots[r]
         let slot = users.slot(slotNumber)
         let h = slot.header
-        let row = scratch.predictions + r * settings.horizons.cells
+        let row = scratch.predictions + r * settings.targetTable.cells
         let value = settings.segmentReading.value(row)
         quantiles.add(value)
         let churn = settings.alerts.churn.value(row)
@@ -555,26 +555,26 @@ final class PartitionTask {
 
     /// Advances the clock of an idle stream: silent users are scored, nothing else happens.
     func tick(to time: Int64, _ model: ServingModel) {
-        guard nextOffset >= publishFrom else { return }
-        catchUp(through: .max, model)
+        guard nextOffset >= firstUnpublishedOffset else { return }
+        replayIdleTicks(through: .max, model)
         score(through: time, muted: false, model)
     }
 
     /// Scores the silences that were published before a restart, up to the record at `offset`, without publishing them
     /// again.
-    private func catchUp(through offset: Int64, _ model: ServingModel) {
-        guard !silences.isEmpty else { return }
+    private func replayIdleTicks(through offset: Int64, _ model: ServingModel) {
+        guard !idleTicks.isEmpty else { return }
         flush(model)
-        while let silence = silences.first, silence.before <= offset {
-            score(through: silence.clock, muted: true, model)
-            silences.removeFirst()
+        while let tick = idleTicks.first, tick.before <= offset {
+            score(through: tick.clock, muted: true, model)
+            idleTicks.removeFirst()
         }
-        silentBefore = silences.first?.before ?? .max
+        nextIdleTickBefore = idleTicks.first?.before ?? .max
     }
 
     /// See `Engine.clock`.
     var clock: Int64? {
-        let known = silences.last?.clock ?? .min
+        let known = idleTicks.last?.clock ?? .min
         guard watermark != .min else { return known == .min ? nil : known }
         return max(watermark, scoredHour * Clock.hour, known)
     }
@@ -592,11 +592,11 @@ final class PartitionTask {
     }
 
     /// See `Engine.resume`.
-    func resume(at offset: Int64, publishFrom: Int64, silences: [Silence]) {
+    func resume(at offset: Int64, firstUnpublishedOffset: Int64, idleTicks: [IdleTick]) {
         nextOffset = offset
-        self.publishFrom = publishFrom
-        self.silences = silences[...]
-        silentBefore = silences.first?.before ?? .max
+        self.firstUnpublishedOffset = firstUnpublishedOffset
+        self.idleTicks = idleTicks[...]
+        nextIdleTickBefore = idleTicks.first?.before ?? .max
     }
 
     private func visit(hour: Int64, score: Bool, landmarks: Bool, _ model: ServingModel) {
@@ -650,7 +650,7 @@ final class PartitionTask {
             let slotNumber = scratch.slots[r]
             let slot = users.slot(slotNumber)
             let h = slot.header
-            let row = scratch.predictions + r * settings.horizons.cells
+            let row = scratch.predictions + r * settings.targetTable.cells
             if score && model.version > 0 && settings.alerts.watches(h) {
                 let churn = settings.alerts.churn.value(row)
                 alert(slot, r, value: settings.segmentReading.value(row), churn: churn, silent: true, model)
@@ -743,7 +743,7 @@ final class PartitionTask {
         users = try UserTable(layout: settings.userLayout, image: image.users, slots: slots, longKeys: longKeys)
         pool = try LandmarkPool(
             layout: settings.landmarkLayout, most: max(1024, settings.configuration.learning.maxLandmarks),
-            binEnds: settings.horizons.binEnds, image: image.pool, bytes: landmarks)
+            binEnds: settings.targetTable.binEnds, image: image.pool, bytes: landmarks)
         quantiles = StreamQuantiles(
             quantiles: settings.segmentQuantiles,
             counts: Array(unsafeUninitializedCapacity: StreamQuantiles.cells) { counts, n in

@@ -7,24 +7,24 @@ package struct CommitMetadata: Equatable {
     /// ms since 1970; nil before the first event.
     package var clock: Int64?
     /// The latest silences, ascending. Clocks are full hours.
-    package var silences: [Silence]
+    package var idleTicks: [IdleTick]
 
     /// As many as are kept: snapshots are seldom so far behind.
-    static let mostSilences = 64
+    static let mostIdleTicks = 64
 
     private static let prefix = "clvd1;clock="
-    private static let separator = ";silences="
+    private static let separator = ";idleTicks="
     private static let hour: Int64 = 3_600_000
 
     package var text: String {
         guard let clock else { return "" }
-        let list = silences.suffix(Self.mostSilences).map { "\($0.before):\($0.clock / Self.hour)" }
+        let list = idleTicks.suffix(Self.mostIdleTicks).map { "\($0.before):\($0.clock / Self.hour)" }
         return Self.prefix + String(clock) + (list.isEmpty ? "" : Self.separator + list.joined(separator: ","))
     }
 
-    package init(clock: Int64?, silences: [Silence] = []) {
+    package init(clock: Int64?, idleTicks: [IdleTick] = []) {
         self.clock = clock
-        self.silences = silences
+        self.idleTicks = idleTicks
     }
 
     /// Metadata of others is no metadata.
@@ -33,32 +33,32 @@ package struct CommitMetadata: Equatable {
         guard text.hasPrefix(Self.prefix) else { return }
         let parts = text.dropFirst(Self.prefix.count).split(separator: ";", maxSplits: 1)
         guard let first = parts.first, let clock = Int64(first) else { return }
-        var silences: [Silence] = []
+        var idleTicks: [IdleTick] = []
         if parts.count > 1 {
-            guard let list = Self.silences(parts[1]) else { return }
-            silences = list
+            guard let list = Self.idleTicks(parts[1]) else { return }
+            idleTicks = list
         }
-        (self.clock, self.silences) = (clock, silences)
+        (self.clock, self.idleTicks) = (clock, idleTicks)
     }
 
-    private static func silences(_ text: Substring) -> [Silence]? {
+    private static func idleTicks(_ text: Substring) -> [IdleTick]? {
         let name = separator.dropFirst()
         guard text.hasPrefix(name) else { return nil }
-        var silences: [Silence] = []
+        var idleTicks: [IdleTick] = []
         for entry in text.dropFirst(name.count).split(separator: ",", omittingEmptySubsequences: false) {
             let numbers = entry.split(separator: ":").compactMap { Int64($0) }
-            guard numbers.count == 2, numbers[0] >= silences.last?.before ?? 0 else { return nil }
+            guard numbers.count == 2, numbers[0] >= idleTicks.last?.before ?? 0 else { return nil }
             let (clock, overflow) = numbers[1].multipliedReportingOverflow(by: hour)
             guard !overflow else { return nil }
-            silences.append(Silence(before: numbers[0], clock: clock))
+            idleTicks.append(IdleTick(before: numbers[0], clock: clock))
         }
-        return silences
+        return idleTicks
     }
 
     /// Everything it says of silence.
     /// - Parameter offset: the one it was committed with.
-    package func silences(before offset: Int64) -> [Silence] {
-        guard let clock, clock > silences.last?.clock ?? .min else { return silences }
-        return silences + [Silence(before: offset, clock: clock)]
+    package func idleTicks(before offset: Int64) -> [IdleTick] {
+        guard let clock, clock > idleTicks.last?.clock ?? .min else { return idleTicks }
+        return idleTicks + [IdleTick(before: offset, clock: clock)]
     }
 }

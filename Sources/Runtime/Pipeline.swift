@@ -39,7 +39,7 @@ package final class Pipeline {
     /// What the loop knows of a partition it holds.
     private struct Partition {
         let name: TopicPartition
-        var publishFrom: Int64
+        var firstUnpublishedOffset: Int64
         /// Since when its committed records are read again; nil: they are, or there were none.
         var replayingSince: Double?
         /// What was committed last.
@@ -51,7 +51,7 @@ package final class Pipeline {
         /// Where the log ended when it was last read to its end.
         var end: Int64?
         /// The latest idle ticks, as they are committed.
-        var silences: [Silence]
+        var idleTicks: [IdleTick]
     }
 
     /// - Parameter partitionCount: partitions of the input topics together.
@@ -130,7 +130,7 @@ package final class Pipeline {
     private func replacement(behind error: any Error) -> KafkaError? {
         guard error is LostPartitions || error is TransactionExpired else { return nil }
         if error is LostPartitions, let p = partitions.values.first {
-            let offset = p.committed ?? PartitionOffset(offset: p.publishFrom)
+            let offset = p.committed ?? PartitionOffset(offset: p.firstUnpublishedOffset)
             if let replaced = committer.askWhetherReplaced([p.name: offset]) { return replaced }
         }
         // The group says so to a member that has a name in it.
@@ -236,7 +236,8 @@ package final class Pipeline {
 
     private var phase: DaemonStatus.Phase {
         if partitions.isEmpty { return .starting }
-        return partitions.contains { engine.nextOffset($0.key) ?? 0 < $0.value.publishFrom } ? .replaying : .live
+        return partitions.contains { engine.nextOffset($0.key) ?? 0 < $0.value.firstUnpublishedOffset }
+            ? .replaying : .live
     }
 
     private var lag: Int64? {
@@ -376,18 +377,18 @@ package final class Pipeline {
         guard !times.isEmpty else { return }
         let before = times.keys.map { ($0, engine.clock($0)) }
         engine.tick(times)
-        for (id, clock) in before { noteSilence(id, since: clock) }
+        for (id, clock) in before { recordIdleTick(id, since: clock) }
         engine.forEachOutput { entry in publish(entry, UnsafeBufferPointer(start: nil, count: 0)) }
         if !committer.publication.isEmpty, uncommittedSince == nil { uncommittedSince = now }
     }
 
     /// Keeps what a tick has done, to be done again after a restart.
-    private func noteSilence(_ id: TaskID, since before: Int64?) {
+    private func recordIdleTick(_ id: TaskID, since before: Int64?) {
         guard let clock = engine.clock(id), let next = engine.nextOffset(id), clock != before else { return }
-        if partitions[id]?.silences.last?.before == next { partitions[id]?.silences.removeLast() }
-        partitions[id]?.silences.append(Silence(before: next, clock: clock))
-        if partitions[id]?.silences.count ?? 0 > CommitMetadata.mostSilences {
-            partitions[id]?.silences.removeFirst()
+        if partitions[id]?.idleTicks.last?.before == next { partitions[id]?.idleTicks.removeLast() }
+        partitions[id]?.idleTicks.append(IdleTick(before: next, clock: clock))
+        if partitions[id]?.idleTicks.count ?? 0 > CommitMetadata.mostIdleTicks {
+            partitions[id]?.idleTicks.removeFirst()
         }
     }
 
@@ -413,9 +414,9 @@ package final class Pipeline {
         var changed: [TaskID: PartitionOffset] = [:]
         for (id, p) in partitions {
             // While committed records are read again there is nothing to commit.
-            guard let next = engine.nextOffset(id), next >= p.publishFrom else { continue }
+            guard let next = engine.nextOffset(id), next >= p.firstUnpublishedOffset else { continue }
             let offset = PartitionOffset(
-                offset: next, metadata: CommitMetadata(clock: engine.clock(id), silences: p.silences).text)
+                offset: next, metadata: CommitMetadata(clock: engine.clock(id), idleTicks: p.idleTicks).text)
             if offset == p.committed { continue }
             offsets[p.name] = offset
             changed[id] = offset
@@ -512,12 +513,13 @@ package final class Pipeline {
             let plan = try StartPlan.make(facts, latest: latest, acceptGap: settings.snapshots.acceptGap)
             if let warning = plan.warning { logger.warning("\(warning)", metadata: ["partition": "\(p)"]) }
             let published = CommitMetadata(text: committed[p]?.metadata ?? "")
-            let silences = published.silences(before: committed[p]?.offset ?? 0)
-            engine.resume(id, at: plan.from, publishFrom: plan.publishFrom, silences: silences)
+            let idleTicks = published.idleTicks(before: committed[p]?.offset ?? 0)
+            engine.resume(id, at: plan.from, firstUnpublishedOffset: plan.firstUnpublishedOffset, idleTicks: idleTicks)
             let now = clock.now
             partitions[id] = Partition(
-                name: p, publishFrom: plan.publishFrom, replayingSince: plan.publishFrom > plan.from ? now : nil,
-                committed: committed[p], lastRecordAt: now, tickedAt: now, silences: published.silences)
+                name: p, firstUnpublishedOffset: plan.firstUnpublishedOffset,
+                replayingSince: plan.firstUnpublishedOffset > plan.from ? now : nil,
+                committed: committed[p], lastRecordAt: now, tickedAt: now, idleTicks: published.idleTicks)
             starts[p] = PartitionOffset(offset: plan.from)
             // The end of the log today is not that of the next start.
             if latest, uncommittedSince == nil { uncommittedSince = now }
@@ -573,7 +575,8 @@ package final class Pipeline {
     /// Says which partitions have been brought to where the group had committed.
     private func noteCaughtUp() {
         for (id, p) in partitions {
-            guard let since = p.replayingSince, let next = engine.nextOffset(id), next >= p.publishFrom else {
+            guard let since = p.replayingSince, let next = engine.nextOffset(id), next >= p.firstUnpublishedOffset
+            else {
                 continue
             }
             partitions[id]?.replayingSince = nil

@@ -154,10 +154,10 @@ final class Reporter {
 
     /// A partition came, with its state from the store or without.
     func partitionTaken(_ p: TopicPartition, _ plan: StartPlan, log: Range<Int64>, _ from: SnapshotKeeper.Adoption?) {
-        let muted = plan.publishFrom - plan.from
+        let muted = plan.firstUnpublishedOffset - plan.from
         metrics.partitionTaken(bytes: from?.bytes ?? 0, seconds: from?.seconds ?? 0, muted: muted)
         var metadata: Logger.Metadata = [
-            "partition": "\(p)", "offset": "\(plan.from)", "publish_from": "\(plan.publishFrom)",
+            "partition": "\(p)", "offset": "\(plan.from)", "publish_from": "\(plan.firstUnpublishedOffset)",
             "muted": "\(muted)", "log": "\(log)", "from": "\(from?.instance ?? "-")",
         ]
         if let from {

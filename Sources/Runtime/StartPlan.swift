@@ -5,7 +5,7 @@ struct StartPlan: Equatable {
     /// Offset of the first record to read.
     var from: Int64
     /// Records below it advance the state but are not published: their outputs are committed.
-    var publishFrom: Int64
+    var firstUnpublishedOffset: Int64
     /// What an operator should know of the decision.
     var warning: String?
 
@@ -30,29 +30,29 @@ struct StartPlan: Equatable {
         if state > f.high {
             guard acceptGap else { throw RecoveryError.otherLog(f.partition, "the state", state, high: f.high) }
             return StartPlan(
-                from: f.low, publishFrom: f.low,
+                from: f.low, firstUnpublishedOffset: f.low,
                 warning: "the log ends at \(f.high), before the state's \(state): beginning at \(f.low)")
         }
         if state < f.low {
             guard acceptGap else { throw RecoveryError.gap(f.partition, needed: state, low: f.low) }
             return StartPlan(
-                from: f.low, publishFrom: max(f.low, f.committed ?? f.low),
+                from: f.low, firstUnpublishedOffset: max(f.low, f.committed ?? f.low),
                 warning: "\(f.low - state) records are gone from the log and from the state")
         }
         let committed = f.committed ?? state
         guard committed <= f.high else {
             guard acceptGap else { throw RecoveryError.otherLog(f.partition, "the group", committed, high: f.high) }
             return StartPlan(
-                from: f.low, publishFrom: f.low,
+                from: f.low, firstUnpublishedOffset: f.low,
                 warning: "the log ends at \(f.high), before the group's \(committed): beginning at \(f.low)")
         }
         guard committed >= state else {
             return StartPlan(
-                from: state, publishFrom: state,
+                from: state, firstUnpublishedOffset: state,
                 warning: "the group's offset \(committed) is before the state's \(state), which goes on from there; "
                     + "to read again, stop and move the snapshots away")
         }
-        return StartPlan(from: state, publishFrom: committed)
+        return StartPlan(from: state, firstUnpublishedOffset: committed)
     }
 
     /// No snapshot holds the partition. What was committed is read again from the beginning without a word, as far
@@ -62,16 +62,17 @@ struct StartPlan: Equatable {
     ) throws(RecoveryError) -> StartPlan {
         guard let committed = f.committed else {
             let start = latest ? f.high : f.low
-            return StartPlan(from: start, publishFrom: start)
+            return StartPlan(from: start, firstUnpublishedOffset: start)
         }
         if f.low > 0 && !acceptGap { throw RecoveryError.gap(f.partition, needed: 0, low: f.low) }
         if committed > f.high {
             guard acceptGap else { throw RecoveryError.otherLog(f.partition, "the group", committed, high: f.high) }
-            return StartPlan(from: f.low, publishFrom: f.low, warning: "the log ends at \(f.high): beginning anew")
+            return StartPlan(
+                from: f.low, firstUnpublishedOffset: f.low, warning: "the log ends at \(f.high): beginning anew")
         }
         let gone = f.low > 0 ? "\(f.low) records are gone; " : ""
         return StartPlan(
-            from: f.low, publishFrom: max(f.low, committed),
+            from: f.low, firstUnpublishedOffset: max(f.low, committed),
             warning: committed > f.low || f.low > 0
                 ? "\(gone)no snapshot: the state is made again from \(f.low) to the committed \(committed)" : nil)
     }

@@ -34,7 +34,7 @@ struct Checks {
         let counters = engines.map { $0.report(prequential: false).counters }.reduce(TaskCounters(), +)
         try checkAccounts(counters)
         try checkAlerts()
-        let reference = try Reference(scenario, silences: silences())
+        let reference = try Reference(scenario, idleTicks: idleTicks())
         try checkOutputs(reference)
         try checkState(reference)
     }
@@ -46,15 +46,15 @@ struct Checks {
     }
 
     /// What was said of silence, by all that was committed.
-    private func silences() -> [[Int64: Int64]] {
-        var silences = [[Int64: Int64]](repeating: [:], count: scenario.partitions)
+    private func idleTicks() -> [[Int64: Int64]] {
+        var idleTicks = [[Int64: Int64]](repeating: [:], count: scenario.partitions)
         for (p, offset) in cluster.history {
             let metadata = CommitMetadata(text: offset.metadata)
-            for silence in metadata.silences(before: offset.offset) {
-                silences[Int(p.partition)][silence.before, default: silence.clock].raise(to: silence.clock)
+            for silence in metadata.idleTicks(before: offset.offset) {
+                idleTicks[Int(p.partition)][silence.before, default: silence.clock].raise(to: silence.clock)
             }
         }
-        return silences
+        return idleTicks
     }
 
     // MARK: Accounts

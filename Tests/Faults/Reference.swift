@@ -17,7 +17,7 @@ final class Reference {
     private let settings: Settings
 
     /// - Parameter silences: clocks (ms) by the offset before which they had been reached, for each partition.
-    init(_ scenario: Scenario, silences: [[Int64: Int64]]) throws {
+    init(_ scenario: Scenario, idleTicks: [[Int64: Int64]]) throws {
         settings = scenario.settings
         engine = Engine(
             configuration: settings.engine, topics: settings.input.topics, partitions: scenario.partitions,
@@ -29,8 +29,8 @@ final class Reference {
         for (p, records) in scenario.records.enumerated() {
             let id = TaskID(topic: 0, partition: Int32(p))
             engine.addTask(id)
-            engine.resume(id, at: 0, publishFrom: 0)
-            var rest = silences[p].sorted { $0.key < $1.key }[...]
+            engine.resume(id, at: 0, firstUnpublishedOffset: 0)
+            var rest = idleTicks[p].sorted { $0.key < $1.key }[...]
             for r in records {
                 while let silence = rest.first, silence.key <= r.offset {
                     tick(id, to: silence.value)

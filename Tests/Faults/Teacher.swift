@@ -21,7 +21,7 @@ final class Teacher: Sendable {
         folder = "\(store)/\(Self.instance)"
         let lesson = Scenario(lessonFor: recurrent, format: format)
         defer { lesson.free() }
-        let engine = try Reference(lesson, silences: [[:]]).engine
+        let engine = try Reference(lesson, idleTicks: [[:]]).engine
         modelVersion = engine.modelVersion
         precondition(modelVersion > 0, "the teacher has learned nothing")
         let snapshots = try SnapshotStore(

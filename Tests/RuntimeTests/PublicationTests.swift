@@ -105,21 +105,24 @@ import Testing
             #expect(CommitMetadata(text: metadata.text) == metadata)
             #expect(metadata.text.utf8.count < 64)
         }
-        let silences = [Silence(before: 7, clock: 3_600_000), Silence(before: 7_000_000_000, clock: 1_700_002_800_000)]
-        let long = CommitMetadata(clock: 1_700_002_800_001, silences: silences)
+        let idleTicks = [
+            IdleTick(before: 7, clock: 3_600_000), IdleTick(before: 7_000_000_000, clock: 1_700_002_800_000),
+        ]
+        let long = CommitMetadata(clock: 1_700_002_800_001, idleTicks: idleTicks)
         #expect(CommitMetadata(text: long.text) == long)
         #expect(
-            long.silences(before: 7_000_000_001) == silences + [
-                Silence(before: 7_000_000_001, clock: 1_700_002_800_001)
+            long.idleTicks(before: 7_000_000_001) == idleTicks + [
+                IdleTick(before: 7_000_000_001, clock: 1_700_002_800_001)
             ])
-        let many = (0..<200).map { Silence(before: 1_000_000_000_000 + $0, clock: 1_700_000_000 * 3_600_000) }
-        let full = CommitMetadata(clock: .max, silences: many)
+        let many = (0..<200).map { IdleTick(before: 1_000_000_000_000 + $0, clock: 1_700_000_000 * 3_600_000) }
+        let full = CommitMetadata(clock: .max, idleTicks: many)
         #expect(full.text.utf8.count < 2048, "brokers take 4096")
-        #expect(CommitMetadata(text: full.text).silences == many.suffix(CommitMetadata.mostSilences))
+        #expect(CommitMetadata(text: full.text).idleTicks == many.suffix(CommitMetadata.mostIdleTicks))
         for foreign in [
-            "", "clvd1;clock=", "clvd1;clock=x", "clvd2;clock=5", "5", "clvd1;clock=5;x=1", "clvd1;clock=5;silences=",
-            "clvd1;clock=5;silences=1:2,", "clvd1;clock=5;silences=1:x", "clvd1;clock=5;silences=1:9223372036854775807",
-            "clvd1;clock=5;silences=5:1,4:2",
+            "", "clvd1;clock=", "clvd1;clock=x", "clvd2;clock=5", "5", "clvd1;clock=5;x=1", "clvd1;clock=5;idleTicks=",
+            "clvd1;clock=5;idleTicks=1:2,", "clvd1;clock=5;idleTicks=1:x",
+            "clvd1;clock=5;idleTicks=1:9223372036854775807",
+            "clvd1;clock=5;idleTicks=5:1,4:2",
         ] {
             #expect(CommitMetadata(text: foreign).clock == nil, "\(foreign)")
         }

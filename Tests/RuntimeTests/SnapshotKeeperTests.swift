@@ -35,7 +35,7 @@ import Testing
             configuration: configuration, topics: ["events"], partitions: 1, executor: WorkerPool(threads: 1))
         if let offset {
             engine.addTask(Self.id)
-            engine.resume(Self.id, at: offset, publishFrom: offset)
+            engine.resume(Self.id, at: offset, firstUnpublishedOffset: offset)
         }
         return engine
     }

@@ -1,8 +1,8 @@
 /// When an alert rises and clears. Pure: from a user's alert state and a fresh score to what happens.
 struct AlertPolicy {
     let enabled: Bool
-    let churn: Reading
-    let valueAtRisk: Reading
+    let churn: HorizonReading
+    let valueAtRisk: HorizonReading
     let raise: Float
     let clear: Float
     let coolDownSeconds: Int64
@@ -12,13 +12,13 @@ struct AlertPolicy {
 
     enum Transition: Equatable { case none, raised, cleared }
 
-    init(_ configuration: EngineConfiguration, _ horizons: Horizons) {
+    init(_ configuration: EngineConfiguration, _ horizons: TargetTable) {
         let alerts = configuration.alerts
         let churn = horizons.longest(named: alerts.target, kind: .absence)
         let value = horizons.longest(named: configuration.segments.target, kind: .value)
         enabled = alerts.enabled && churn != nil && value != nil
-        self.churn = churn ?? Reading(kind: .absence, cell: 0, bins: 0)
-        valueAtRisk = value ?? Reading(kind: .value, cell: 0, bins: 0)
+        self.churn = churn ?? HorizonReading(kind: .absence, cell: 0, bins: 0)
+        valueAtRisk = value ?? HorizonReading(kind: .value, cell: 0, bins: 0)
         raise = Float(alerts.raiseThreshold)
         clear = Float(alerts.clearThreshold)
         coolDownSeconds = Int64(alerts.coolDownDays * 86_400)

@@ -68,7 +68,7 @@ final class Learner {
     private struct Metric {
         var target: Int
         var horizon: Double
-        var reading: Reading
+        var reading: HorizonReading
         /// Bin whose maturity completes the horizon.
         var bin: Int
         /// Place among the value readings; nil of other targets.
@@ -96,13 +96,13 @@ final class Learner {
         trainer = Trainer(layout: settings.model, configuration: configuration)
         random = RandomNumbers(seed: configuration.seed)
         standardizer = Standardizer(features: SnapshotFeatures.count)
-        rates = PopulationRates(cells: settings.horizons.cells)
+        rates = PopulationRates(cells: settings.targetTable.cells)
         purchases = PurchaseForecast(ends: settings.binEndDays)
-        calibrations = Array(repeating: Calibration(cells: settings.horizons.cells), count: Calibration.groups)
-        blends = (0..<Blend.groups).map { Blend(cells: settings.horizons.cells, group: $0) }
-        metrics = settings.horizons.targets.enumerated().flatMap { i, target in
+        calibrations = Array(repeating: Calibration(cells: settings.targetTable.cells), count: Calibration.groups)
+        blends = (0..<Blend.groups).map { Blend(cells: settings.targetTable.cells, group: $0) }
+        metrics = settings.targetTable.targets.enumerated().flatMap { i, target in
             target.horizonsDays.map { days in
-                let reading = settings.horizons.reading(target: i, horizon: days)
+                let reading = settings.targetTable.reading(target: i, horizon: days)
                 return Metric(
                     target: i, horizon: days, reading: reading, bin: Int(reading.bins) - 1,
                     interval: settings.valueReadings.firstIndex(of: reading))
@@ -117,7 +117,7 @@ final class Learner {
         }
         drift = DriftDetector(monitors: watched.count)
         levels = IntervalLevels(count: settings.valueReadings.count)
-        taughtRows = Array(repeating: 0, count: settings.horizons.bins)
+        taughtRows = Array(repeating: 0, count: settings.targetTable.bins)
         groups = .allocate(capacity: configuration.batchSize)
         groups.initialize(repeating: (0, nil), count: configuration.batchSize)
         opinions = .allocate(capacity: configuration.batchSize * settings.model.outputs)
@@ -161,7 +161,7 @@ final class Learner {
 
     private func mature(_ task: PartitionTask) {
         let layout = settings.landmarkLayout
-        let bins = settings.horizons.bins
+        let bins = settings.targetTable.bins
         for bin in 0..<bins {
             var fresh = 0
             task.pool.mature(bin: bin, watermark: task.watermark) { landmark in
@@ -194,7 +194,7 @@ final class Learner {
         var total: Float = 0
         for b in 0...metric.bin { total += row[b] }
         let days = Float(metric.horizon)
-        let target = settings.horizons.targets[metric.target]
+        let target = settings.targetTable.targets[metric.target]
         var sample: PrequentialWindow.Sample =
             switch target.kind {
             case .value: .init(prediction: prediction, naive: h.pointee.naiveValuePerDay * days, label: max(0, total))
@@ -231,11 +231,11 @@ final class Learner {
         guard configuration.driftThreshold > 0 else { return }
         let alarmed = drift.advance(to: now, days: days, configuration) { i in
             let metric = metrics[watched[i].metric]
-            return (settings.horizons.targets[metric.target].name, watched[i].part)
+            return (settings.targetTable.targets[metric.target].name, watched[i].part)
         }
         for i in alarmed {
             let first = Int(metrics[watched[i].metric].reading.cell)
-            for cell in first..<first + settings.horizons.bins {
+            for cell in first..<first + settings.targetTable.bins {
                 let amounts = watched[i].part == "amount"
                 for g in calibrations.indices { calibrations[g].loosen(cell: cell, amounts: amounts) }
                 for g in blends.indices where amounts { blends[g].loosenAmounts(cell: cell) }
@@ -305,7 +305,7 @@ final class Learner {
         for g in calibrations.indices { calibrations[g].fade(keep) }
         for g in blends.indices { blends[g].advance(days: days) }
         let most = configuration.batchSize
-        for bin in 0..<settings.horizons.bins where taughtRows[bin] > 0 {
+        for bin in 0..<settings.targetTable.bins where taughtRows[bin] > 0 {
             picks.removeAll(keepingCapacity: true)
             let fresh = tasks.enumerated().map { t, task in task.pool.matured(bin: bin, since: frontiers[t][bin]) }
             let step = max(1, (fresh.reduce(0) { $0 + $1.count } + most - 1) / most)
@@ -441,7 +441,7 @@ final class Learner {
         var misses = 0
         while picks.count < configuration.batchSize && misses < 64 * configuration.batchSize {
             let frontier = !heldOut && (random.uniform() < configuration.frontierShare)
-            let bin = frontier || heldOut ? random.below(settings.horizons.bins) : 0
+            let bin = frontier || heldOut ? random.below(settings.targetTable.bins) : 0
             guard let pick = draw(tasks, bin: bin, near: frontier || heldOut ? near : .max) else {
                 misses += 1
                 continue
@@ -474,7 +474,7 @@ final class Learner {
     /// Fills the batch from the picked landmarks, in parallel: every row has its place.
     private func fill(_ tasks: [PartitionTask]) {
         batch.rows = picks.count
-        for cell in 0..<settings.horizons.cells { batch.meanLogSpend[cell] = rates.meanLogSpend(cell) }
+        for cell in 0..<settings.targetTable.cells { batch.meanLogSpend[cell] = rates.meanLogSpend(cell) }
         let chunks = (picks.count + Trainer.chunkRows - 1) / Trainer.chunkRows
         nonisolated(unsafe) let (learner, source) = (self, tasks)
         let drawn = picks
@@ -569,7 +569,7 @@ final class Learner {
         for i in levels.values.indices { serving.levels[i] = Float(levels.values[i]) }
         serving.copy(report.holding ? weights.best : weights.average)
         for rule in settings.rules {
-            for bin in 0..<settings.horizons.bins {
+            for bin in 0..<settings.targetTable.bins {
                 let cell = Int(rule.cell) + bin
                 serving.prior[cell] = rates.prior(rule, bin: bin, binEnds: settings.binEnds)
                 serving.meanLogSpend[cell] = rule.isValue ? rates.meanLogSpend(cell) : 0
@@ -596,7 +596,7 @@ final class Learner {
 
     func prequentialReports() -> [PrequentialReport] {
         zip(metrics, windows).map { metric, window in
-            window.report(target: settings.horizons.targets[metric.target], horizon: metric.horizon)
+            window.report(target: settings.targetTable.targets[metric.target], horizon: metric.horizon)
         }
     }
 }

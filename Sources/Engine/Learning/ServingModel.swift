@@ -33,18 +33,18 @@ final class ServingModel {
         network = Network(settings.model)
         weights = .allocate(capacity: settings.model.count)
         weights.initialize(repeating: 0, count: settings.model.count)
-        prior = .allocate(capacity: settings.horizons.cells)
-        prior.initialize(repeating: 0, count: settings.horizons.cells)
-        meanLogSpend = .allocate(capacity: settings.horizons.cells)
-        meanLogSpend.initialize(repeating: 0, count: settings.horizons.cells)
+        prior = .allocate(capacity: settings.targetTable.cells)
+        prior.initialize(repeating: 0, count: settings.targetTable.cells)
+        meanLogSpend = .allocate(capacity: settings.targetTable.cells)
+        meanLogSpend.initialize(repeating: 0, count: settings.targetTable.cells)
         let count = Calibration.groups * (1 + Blend.groups) * 3 * settings.model.outputs
         coefficients = .allocate(capacity: count)
         coefficients.initialize(repeating: 0, count: count)
         purchases = PurchaseForecast(ends: settings.binEndDays)
-        priorChance = .allocate(capacity: settings.horizons.cells)
-        priorChance.initialize(repeating: 0, count: settings.horizons.cells)
-        priorSigma = .allocate(capacity: settings.horizons.cells)
-        priorSigma.initialize(repeating: 1, count: settings.horizons.cells)
+        priorChance = .allocate(capacity: settings.targetTable.cells)
+        priorChance.initialize(repeating: 0, count: settings.targetTable.cells)
+        priorSigma = .allocate(capacity: settings.targetTable.cells)
+        priorSigma.initialize(repeating: 1, count: settings.targetTable.cells)
         levels = .allocate(capacity: max(1, settings.valueReadings.count))
         levels.initialize(repeating: Float(SpendInterval.coverage), count: max(1, settings.valueReadings.count))
     }
@@ -75,7 +75,7 @@ final class ServingModel {
     /// Predictions of `rows` users from their state and raw features, which become log-scaled on the way.
     func predict(_ s: Scratch, rows: Int) {
         SnapshotFeatures.finish(s.features, count: rows)
-        let cells = settings.horizons.cells
+        let cells = settings.targetTable.cells
         guard version > 0 else {
             for r in 0..<rows { memcpy(s.predictions + r * cells, prior, cells * MemoryLayout<Float>.stride) }
             return
@@ -97,7 +97,7 @@ final class ServingModel {
             }
         }
         network.predict(rows: rows, outputs: s.outputs, meanLogSpend: meanLogSpend, predictions: s.predictions)
-        if taughtBins < settings.horizons.bins { extrapolate(s.predictions, rows: rows) }
+        if taughtBins < settings.targetTable.bins { extrapolate(s.predictions, rows: rows) }
     }
 
     /// The process tells the log of mean money; μ is less by half the variance that the heads see.
@@ -127,9 +127,9 @@ final class ServingModel {
     /// Bins that nothing has been learned of yet relate to the bin before as they do for the population: the same
     /// factor on money, the same factor on the cumulative hazard.
     private func extrapolate(_ predictions: UnsafeMutablePointer<Float>, rows: Int) {
-        let cells = settings.horizons.cells
+        let cells = settings.targetTable.cells
         for rule in settings.rules {
-            for bin in taughtBins..<settings.horizons.bins {
+            for bin in taughtBins..<settings.targetTable.bins {
                 let cell = Int(rule.cell) + bin
                 guard bin > 0 else {
                     for r in 0..<rows { predictions[r * cells + cell] = prior[cell] }
@@ -191,7 +191,7 @@ final class ServingModel {
 
     func forEachDistribution(_ s: Scratch, row r: Int, _ body: (Int, SpendDistribution) -> Void) {
         forEachDistribution(
-            s.predictions + r * settings.horizons.cells, outputs: s.outputs + r * settings.model.outputs, body)
+            s.predictions + r * settings.targetTable.cells, outputs: s.outputs + r * settings.model.outputs, body)
     }
 
     /// Chance and σ of a bin. Bins that were not taught stand to the bin before as they do for the population.
@@ -201,7 +201,7 @@ final class ServingModel {
     ) -> (Float, Float) {
         guard let outputs, bin < taughtBins || bin > 0 else { return (priorChance[cell], priorSigma[cell]) }
         if bin < taughtBins {
-            let o = outputs + settings.model.output(head: cell / settings.horizons.bins, bin: bin)
+            let o = outputs + settings.model.output(head: cell / settings.targetTable.bins, bin: bin)
             return (Network.logistic(o[0]), Network.sigma(o[2]))
         }
         let ratio = cumulative(priorChance[cell]) / cumulative(priorChance[cell - 1])
@@ -217,10 +217,10 @@ final class ServingModel {
     }
 
     /// The features that raise a probability most (gradient × input, a first-order attribution at the row).
-    func factors(_ s: Scratch, row r: Int, reading: Reading, count: Int) -> [Factor] {
+    func factors(_ s: Scratch, row r: Int, reading: HorizonReading, count: Int) -> [Factor] {
         let f = SnapshotFeatures.count
         var outputWeights = [Float](repeating: 0, count: settings.model.outputs)
-        let head = Int(reading.cell) / settings.horizons.bins
+        let head = Int(reading.cell) / settings.targetTable.bins
         let features = s.features + r * f
         let bought = PurchaseProcess.History(features) != nil
         let correction = coefficients(of: features, bought: bought) + settings.model.outputs

@@ -13,7 +13,7 @@ public final class Query {
     }
 
     private let engine: Engine
-    private let readings: [Reading]
+    private let readings: [HorizonReading]
     /// Place of each reading among those that have an interval.
     private let intervals: [Int?]
     private let scratch: Scratch
@@ -22,7 +22,7 @@ public final class Query {
     /// Numbers of an answer.
     public var count: Int { readings.count }
 
-    init(_ engine: Engine, _ readings: [Reading]) {
+    init(_ engine: Engine, _ readings: [HorizonReading]) {
         self.engine = engine
         self.readings = readings
         intervals = readings.map { engine.settings.valueReadings.firstIndex(of: $0) }
@@ -84,7 +84,7 @@ public final class Query {
         if places.isEmpty { return }
         engine.serving.predict(scratch, rows: places.count)
         for (row, i) in places.enumerated() {
-            read(UnsafePointer(scratch.predictions + row * engine.settings.horizons.cells), into: &out, i)
+            read(UnsafePointer(scratch.predictions + row * engine.settings.targetTable.cells), into: &out, i)
             engine.serving.forEachDistribution(scratch, row: row) { tell(i, $0, $1, onInterval) }
         }
         places.removeAll(keepingCapacity: true)
@@ -101,10 +101,10 @@ extension Engine {
         Query(
             self,
             items.map { item in
-                guard let target = settings.horizons.targets.firstIndex(where: { $0.name == item.target }) else {
+                guard let target = settings.targetTable.targets.firstIndex(where: { $0.name == item.target }) else {
                     preconditionFailure("no target \(item.target)")
                 }
-                return settings.horizons.reading(target: target, horizon: item.horizonDays)
+                return settings.targetTable.reading(target: target, horizon: item.horizonDays)
             })
     }
 }

@@ -22,7 +22,7 @@ extension Engine {
         for task in ordered {
             guard let now = clock(task.id) else { continue }
             task.score(at: now, scratch, serving) { slot, r in
-                let row = UnsafePointer(scratch.predictions + r * settings.horizons.cells)
+                let row = UnsafePointer(scratch.predictions + r * settings.targetTable.cells)
                 let value = Double(settings.segmentReading.value(row))
                 if best.count == count, let last = best.last, value <= last.value { return }
                 let h = slot.header.pointee

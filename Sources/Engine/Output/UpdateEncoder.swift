@@ -4,7 +4,7 @@ struct UpdateEncoder: ~Copyable {
     private struct Segment {
         var literalAt: Int
         var literalLength: Int
-        var reading: Reading
+        var reading: HorizonReading
         /// Place of a bound of an interval; -1 for a prediction.
         var bound: Int32
     }
@@ -17,11 +17,11 @@ struct UpdateEncoder: ~Copyable {
     private let topics: [[UInt8]]
 
     /// - Parameter topics: names of the input topics by index.
-    init(horizons: Horizons, topics: [String]) {
+    init(horizons: TargetTable, topics: [String]) {
         var bytes: [UInt8] = []
         var parts: [Segment] = []
         var text = ""
-        func add(_ reading: Reading, bound: Int = -1) {
+        func add(_ reading: HorizonReading, bound: Int = -1) {
             parts.append(
                 Segment(
                     literalAt: bytes.count, literalLength: text.utf8.count, reading: reading, bound: Int32(bound)))
@@ -38,14 +38,14 @@ struct UpdateEncoder: ~Copyable {
             }
             text += ",\"\(name)\":{"
             for (k, days) in target.horizonsDays.enumerated() {
-                text += (k == 0 ? "" : ",") + "\"\(Horizons.name(days))\":"
+                text += (k == 0 ? "" : ",") + "\"\(TargetTable.name(days))\":"
                 add(horizons.reading(target: i, horizon: days))
             }
             text += "}"
             guard target.kind == .value else { continue }
             text += ",\"\(name)_interval\":{"
             for (k, days) in target.horizonsDays.enumerated() {
-                text += (k == 0 ? "" : ",") + "\"\(Horizons.name(days))\":["
+                text += (k == 0 ? "" : ",") + "\"\(TargetTable.name(days))\":["
                 let reading = horizons.reading(target: i, horizon: days)
                 add(reading, bound: bounds)
                 text += ","

@@ -99,7 +99,7 @@ import Testing
             let line = Array(predictions[r * layout.cells..<(r + 1) * layout.cells])
             for (b, days) in configuration.binEdgesDays.enumerated() {
                 func reading(_ target: Int) -> Double {
-                    Double(settings.horizons.reading(target: target, horizon: days).value(line))
+                    Double(settings.targetTable.reading(target: target, horizon: days).value(line))
                 }
                 #expect(abs(reading(0) / row.clv[b] - 1) < 2e-4)
                 #expect(abs(reading(1) - row.purchase[b]) < 1e-5)

@@ -29,7 +29,8 @@ import Testing
 
         // Restart from the snapshot: the records up to n, and the silence up to the clock, are known to the world.
         let again = try KnownModel.restored(snapshot)
-        again.resume(Self.first, at: 20, publishFrom: Int64(n), silences: [Silence(before: Int64(n), clock: clock)])
+        again.resume(
+            Self.first, at: 20, firstUnpublishedOffset: Int64(n), idleTicks: [IdleTick(before: Int64(n), clock: clock)])
         #expect(again.run(stream, 20..<40).isEmpty)
         #expect(again.idle(until: clock).isEmpty, "no ticks while committed records are read again")
         #expect(again.run(stream, 40..<n).isEmpty)
@@ -40,13 +41,14 @@ import Testing
 
         // The same when the next record comes before any tick.
         let third = try KnownModel.restored(snapshot)
-        third.resume(Self.first, at: 20, publishFrom: Int64(n), silences: [Silence(before: Int64(n), clock: clock)])
+        third.resume(
+            Self.first, at: 20, firstUnpublishedOffset: Int64(n), idleTicks: [IdleTick(before: Int64(n), clock: clock)])
         #expect(third.run(stream, 20..<n + 1, cut: 7) == expected)
         #expect(try Written(third).differences(from: Written(whole)) == [])
 
         // Without the clock the alert is said twice, under the same id.
         let unaware = try KnownModel.restored(snapshot)
-        unaware.resume(Self.first, at: 20, publishFrom: Int64(n))
+        unaware.resume(Self.first, at: 20, firstUnpublishedOffset: Int64(n))
         #expect(unaware.run(stream, 20..<n).isEmpty)
         ticked = unaware.idle(until: clock)
         #expect(ticked == raised)
@@ -68,12 +70,12 @@ import Testing
         whole.run(stream, 20..<60)
         let clock = epoch + 5 * day
         #expect(whole.idle(until: clock).map(\.kind) == [.alert])
-        let silence = Silence(before: 60, clock: clock)
+        let silence = IdleTick(before: 60, clock: clock)
         // The alert is cleared by the next record, before anything is committed again.
         whole.run(stream, 60..<n - 1)
 
         let again = try KnownModel.restored(snapshot)
-        again.resume(Self.first, at: 20, publishFrom: Int64(n - 1), silences: [silence])
+        again.resume(Self.first, at: 20, firstUnpublishedOffset: Int64(n - 1), idleTicks: [silence])
         #expect(again.clock(Self.first) == clock, "what was committed is not to be taken back")
         #expect(again.run(stream, 20..<n - 1, cut: 7).isEmpty)
         #expect(try Written(again).differences(from: Written(whole)) == [])

@@ -49,7 +49,7 @@ import Testing
             for partition in 0..<2 {
                 let next = stream.events[mutedTo...].first { $0.partition == partition }?.offset ?? .max
                 let id = TaskID(topic: 0, partition: Int32(partition))
-                second.resume(id, at: second.nextOffset(id) ?? 0, publishFrom: next)
+                second.resume(id, at: second.nextOffset(id) ?? 0, firstUnpublishedOffset: next)
             }
             let said = second.run(stream, 600..<n, cut: 250)
             #expect(said == expected.filter { $0.record >= mutedTo }, "muted up to \(mutedTo)")

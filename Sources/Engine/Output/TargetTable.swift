@@ -1,5 +1,5 @@
 /// One number read from a row of predictions: a target up to one of its horizons. Plain data, for hot loops.
-struct Reading: Equatable {
+struct HorizonReading: Equatable {
     enum Kind: UInt8 { case value, occurrence, absence }
     var kind: Kind
     /// First cell of the target in the row.
@@ -40,7 +40,7 @@ struct LabelRule {
 
 /// The configured targets over the shared bins: which cells of a row of [targets × bins] belong to which target,
 /// how they add up to a horizon and which events teach them.
-struct Horizons {
+struct TargetTable {
     let targets: [EngineConfiguration.Target]
     let bins: Int
     /// Ends of the bins, ms after the instant, ascending.
@@ -73,29 +73,29 @@ struct Horizons {
     }
 
     /// The reading of a target at one of its horizons (days).
-    func reading(target i: Int, horizon days: Double) -> Reading {
+    func reading(target i: Int, horizon days: Double) -> HorizonReading {
         guard let bin = binEnds.firstIndex(of: Int64((days * Double(Clock.day)).rounded())) else {
             preconditionFailure("horizon \(days) d of \(targets[i].name) is no bin edge")
         }
-        let kind: Reading.Kind =
+        let kind: HorizonReading.Kind =
             switch targets[i].kind {
             case .value: .value
             case .occurrence: .occurrence
             case .absence: .absence
             }
-        return Reading(kind: kind, cell: Int32(i * bins), bins: Int32(bin + 1))
+        return HorizonReading(kind: kind, cell: Int32(i * bins), bins: Int32(bin + 1))
     }
 
     /// The readings that have an interval: every value target at every horizon, those of a target one after the other,
     /// the shortest first.
-    var valueReadings: [Reading] {
+    var valueReadings: [HorizonReading] {
         targets.enumerated().filter { $1.kind == .value }.flatMap { i, target in
             target.horizonsDays.map { reading(target: i, horizon: $0) }
         }
     }
 
     /// The reading of a named target of a kind at its longest horizon.
-    func longest(named name: String, kind: EngineConfiguration.Target.Kind) -> Reading? {
+    func longest(named name: String, kind: EngineConfiguration.Target.Kind) -> HorizonReading? {
         guard let i = targets.firstIndex(where: { $0.name == name && $0.kind == kind }),
             let last = targets[i].horizonsDays.last
         else { return nil }

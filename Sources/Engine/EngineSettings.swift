@@ -83,7 +83,7 @@ public struct TaskCounters: Sendable, Equatable, Codable {
 /// What all tasks share and never changes: the configuration in the units and layouts that loops need.
 final class EngineSettings {
     let configuration: EngineConfiguration
-    let horizons: TargetTable
+    let targetTable: TargetTable
     let binEnds: [Int64]
     var binEndDays: [Double] { binEnds.map { Double($0) / Double(Clock.day) } }
     let rules: [LabelRule]
@@ -120,35 +120,36 @@ final class EngineSettings {
     ///   - partitions: partitions of all input topics together; bounds are divided by it.
     init(_ configuration: EngineConfiguration, topics: [String], partitions: Int) {
         self.configuration = configuration
-        let horizons = TargetTable(configuration) { name in
+        let targetTable = TargetTable(configuration) { name in
             Array(name.utf8).withUnsafeBufferPointer { clvd_hash($0.baseAddress!, $0.count) }
         }
-        self.horizons = horizons
-        binEnds = horizons.binEnds
-        rules = horizons.rules
-        valueReadings = horizons.valueReadings
+        self.targetTable = targetTable
+        binEnds = targetTable.binEnds
+        rules = targetTable.rules
+        valueReadings = targetTable.valueReadings
         let m = configuration.model
         model = ModelLayout(
             configuration: m,
             heads: configuration.targets.map {
                 Head(name: $0.name, kind: $0.kind == .value ? .value : .hazard, weight: $0.weight)
             },
-            bins: horizons.bins, eventNumerics: StepInputs.numerics, snapshotFeatures: SnapshotFeatures.count)
+            bins: targetTable.bins, eventNumerics: StepInputs.numerics, snapshotFeatures: SnapshotFeatures.count)
         userLayout = UserLayout(units: m.units, hasCell: m.recurrent == .lstm)
         landmarkLayout = LandmarkLayout(
-            user: userLayout, features: SnapshotFeatures.count, heads: configuration.targets.count, bins: horizons.bins,
+            user: userLayout, features: SnapshotFeatures.count, heads: configuration.targets.count,
+            bins: targetTable.bins,
             spreads: valueReadings.count)
         codec = StateCodec(units: m.units, hasCell: m.recurrent == .lstm)
         inputs = StepInputs(categoryBuckets: m.categoryBuckets, crossBuckets: m.crossBuckets)
         purchaseHeads = configuration.targets.map {
             m.purchaseProcess && $0.category == nil && ($0.kind == .value || $0.events == [EventType.purchase.name])
         }
-        alerts = AlertPolicy(configuration, horizons)
-        encoder = UpdateEncoder(horizons: horizons, topics: topics)
+        alerts = AlertPolicy(configuration, targetTable)
+        encoder = UpdateEncoder(targetTable: targetTable, topics: topics)
         guard
-            let reading = horizons.longest(named: configuration.segments.target, kind: .value)
-                ?? horizons.targets.indices.first.map({ i in
-                    horizons.reading(target: i, horizon: horizons.targets[i].horizonsDays.last!)
+            let reading = targetTable.longest(named: configuration.segments.target, kind: .value)
+                ?? targetTable.targets.indices.first.map({ i in
+                    targetTable.reading(target: i, horizon: targetTable.targets[i].horizonsDays.last!)
                 })
         else { preconditionFailure("no targets") }
         segmentReading = reading
@@ -170,7 +171,7 @@ final class EngineSettings {
     }
 
     func makeScratch() -> Scratch {
-        Scratch(layout: model, cells: horizons.cells, intervals: valueReadings.count)
+        Scratch(layout: model, cells: targetTable.cells, intervals: valueReadings.count)
     }
 
     /// Fills a row with what a prediction of a user at an instant needs: raw features and recurrent state.

@@ -12,10 +12,10 @@ struct AlertPolicy {
 
     enum Transition: Equatable { case none, raised, cleared }
 
-    init(_ configuration: EngineConfiguration, _ horizons: TargetTable) {
+    init(_ configuration: EngineConfiguration, _ targetTable: TargetTable) {
         let alerts = configuration.alerts
-        let churn = horizons.longest(named: alerts.target, kind: .absence)
-        let value = horizons.longest(named: configuration.segments.target, kind: .value)
+        let churn = targetTable.longest(named: alerts.target, kind: .absence)
+        let value = targetTable.longest(named: configuration.segments.target, kind: .value)
         enabled = alerts.enabled && churn != nil && value != nil
         self.churn = churn ?? HorizonReading(kind: .absence, cell: 0, bins: 0)
         valueAtRisk = value ?? HorizonReading(kind: .value, cell: 0, bins: 0)

@@ -17,7 +17,7 @@ struct UpdateEncoder: ~Copyable {
     private let topics: [[UInt8]]
 
     /// - Parameter topics: names of the input topics by index.
-    init(horizons: TargetTable, topics: [String]) {
+    init(targetTable: TargetTable, topics: [String]) {
         var bytes: [UInt8] = []
         var parts: [Segment] = []
         var text = ""
@@ -29,24 +29,24 @@ struct UpdateEncoder: ~Copyable {
             text = ""
         }
         var bounds = 0
-        for (i, target) in horizons.targets.enumerated() {
+        for (i, target) in targetTable.targets.enumerated() {
             let name = target.kind == .value ? target.name : "\(target.name)_probability"
             if target.kind == .absence, let longest = target.horizonsDays.last {
                 text += ",\"\(name)\":"
-                add(horizons.reading(target: i, horizon: longest))
+                add(targetTable.reading(target: i, horizon: longest))
                 continue
             }
             text += ",\"\(name)\":{"
             for (k, days) in target.horizonsDays.enumerated() {
                 text += (k == 0 ? "" : ",") + "\"\(TargetTable.name(days))\":"
-                add(horizons.reading(target: i, horizon: days))
+                add(targetTable.reading(target: i, horizon: days))
             }
             text += "}"
             guard target.kind == .value else { continue }
             text += ",\"\(name)_interval\":{"
             for (k, days) in target.horizonsDays.enumerated() {
                 text += (k == 0 ? "" : ",") + "\"\(TargetTable.name(days))\":["
-                let reading = horizons.reading(target: i, horizon: days)
+                let reading = targetTable.reading(target: i, horizon: days)
                 add(reading, bound: bounds)
                 text += ","
                 add(reading, bound: bounds + 1)

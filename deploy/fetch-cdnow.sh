@@ -1,6 +1,6 @@
 #!/bin/sh
 # Fetches the CDNOW purchase log (69,659 purchases of 23,570 customers, 1997 and 1998) to data/CDNOW_master.txt.
-# It is part of the wheel of the Python package lifetimes 0.11.3 (MIT licence), which is never run.
+# The file comes from the wheel of the Python package lifetimes 0.11.3 (MIT licence). The package is never run.
 #
 #   deploy/fetch-cdnow.sh [DIRECTORY]      DIRECTORY: where to put the file; default: data/ of this repository
 #
@@ -37,14 +37,14 @@ scratch="$(mktemp -d "$directory/.cdnow.XXXXXX")" || reject "cannot write to $di
 trap 'rm -rf "$scratch"' EXIT
 trap 'exit 130' INT TERM
 
-# The wheel from the package index by pip, which knows proxies, mirrors and credentials.
+# Fetches the wheel with pip, which knows proxies, mirrors and credentials.
 with_pip() {
     python3 -m pip --version >/dev/null 2>&1 || return 1
     timeout 180 python3 -m pip --disable-pip-version-check --timeout 15 --retries 1 --quiet download \
         --no-deps --only-binary :all: --dest "$scratch" lifetimes==0.11.3 >"$scratch/log" 2>&1
 }
 
-# The same from the index's page of the package, where there is no pip.
+# Without pip: fetches it from the package's page in the index.
 with_curl() {
     command -v curl >/dev/null 2>&1 || return 1
     index="${PIP_INDEX_URL:-https://pypi.org/simple}"
@@ -62,7 +62,7 @@ with_curl() {
 
 with_pip || with_curl || unavailable "cannot fetch lifetimes 0.11.3 from the Python package index (offline?)"
 
-# Indexes spell the file's name with and without a capital.
+# Some indexes write the file's name with a capital, some without.
 for found in "$scratch"/[Ll]ifetimes-0.11.3-*.whl; do break; done
 [ -f "$found" ] || unavailable "the Python package index gave no wheel of lifetimes 0.11.3"
 matches "$found" "$wheel_sha256" || reject "the wheel fetched is not the one expected (SHA-256 differs); nothing was kept."

@@ -1,10 +1,10 @@
 #!/bin/sh
-# Installs what clvd is built with on Debian 12: libraries by apt, only those that are missing.
+# Installs the libraries that clvd needs on Debian 12, with apt, only those that are missing.
 # The Swift toolchain is checked, not installed. Needs no network when everything is there.
 set -eu
 
 packages="librdkafka-dev libsimdjson-dev libxxhash-dev zlib1g-dev libstdc++-12-dev pkg-config ca-certificates"
-# Tests let the clock jump.
+# Tests make the clock jump.
 packages="$packages faketime"
 swift_needed=6.2
 
@@ -24,7 +24,7 @@ for package in $packages; do
 done
 # The Swift package manager fetches with git.
 command -v git >/dev/null 2>&1 || missing="$missing git"
-# Python only fetches the demo's data; one from elsewhere than apt will do.
+# Python only fetches the demo's data; it need not come from apt.
 command -v python3 >/dev/null 2>&1 || missing="$missing python3"
 python3 -m pip --version >/dev/null 2>&1 || missing="$missing python3-pip"
 missing="${missing# }"
@@ -38,7 +38,7 @@ if [ -n "$missing" ]; then
     else
         fail "not root and no sudo; run as root: apt-get install $missing"
     fi
-    # A failed update is no failure yet: the packages may be in apt's cache or lists.
+    # Go on after a failed update: the packages may be in apt's cache or lists.
     $as_root apt-get update -q || echo "install-dependencies: could not refresh the package lists; trying those at hand" >&2
     # shellcheck disable=SC2086 # one word per package
     $as_root env DEBIAN_FRONTEND=noninteractive apt-get install -q -y --no-install-recommends $missing || fail \

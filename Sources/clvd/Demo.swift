@@ -1,8 +1,9 @@
+import Engine
 import EventInput
 import Foundation
 import Kafka
 import Logging
-import Engine
+import Replay
 import Runtime
 import Settings
 import Synchronization

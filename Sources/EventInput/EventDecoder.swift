@@ -1,6 +1,10 @@
 public import CEventParser
 
-/// Turns records into events by a format. It belongs to one thread at a time.
+/// Turns records into events by a format, in two stages inside the C parser: an encoding puts the values of a record into
+/// the slots of the format (a JSON document: `clvd_parser_decode`; columns of a row: `clvd_parser_decode_row`), and one
+/// mapping makes an event of the slots. Another encoding fills the same slots and leaves the mapping alone.
+///
+/// It belongs to one thread at a time.
 public final class EventDecoder {
     let parser: OpaquePointer
     let limits: InputLimits

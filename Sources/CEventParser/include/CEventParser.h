@@ -15,7 +15,7 @@
 extern "C" {
 #endif
 
-/// The fields of an event that a mapping fills. `clvd_event.reserved` holds the one a rejection is about.
+/// The fields of an event that a mapping fills. `clvd_event.rejected_field` holds the one a rejection is about.
 typedef enum clvd_field {
     clvd_field_none = 0,  ///< the record as a whole
     clvd_field_event_id = 1,

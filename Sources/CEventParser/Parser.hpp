@@ -80,6 +80,10 @@ struct ItemTotal {
 
 constexpr size_t maximum_alternatives = 8;
 
+/// Times that a state of unsigned 32-bit seconds holds, where 0 stands for never.
+constexpr int64_t least_time_ms = 1000;
+constexpr int64_t end_of_time_ms = 4294967296000;
+
 /// Three ASCII letters in upper case, or 0.
 inline uint32_t currency_code(const uint8_t *text, size_t length) {
     if (length != 3) return 0;
@@ -160,7 +164,7 @@ struct clvd_parser {
         limits.max_user_bytes = 255;
         limits.max_amount = 1e7;
         limits.max_quantity = 1e6;
-        limits.min_time_ms = 0;
+        limits.min_time_ms = clvd::least_time_ms;
         limits.end_time_ms = 4133980800000;  // 2101-01-01
         limits.max_future_skew_ms = -1;
     }

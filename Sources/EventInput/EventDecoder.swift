@@ -65,10 +65,13 @@ public final class EventDecoder {
         try require(limits.maxAmount > 0 && limits.maxAmount.isFinite, "maxAmount", limits.maxAmount, "positive")
         try require(
             limits.maxQuantity > 0 && limits.maxQuantity.isFinite, "maxQuantity", limits.maxQuantity, "positive")
-        try require((1...9999).contains(limits.minYear), "minYear", limits.minYear, "between 1 and 9999")
+        let years = InputLimits.years
         try require(
-            (limits.minYear...9999).contains(limits.maxYear), "maxYear", limits.maxYear,
-            "between minYear (\(limits.minYear)) and 9999")
+            years.contains(limits.minYear), "minYear", limits.minYear,
+            "between \(years.lowerBound) and \(years.upperBound)")
+        try require(
+            limits.maxYear >= limits.minYear && limits.maxYear <= years.upperBound, "maxYear", limits.maxYear,
+            "between minYear (\(limits.minYear)) and \(years.upperBound)")
         let skew = limits.futureSkewSeconds.multipliedReportingOverflow(by: 1000)
         try require(
             !skew.overflow && skew.partialValue >= 0, "futureSkewSeconds", limits.futureSkewSeconds,
@@ -76,7 +79,7 @@ public final class EventDecoder {
         var values = clvd_limits(
             max_record_bytes: UInt32(limits.maxRecordBytes), max_user_bytes: UInt32(limits.maxIdBytes),
             max_amount: limits.maxAmount, max_quantity: limits.maxQuantity,
-            min_time_ms: startOfYear(limits.minYear), end_time_ms: startOfYear(limits.maxYear + 1),
+            min_time_ms: max(1000, startOfYear(limits.minYear)), end_time_ms: startOfYear(limits.maxYear + 1),
             max_future_skew_ms: Int64(skew.partialValue))
         guard clvd_parser_set_limits(parser, &values) else { throw InputError("the input limits are not usable") }
     }

@@ -91,8 +91,12 @@ extension Settings {
         SettingKey(
             "input.limits.maxQuantity", \.input.limits.maxQuantity, "Largest quantity of one event.",
             .above(0, upTo: 1e12)),
-        SettingKey("input.limits.minYear", \.input.limits.minYear, "First year of event time, UTC.", .within(1...9999)),
-        SettingKey("input.limits.maxYear", \.input.limits.maxYear, "Last year of event time, UTC.", .within(1...9999)),
+        SettingKey(
+            "input.limits.minYear", \.input.limits.minYear, "First year of event time, UTC.",
+            .within(InputLimits.years)),
+        SettingKey(
+            "input.limits.maxYear", \.input.limits.maxYear, "Last year of event time, UTC.",
+            .within(InputLimits.years)),
         SettingKey(
             "input.limits.futureSkewSeconds", \.input.limits.futureSkewSeconds,
             "How far event time may lie after the record's own timestamp.", unit: "seconds",

@@ -461,6 +461,8 @@ struct Contradiction: Sendable, CustomTestStringConvertible {
         Contradiction("kafka.bootstrapServers") { $0.kafka.bootstrapServers = "a:1,b:70000" },
         Contradiction("kafka.groupId") { $0.kafka.groupId = "" },
         Contradiction("input.limits.minYear") { $0.input.limits.minYear = 2101 },
+        Contradiction("input.limits.minYear") { $0.input.limits.minYear = 1969 },
+        Contradiction("input.limits.maxYear") { $0.input.limits.maxYear = 2106 },
         Contradiction("input.currency.base") { $0.input.currency.base = "EURO" },
         Contradiction("input.currency.assumed") { $0.input.currency.assumed = "EUR" },
         Contradiction("input.currency.rates.EUR") { $0.input.currency.rates = ["EUR": 0] },

@@ -60,8 +60,8 @@ typedef struct clvd_limits {
     uint32_t max_user_bytes;        ///< at most 4,096; also the limit of an event id
     double max_amount;              ///< largest amount and price, in the base currency
     double max_quantity;
-    int64_t min_time_ms;            ///< first accepted event time
-    int64_t end_time_ms;            ///< first event time no longer accepted
+    int64_t min_time_ms;            ///< first accepted event time, at least 1,000: state has seconds, 0 is never
+    int64_t end_time_ms;            ///< first event time no longer accepted, at most 2^32 seconds
     int64_t max_future_skew_ms;     ///< against the record's own timestamp; negative: not checked
 } clvd_limits;
 

@@ -155,8 +155,25 @@ extension Settings {
                         path: "targets[\(i)].events", problem: "has an unknown event type", value: event.inline,
                         remedy: "use \(known)"))
             }
+            problems += moneyProblem(target, at: i).map { [$0] } ?? []
         }
         return problems
+    }
+
+    /// Purchases bring money, and refunds take it back; all other events count as 0, whatever amount they name. A value
+    /// target of any event is one of purchases and refunds.
+    private func moneyProblem(_ target: EngineConfiguration.Target, at index: Int) -> SettingsProblem? {
+        let others = target.events.filter { $0 != "purchase" && $0 != "refund" }
+        guard target.kind == .value, !target.events.isEmpty, target.events.allSatisfy({ EventType(name: $0) != nil }),
+            !others.isEmpty || !target.events.contains("purchase")
+        else { return nil }
+        return SettingsProblem(
+            path: "targets[\(index)].events",
+            problem: others.isEmpty
+                ? "has no purchase, so \(target.name.inline) would have no money to predict"
+                : "of the value target \(target.name.inline) has \(others.joined(separator: ", ")), which brings no money",
+            value: target.events.inline,
+            remedy: "use [purchase], or kind: occurrence to predict whether such an event comes")
     }
 
     private var decisionProblems: [SettingsProblem] {

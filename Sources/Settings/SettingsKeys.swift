@@ -375,7 +375,10 @@ extension EngineConfiguration.Target {
         SettingKey("name", \.name, "Name in outputs, metrics and logs.", .targetName, isRequired: true),
         SettingKey(
             "kind", \.kind, "Money, P(at least one event) or P(no event) up to a horizon.", isRequired: true),
-        SettingKey("events", \.events, "Event types that count, such as purchase; empty: any."),
+        SettingKey(
+            "events", \.events,
+            "Event types that count, such as purchase; empty: any. "
+                + "A value target takes purchase and refund only."),
         SettingKey(
             "horizonsDays", \.horizonsDays, "Horizons, each one of binEdgesDays.",
             Rule(phrase: "ascending days, at least one") {

@@ -2,6 +2,7 @@ import EventInput
 import Foundation
 import Runtime
 import Simulation
+import Terminal
 
 /// Forecasts beside those of other models at the same landmarks, with intervals of the differences from resampling the
 /// users (bootstrap; landmarks of one user are not independent).
@@ -214,7 +215,7 @@ package struct Baselines {
 
     func forecast(_ model: String, landmark: Int, days: Double) throws -> Forecast {
         guard let row = forecasts[model]?[days], let forecast = row[landmark] else {
-            throw EvaluationError("\(path): \(model) has no forecast over \(days) days at every landmark")
+            throw EvaluationError("\(path): \(model) has no forecast over \(Human.days(days)) days at every landmark")
         }
         return forecast
     }

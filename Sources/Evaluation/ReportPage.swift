@@ -53,7 +53,7 @@ package struct ReportPage {
     }
 
     private func section(_ days: Double, _ outcomes: [Forecasts.Outcome]) -> String {
-        let name = "\(Human.number(days, decimals: days == days.rounded() ? 0 : 2)) days"
+        let name = "\(Human.days(days)) days"
         let periods = Period.split(outcomes)
         return """
             <section>

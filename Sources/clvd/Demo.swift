@@ -122,7 +122,7 @@ final class Demo {
         }
         let target = settings.engine.targets.first { $0.name == settings.engine.segments.target }
         let days = target?.horizonsDays.last ?? 0
-        return Result(summary: s, top: status.topUsers, horizonDays: Human.number(days, decimals: 0))
+        return Result(summary: s, top: status.topUsers, horizonDays: Human.days(days))
     }
 
     // MARK: Screen

@@ -195,7 +195,7 @@ struct EvaluateCommand: ParsableCommand {
         Report.facts([
             ("events", "\(Human.count(s.events))   \(Human.count(s.deadLetters)) of them cannot be used"),
             ("users", Human.count(Int64(s.users))),
-            ("bins", s.binEdgesDays.map(Self.days).joined(separator: ", ") + " days"),
+            ("bins", s.binEdgesDays.map(Human.days).joined(separator: ", ") + " days"),
             ("before the first model", "\(Human.count(s.fromRates)) landmarks   population rates predicted"),
             ("learning steps", Human.count(s.learningSteps)),
             ("drifts noticed", s.drifts.isEmpty ? "none" : s.drifts.map(Self.text).joined(separator: "; ")),
@@ -212,8 +212,6 @@ struct EvaluateCommand: ParsableCommand {
             Report.line("The report is \(report)/index.html.")
         }
     }
-
-    private static func days(_ x: Double) -> String { Human.number(x, decimals: x == x.rounded() ? 0 : 2) }
 
     private static func text(_ alarm: DriftAlarm) -> String {
         let day = Date(timeIntervalSince1970: Double(alarm.timeMs) / 1000).formatted(.iso8601).prefix(10)
@@ -233,7 +231,7 @@ struct EvaluateCommand: ParsableCommand {
         }
         for p in prequential {
             table.addRow([
-                p.target, days(p.horizonDays),
+                p.target, Human.days(p.horizonDays),
                 Human.count(Int64(p.landmarks)), pair(p.model.gini, p.naive.gini), pair(p.model.mae, p.naive.mae),
                 pair(p.model.bias, p.naive.bias), pair(p.model.auc, p.naive.auc),
                 pair(p.model.logLoss, p.naive.logLoss), pair(p.model.calibrationError, p.naive.calibrationError),
@@ -247,7 +245,7 @@ struct EvaluateCommand: ParsableCommand {
         for horizon in comparison.horizons {
             Report.line()
             Report.line(
-                "\(Self.days(horizon.horizonDays)) days, \(Human.count(Int64(horizon.landmarks))) landmarks; differences to "
+                "\(Human.days(horizon.horizonDays)) days, \(Human.count(Int64(horizon.landmarks))) landmarks; differences to "
                     + "the better reference, 95 % intervals from \(Human.count(Int64(comparison.resamples))) resamplings "
                     + "of the users:")
             for name in horizon.silent {
@@ -290,7 +288,7 @@ struct EvaluateCommand: ParsableCommand {
         }
         for c in truth.correlations {
             values.addRow([
-                Self.days(c.horizonDays), Human.count(Int64(c.landmarks)), pair(c.pearson, c.ownRatePearson),
+                Human.days(c.horizonDays), Human.count(Int64(c.landmarks)), pair(c.pearson, c.ownRatePearson),
                 pair(c.spearman, c.ownRateSpearman),
             ])
         }
@@ -317,7 +315,7 @@ struct EvaluateCommand: ParsableCommand {
     private func tell(_ recovery: [RecoveryPair]) {
         Report.line()
         Report.line(
-            "Days until the error was back within 10 % of its earlier level after day \(Self.days(change ?? 0)):")
+            "Days until the error was back within 10 % of its earlier level after day \(Human.days(change ?? 0)):")
         Report.line()
         var table = TextTable(columns: [
             .init("horizon", .right), .init("earlier error", .right), .init("worst", .right),
@@ -328,7 +326,7 @@ struct EvaluateCommand: ParsableCommand {
             var share = Human.missing
             if let a = pair.with.days, let b = pair.without.days, b > 0 { share = Human.percent(a / b) }
             table.addRow([
-                Self.days(pair.with.horizonDays), Human.number(pair.with.earlierError, decimals: 3),
+                Human.days(pair.with.horizonDays), Human.number(pair.with.earlierError, decimals: 3),
                 Human.number(pair.with.worstError, decimals: 3), text(pair.with.days), text(pair.without.days), share,
             ])
         }

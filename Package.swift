@@ -62,7 +62,7 @@ let package = Package(
         .target(
             name: "Settings",
             dependencies: [
-                "Engine", "EventInput",
+                "Engine", "EventInput", "Kafka",
                 .product(name: "Configuration", package: "swift-configuration"),
                 .product(name: "Yams", package: "Yams"),
             ],

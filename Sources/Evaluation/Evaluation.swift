@@ -128,7 +128,7 @@ package final class Evaluation {
         guard remembers else { return }
         if servesFromMs == nil, engine.modelVersion > 0 { servesFromMs = engine.clock(TaskID(topic: 0, partition: 0)) }
         engine.forEachOutput { entry in
-            guard entry.kind == .alert, let alert = AlertValue(entry.value) else { return }
+            guard entry.kind == .alert, let alert = AlertRecord(Data(entry.value)) else { return }
             alerts.append(Alert(user: log.place(alert.userId), atMs: alert.atMs, isRaised: alert.state == "raised"))
         }
     }
@@ -219,27 +219,5 @@ package final class Evaluation {
             landmarks: asked, predictions: predictions, fromRates: fromRates,
             learningSteps: report.learning.steps, binEdgesDays: engine.configuration.binEdgesDays, seconds: seconds,
             prequential: report.prequential, drifts: report.learning.driftAlarms)
-    }
-}
-
-/// What matters here of an alert's JSON.
-private struct AlertValue: Decodable {
-    var userId: String
-    var state: String
-    package var at: String
-
-    enum CodingKeys: String, CodingKey {
-        case userId = "user_id"
-        case state, at
-    }
-
-    package init?(_ bytes: UnsafeBufferPointer<UInt8>) {
-        guard let alert = try? JSONDecoder().decode(Self.self, from: Data(bytes)) else { return nil }
-        self = alert
-    }
-
-    var atMs: Int64 {
-        let style = Date.ISO8601FormatStyle(includingFractionalSeconds: true)
-        return (try? Date(at, strategy: style)).map { Int64(($0.timeIntervalSince1970 * 1000).rounded()) } ?? 0
     }
 }

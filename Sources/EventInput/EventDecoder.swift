@@ -89,7 +89,7 @@ public final class EventDecoder {
     ) throws {
         // What the operator says goes before what the format says.
         let assumed = currency.assumed.isEmpty ? assumedByFormat ?? currency.base : currency.assumed
-        for code in [currency.base, assumed] + currency.rates.keys.sorted() where !isCurrency(code) {
+        for code in [currency.base, assumed] + currency.rates.keys.sorted() where !CurrencyTable.isCode(code) {
             throw InputError("\"\(code)\" is not a currency; write its three letters (EUR)")
         }
         let base = currency.base.uppercased()

@@ -26,4 +26,9 @@ public struct CurrencyTable: Sendable, Equatable, Codable {
     /// Units of the base currency that one unit of a currency is worth.
     public var rates: [String: Double] = [:]
     public init() {}
+
+    /// Whether `code` is one of a currency: three ASCII letters.
+    public static func isCode(_ code: String) -> Bool {
+        code.utf8.count == 3 && code.utf8.allSatisfy { (0x41...0x5A).contains($0 & 0xDF) }
+    }
 }

@@ -1,4 +1,5 @@
 import Engine
+import EventInput
 import Yams
 
 /// What a value has to satisfy on its own.
@@ -61,14 +62,12 @@ extension Rule where Value == String {
     static var targetName: Rule {
         Rule(phrase: "1 to 64 letters, digits, '_' and '-'") { $0.wholeMatch(of: /[A-Za-z0-9_-]{1,64}/) != nil }
     }
-    static var currency: Rule { Rule(phrase: "the three letters of a currency, such as EUR") { isCurrency($0) } }
+    static var currency: Rule { Rule(phrase: "the three letters of a currency, such as EUR") { CurrencyTable.isCode($0) } }
 }
 
 func isTopic(_ name: String) -> Bool {
     name.wholeMatch(of: /[A-Za-z0-9._-]{1,249}/) != nil && name != "." && name != ".."
 }
-
-func isCurrency(_ code: String) -> Bool { code.wholeMatch(of: /[A-Za-z]{3}/) != nil }
 
 /// One row of the table from which settings are read, checked, written and documented.
 struct SettingKey<Root: Sendable>: Sendable {

@@ -71,7 +71,7 @@ extension Settings {
         var known: Set = [currency.base.uppercased()]
         for (code, rate) in currency.rates.sorted(by: { $0.key < $1.key }) {
             let path = "input.currency.rates.\(code)"
-            if !isCurrency(code) {
+            if !CurrencyTable.isCode(code) {
                 problems.append(
                     SettingsProblem(
                         path: path, problem: "is not a currency", remedy: "write its three letters, such as EUR"))
@@ -91,7 +91,7 @@ extension Settings {
                         remedy: "write what one \(code) is worth in \(currency.base)"))
             }
         }
-        if isCurrency(currency.assumed), !known.contains(currency.assumed.uppercased()) {
+        if CurrencyTable.isCode(currency.assumed), !known.contains(currency.assumed.uppercased()) {
             problems.append(
                 SettingsProblem(
                     path: "input.currency.assumed", problem: "has no rate", value: currency.assumed.inline,

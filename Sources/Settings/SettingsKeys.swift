@@ -1,5 +1,6 @@
 import Engine
 import EventInput
+import Kafka
 
 /// The table of keys. Reading, checking, writing, documentation and suggestions all come from it.
 extension Settings {
@@ -38,12 +39,6 @@ extension Settings {
     /// What stands in place of a secret.
     static let mask = "********"
 
-    /// Whether a Kafka property holds a secret, by its name.
-    static func isSecret(property name: String) -> Bool {
-        ["password", "secret", "token", "key", "pem", "jaas", "oauthbearer.config"]
-            .contains { name.lowercased().contains($0) }
-    }
-
     private static let kafkaKeys: [SettingKey<Settings>] = [
         SettingKey("kafka.bootstrapServers", \.kafka.bootstrapServers, "Brokers to start from.", .servers),
         SettingKey("kafka.groupId", \.kafka.groupId, "Consumer group.", .notEmpty),
@@ -64,7 +59,7 @@ extension Settings {
             "kafka.properties", \.kafka.properties,
             "Further librdkafka properties of all clients, such as security.protocol: SASL_SSL. A value may be "
                 + "file:/path, the contents of a file. Secrets are never shown.",
-            mask: { Dictionary(uniqueKeysWithValues: $0.map { ($0, isSecret(property: $0) ? mask : $1) }) }),
+            mask: { Dictionary(uniqueKeysWithValues: $0.map { ($0, KafkaProperties.isSecret($0) ? mask : $1) }) }),
     ]
 
     private static let inputKeys: [SettingKey<Settings>] = [
@@ -105,7 +100,7 @@ extension Settings {
         SettingKey(
             "input.currency.assumed", \.input.currency.assumed,
             "Currency of events that name none; empty: what the format says, else the base currency.",
-            Rule(phrase: "empty or the three letters of a currency") { $0.isEmpty || isCurrency($0) }),
+            Rule(phrase: "empty or the three letters of a currency") { $0.isEmpty || CurrencyTable.isCode($0) }),
         SettingKey(
             "input.currency.rates", \.input.currency.rates,
             "Units of the base currency that one unit of a currency is worth, {EUR: 1.08}."),

@@ -295,6 +295,7 @@ private let changed: Settings = {
 
     @Test(arguments: [
         "sasl.password", "sasl.oauthbearer.client.secret", "ssl.key.pem", "ssl.key.password", "some.TOKEN",
+        "sasl.oauthbearer.config", "sasl.jaas.config",
     ])
     func areNeverRendered(name: String) {
         var settings = Settings()
@@ -542,6 +543,13 @@ struct Contradiction: Sendable, CustomTestStringConvertible {
         #expect(isSound { $0.engine.state.retentionDays = 90 })
         #expect(isSound { ($0.input.limits.minYear, $0.input.limits.maxYear) = (2024, 2024) })
         #expect(isSound { ($0.input.limits.minYear, $0.input.limits.maxYear) = (1970, 2105) })
+    }
+
+    @Test func threadsAreThoseOfTheSettings() {
+        var runtime = Settings().runtime
+        #expect(runtime.threadCount == ProcessInfo.processInfo.activeProcessorCount)
+        runtime.threads = 3
+        #expect(runtime.threadCount == 3)
     }
 
     @Test func everyNumberHasARange() {

@@ -6,11 +6,12 @@
 # make fuzz     fuzzers of everything that reads what others wrote; SECONDS for each
 # make kills    kills the daemon N times at random moments and checks what came of it
 # make outages  stops and starts a real broker under it
+# make docs     writes what the documents quote of the settings
 # make demo     the CDNOW purchase log through an embedded Kafka, live; ARGS are passed on to `clvd demo`
 SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help deps build test faults rebalances fuzz kills outages demo evaluate truth lint format clean
+.PHONY: help deps build test faults rebalances fuzz kills outages demo evaluate truth docs lint format clean
 
 sources := Sources Tests Fuzz/Sources Package.swift
 style := --configuration .swift-format
@@ -101,6 +102,11 @@ truth: build  ## Forecasts and alerts on simulated customers beside the truth, a
 	"$$clvd" simulate --users 8000 --days 600 --seed 1 --acquisition-days 600 --spend-shift 0.5 --browsing-per-purchase 0.5 \
 	    --out shift.csv.gz --truth shift-truth.csv.gz
 	"$$clvd" evaluate --events shift.csv.gz --change 300 --report shift $(ARGS)
+
+docs: build  ## Write config/clvd.yaml and the table of docs/settings.md as the program prints them
+	@clvd="$$(swift build -c release --show-bin-path)/clvd"
+	"$$clvd" config print --reference >config/clvd.yaml
+	Tests/Support/settings-table.sh "$$clvd" docs/settings.md
 
 lint:  ## Check the format of the sources
 	swift format lint -r --strict $(style) $(sources)

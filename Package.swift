@@ -62,7 +62,7 @@ let package = Package(
         .target(
             name: "Settings",
             dependencies: [
-                "Engine", "EventInput",
+                "Engine", "EventInput", "Kafka",
                 .product(name: "Configuration", package: "swift-configuration"),
                 .product(name: "Yams", package: "Yams"),
             ],
@@ -84,11 +84,19 @@ let package = Package(
                 "CEventParser", "EventInput", "Kafka", .product(name: "Logging", package: "swift-log"),
             ],
             swiftSettings: strict),
+        // Forecasts at landmarks beside what came of them: scores, comparisons, charts.
+        .target(
+            name: "Evaluation",
+            dependencies: ["CEventParser", "Engine", "EventInput", "Runtime", "Simulation", "Terminal"],
+            swiftSettings: strict),
+        // An event file as a stream of records that is sent to a topic.
+        .target(name: "Replay", dependencies: ["CEventParser", "EventInput", "Kafka"], swiftSettings: strict),
+        // Commands: arguments, calls, printing.
         .executableTarget(
             name: "clvd",
             dependencies: [
-                "Runtime", "Simulation", "Terminal", "Settings", "EventInput", "Engine", "Kafka", "SnapshotStore",
-                "Verification", "CEventParser",
+                "Evaluation", "Replay", "Runtime", "Simulation", "Terminal", "Settings", "EventInput", "Engine",
+                "Kafka", "SnapshotStore", "Verification", "CEventParser",
                 .product(name: "ArgumentParser", package: "swift-argument-parser"),
                 .product(name: "Logging", package: "swift-log"),
                 .product(name: "ServiceLifecycle", package: "swift-service-lifecycle"),
@@ -114,6 +122,8 @@ let package = Package(
         .testTarget(name: "SnapshotStoreTests", dependencies: ["SnapshotStore", "CSnapshot"], swiftSettings: strict),
         .testTarget(name: "SettingsTests", dependencies: ["Settings"], swiftSettings: strict),
         .testTarget(name: "SimulationTests", dependencies: ["Simulation"], swiftSettings: strict),
+        .testTarget(
+            name: "EvaluationTests", dependencies: ["Engine", "Evaluation", "Simulation"], swiftSettings: strict),
         .testTarget(name: "TerminalTests", dependencies: ["Terminal"], swiftSettings: strict),
         .testTarget(
             name: "RuntimeTests",
@@ -125,7 +135,9 @@ let package = Package(
         // Runs the program itself.
         .testTarget(
             name: "CommandTests",
-            dependencies: ["clvd", "Engine", "EventInput", "Kafka", "Simulation", "Verification", "CEventParser"],
+            dependencies: [
+                "clvd", "Engine", "EventInput", "Kafka", "Replay", "Simulation", "Verification", "CEventParser",
+            ],
             swiftSettings: strict),
     ],
     cxxLanguageStandard: .cxx17

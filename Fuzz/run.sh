@@ -11,7 +11,9 @@ targets=("$@")
 
 # The order of the two sanitizers would otherwise differ from run to run, and everything be built anew.
 export SWIFT_DETERMINISTIC_HASHING=1
-build=(--scratch-path .build-fuzz --product clvd-fuzz --sanitize=fuzzer --sanitize=address)
+# Optimised, or the libraries' own debug code takes most of the time; what traps in a debug build still traps.
+build=(-c release --scratch-path .build-fuzz --product clvd-fuzz --sanitize=fuzzer --sanitize=address
+    -Xswiftc -assert-config -Xswiftc Debug)
 CLVD_FUZZ=1 swift build "${build[@]}" | { grep -vE '^\[[0-9]+/[0-9]+\]' || true; }
 program="$(CLVD_FUZZ=1 swift build "${build[@]}" --show-bin-path)/clvd-fuzz"
 

@@ -87,7 +87,8 @@ bool clvd_parser_set_limits(clvd_parser *parser, const clvd_limits *limits) {
     bool sound = limits->max_record_bytes > 0 && limits->max_record_bytes <= (1u << 30) &&
                  limits->max_user_bytes > 0 && limits->max_user_bytes <= 4096 && limits->max_amount > 0 &&
                  std::isfinite(limits->max_amount) && limits->max_quantity > 0 &&
-                 std::isfinite(limits->max_quantity) && limits->min_time_ms < limits->end_time_ms;
+                 std::isfinite(limits->max_quantity) && limits->min_time_ms < limits->end_time_ms &&
+                 limits->min_time_ms >= clvd::least_time_ms && limits->end_time_ms <= clvd::end_of_time_ms;
     if (sound) parser->limits = *limits;
     return sound;
 }

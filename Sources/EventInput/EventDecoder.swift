@@ -1,6 +1,10 @@
 public import CEventParser
 
-/// Turns records into events by a format. It belongs to one thread at a time.
+/// Turns records into events by a format, in two stages inside the C parser: an encoding puts the values of a record into
+/// the slots of the format (a JSON document: `clvd_parser_decode`; columns of a row: `clvd_parser_decode_row`), and one
+/// mapping makes an event of the slots. Another encoding fills the same slots and leaves the mapping alone.
+///
+/// It belongs to one thread at a time.
 public final class EventDecoder {
     let parser: OpaquePointer
     let limits: InputLimits
@@ -61,10 +65,13 @@ public final class EventDecoder {
         try require(limits.maxAmount > 0 && limits.maxAmount.isFinite, "maxAmount", limits.maxAmount, "positive")
         try require(
             limits.maxQuantity > 0 && limits.maxQuantity.isFinite, "maxQuantity", limits.maxQuantity, "positive")
-        try require((1...9999).contains(limits.minYear), "minYear", limits.minYear, "between 1 and 9999")
+        let years = InputLimits.years
         try require(
-            (limits.minYear...9999).contains(limits.maxYear), "maxYear", limits.maxYear,
-            "between minYear (\(limits.minYear)) and 9999")
+            years.contains(limits.minYear), "minYear", limits.minYear,
+            "between \(years.lowerBound) and \(years.upperBound)")
+        try require(
+            limits.maxYear >= limits.minYear && limits.maxYear <= years.upperBound, "maxYear", limits.maxYear,
+            "between minYear (\(limits.minYear)) and \(years.upperBound)")
         let skew = limits.futureSkewSeconds.multipliedReportingOverflow(by: 1000)
         try require(
             !skew.overflow && skew.partialValue >= 0, "futureSkewSeconds", limits.futureSkewSeconds,
@@ -72,7 +79,7 @@ public final class EventDecoder {
         var values = clvd_limits(
             max_record_bytes: UInt32(limits.maxRecordBytes), max_user_bytes: UInt32(limits.maxIdBytes),
             max_amount: limits.maxAmount, max_quantity: limits.maxQuantity,
-            min_time_ms: startOfYear(limits.minYear), end_time_ms: startOfYear(limits.maxYear + 1),
+            min_time_ms: max(1000, startOfYear(limits.minYear)), end_time_ms: startOfYear(limits.maxYear + 1),
             max_future_skew_ms: Int64(skew.partialValue))
         guard clvd_parser_set_limits(parser, &values) else { throw InputError("the input limits are not usable") }
     }
@@ -82,7 +89,7 @@ public final class EventDecoder {
     ) throws {
         // What the operator says goes before what the format says.
         let assumed = currency.assumed.isEmpty ? assumedByFormat ?? currency.base : currency.assumed
-        for code in [currency.base, assumed] + currency.rates.keys.sorted() where !isCurrency(code) {
+        for code in [currency.base, assumed] + currency.rates.keys.sorted() where !CurrencyTable.isCode(code) {
             throw InputError("\"\(code)\" is not a currency; write its three letters (EUR)")
         }
         let base = currency.base.uppercased()

@@ -6,12 +6,15 @@ public struct InputLimits: Sendable, Equatable, Codable {
     /// Largest amount and price of one event, in the base currency.
     public var maxAmount: Double = 1_000_000
     public var maxQuantity: Double = 1_000_000
-    /// First and last accepted year of event time (UTC).
+    /// First and last accepted year of event time (UTC), within `years`. The first second of 1970 is not accepted.
     public var minYear: Int = 1990
     public var maxYear: Int = 2100
     /// How far event time may lie after the record's own timestamp. Records without a timestamp are not checked.
     public var futureSkewSeconds: Int = 3600
     public init() {}
+
+    /// Years that can be accepted: state holds times as unsigned 32-bit seconds since 1970, where 0 stands for never.
+    public static let years = 1970...2105
 }
 
 /// Currencies and their worth.
@@ -23,4 +26,9 @@ public struct CurrencyTable: Sendable, Equatable, Codable {
     /// Units of the base currency that one unit of a currency is worth.
     public var rates: [String: Double] = [:]
     public init() {}
+
+    /// Whether `code` is one of a currency: three ASCII letters.
+    public static func isCode(_ code: String) -> Bool {
+        code.utf8.count == 3 && code.utf8.allSatisfy { (0x41...0x5A).contains($0 & 0xDF) }
+    }
 }

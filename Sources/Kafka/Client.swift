@@ -17,7 +17,7 @@ final class Client {
             rd_kafka_conf_destroy(conf)
             throw KafkaPropertyError(
                 description: "kafka property \(name): "
-                    + (Self.isSecret(name) ? "refused by librdkafka" : CText.string(text))
+                    + (KafkaProperties.isSecret(name) ? "refused by librdkafka" : CText.string(text))
                     + "; see librdkafka's CONFIGURATION.md for its properties")
         }
         sink = Unmanaged.passRetained(LogSink(logger))
@@ -50,10 +50,6 @@ final class Client {
         if let partitions = state.pointee.partitions { rd_kafka_topic_partition_list_destroy(partitions) }
         state.deallocate()
         sink.release()
-    }
-
-    static func isSecret(_ name: String) -> Bool {
-        ["password", "secret", "token", "pem", "key"].contains { name.lowercased().contains($0) }
     }
 
     /// The latest error of the client as a whole and how many there were.

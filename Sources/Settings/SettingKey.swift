@@ -1,4 +1,5 @@
 import Engine
+import EventInput
 import Yams
 
 /// What a value has to satisfy on its own.
@@ -44,7 +45,7 @@ extension Rule where Value == String {
     /// What brokers take for a member's name and file systems for a folder's.
     static var instance: Rule {
         Rule(phrase: "1 to 128 letters, digits, '.', '_' and '-', the first no '.'") {
-            $0.wholeMatch(of: /[A-Za-z0-9_-][A-Za-z0-9._-]{0,127}/) != nil
+            isWord($0, 1...128, and: "._-") && !$0.hasPrefix(".")
         }
     }
     static var servers: Rule {
@@ -59,16 +60,30 @@ extension Rule where Value == String {
         }
     }
     static var targetName: Rule {
-        Rule(phrase: "1 to 64 letters, digits, '_' and '-'") { $0.wholeMatch(of: /[A-Za-z0-9_-]{1,64}/) != nil }
+        Rule(phrase: "1 to 64 letters, digits, '_' and '-'") { isWord($0, 1...64, and: "_-") }
     }
-    static var currency: Rule { Rule(phrase: "the three letters of a currency, such as EUR") { isCurrency($0) } }
+    static var currency: Rule {
+        Rule(phrase: "the three letters of a currency, such as EUR") { CurrencyTable.isCode($0) }
+    }
 }
 
 func isTopic(_ name: String) -> Bool {
-    name.wholeMatch(of: /[A-Za-z0-9._-]{1,249}/) != nil && name != "." && name != ".."
+    isWord(name, 1...249, and: "._-") && name != "." && name != ".."
 }
 
-func isCurrency(_ code: String) -> Bool { code.wholeMatch(of: /[A-Za-z]{3}/) != nil }
+/// Whether a text of so many bytes consists of ASCII letters, digits and `others`. A regular expression would be
+/// compiled anew at each use.
+func isWord(_ text: String, _ length: ClosedRange<Int>, and others: StaticString) -> Bool {
+    length.contains(text.utf8.count) && text.utf8.allSatisfy { isLetterOrDigit($0) || isOne(of: others, $0) }
+}
+
+func isLetterOrDigit(_ byte: UInt8) -> Bool {
+    (0x41...0x5A).contains(byte & 0xDF) || (0x30...0x39).contains(byte)
+}
+
+private func isOne(of others: StaticString, _ byte: UInt8) -> Bool {
+    others.withUTF8Buffer { $0.contains(byte) }
+}
 
 /// One row of the table from which settings are read, checked, written and documented.
 struct SettingKey<Root: Sendable>: Sendable {

@@ -42,7 +42,7 @@ extension ScalarValue {
 
 /// Digits may be grouped: 1_000_000.
 private func digits(_ text: String) -> String {
-    text.hasPrefix("_") || text.hasSuffix("_") ? text : text.replacingOccurrences(of: "_", with: "")
+    text.hasPrefix("_") || text.hasSuffix("_") ? text : text.filter { $0 != "_" }
 }
 
 extension String: ScalarValue {
@@ -198,15 +198,29 @@ extension Node {
     }
 }
 
+/// Whether a string can stand in YAML without quotes: letters, digits and `_ . / -`, the first a letter, `_` or `/`, in
+/// parts with `:` between them, and no word that YAML takes for something else.
+private func isPlain(_ text: String) -> Bool {
+    guard let first = text.utf8.first, first != 0x2E, first != 0x2D, !(0x30...0x39).contains(first) else {
+        return false
+    }
+    var previous: UInt8 = 0
+    for byte in text.utf8 {
+        let isColon = byte == UInt8(ascii: ":")
+        guard isLetterOrDigit(byte) || (0x2D...0x2F).contains(byte) || byte == UInt8(ascii: "_") || isColon else {
+            return false
+        }
+        if isColon, previous == 0 || previous == byte { return false }
+        previous = byte
+    }
+    return previous != UInt8(ascii: ":") && !yamlWords.contains(text.lowercased())
+}
+private let yamlWords: Set = ["true", "false", "null", "yes", "no", "on", "off", "y", "n"]
+
 /// A string as a YAML scalar that reads back as the same text, here and in YAML 1.1 and 1.2 elsewhere.
 func yamlText(_ text: String) -> String {
-    let text = text.replacingOccurrences(of: "${", with: "$${")
-    let words = ["true", "false", "null", "yes", "no", "on", "off", "y", "n"]
-    if text.wholeMatch(of: /[A-Za-z_\/][A-Za-z0-9_.\/-]*(:[A-Za-z0-9_.\/-]+)*/) != nil,
-        !words.contains(text.lowercased())
-    {
-        return text
-    }
+    if isPlain(text) { return text }
+    let text = text.replacing("${", with: "$${")
     var quoted = "\""
     for scalar in text.unicodeScalars {
         switch scalar.value {

@@ -1,5 +1,6 @@
 public import Engine
 public import EventInput
+import Foundation
 
 /// Everything that can be configured. A default-initialised `Settings` is what a file without keys means.
 public struct Settings: Sendable, Equatable {
@@ -101,6 +102,9 @@ public struct Settings: Sendable, Equatable {
         public var reportIntervalSeconds: Int = 10
         public var logLevel: LogLevel = .info
         public init() {}
+
+        /// Threads that the engine gets: `threads`, or one per processor.
+        public var threadCount: Int { threads > 0 ? threads : ProcessInfo.processInfo.activeProcessorCount }
     }
 
     public enum LogLevel: String, Sendable, Equatable, CaseIterable { case debug, info, notice, warning, error }

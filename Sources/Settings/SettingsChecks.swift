@@ -71,7 +71,7 @@ extension Settings {
         var known: Set = [currency.base.uppercased()]
         for (code, rate) in currency.rates.sorted(by: { $0.key < $1.key }) {
             let path = "input.currency.rates.\(code)"
-            if !isCurrency(code) {
+            if !CurrencyTable.isCode(code) {
                 problems.append(
                     SettingsProblem(
                         path: path, problem: "is not a currency", remedy: "write its three letters, such as EUR"))
@@ -91,7 +91,7 @@ extension Settings {
                         remedy: "write what one \(code) is worth in \(currency.base)"))
             }
         }
-        if isCurrency(currency.assumed), !known.contains(currency.assumed.uppercased()) {
+        if CurrencyTable.isCode(currency.assumed), !known.contains(currency.assumed.uppercased()) {
             problems.append(
                 SettingsProblem(
                     path: "input.currency.assumed", problem: "has no rate", value: currency.assumed.inline,
@@ -155,8 +155,25 @@ extension Settings {
                         path: "targets[\(i)].events", problem: "has an unknown event type", value: event.inline,
                         remedy: "use \(known)"))
             }
+            problems += moneyProblem(target, at: i).map { [$0] } ?? []
         }
         return problems
+    }
+
+    /// Purchases bring money, and refunds take it back; all other events count as 0, whatever amount they name. A value
+    /// target of any event is one of purchases and refunds.
+    private func moneyProblem(_ target: EngineConfiguration.Target, at index: Int) -> SettingsProblem? {
+        let others = target.events.filter { $0 != "purchase" && $0 != "refund" }
+        guard target.kind == .value, !target.events.isEmpty, target.events.allSatisfy({ EventType(name: $0) != nil }),
+            !others.isEmpty || !target.events.contains("purchase")
+        else { return nil }
+        return SettingsProblem(
+            path: "targets[\(index)].events",
+            problem: others.isEmpty
+                ? "has no purchase, so \(target.name.inline) would have no money to predict"
+                : "of the value target \(target.name.inline) has \(others.joined(separator: ", ")), which brings no money",
+            value: target.events.inline,
+            remedy: "use [purchase], or kind: occurrence to predict whether such an event comes")
     }
 
     private var decisionProblems: [SettingsProblem] {

@@ -1,5 +1,6 @@
 import Engine
 import EventInput
+import Kafka
 
 /// The table of keys. Reading, checking, writing, documentation and suggestions all come from it.
 extension Settings {
@@ -38,12 +39,6 @@ extension Settings {
     /// What stands in place of a secret.
     static let mask = "********"
 
-    /// Whether a Kafka property holds a secret, by its name.
-    static func isSecret(property name: String) -> Bool {
-        ["password", "secret", "token", "key", "pem", "jaas", "oauthbearer.config"]
-            .contains { name.lowercased().contains($0) }
-    }
-
     private static let kafkaKeys: [SettingKey<Settings>] = [
         SettingKey("kafka.bootstrapServers", \.kafka.bootstrapServers, "Brokers to start from.", .servers),
         SettingKey("kafka.groupId", \.kafka.groupId, "Consumer group.", .notEmpty),
@@ -64,7 +59,7 @@ extension Settings {
             "kafka.properties", \.kafka.properties,
             "Further librdkafka properties of all clients, such as security.protocol: SASL_SSL. A value may be "
                 + "file:/path, the contents of a file. Secrets are never shown.",
-            mask: { Dictionary(uniqueKeysWithValues: $0.map { ($0, isSecret(property: $0) ? mask : $1) }) }),
+            mask: { Dictionary(uniqueKeysWithValues: $0.map { ($0, KafkaProperties.isSecret($0) ? mask : $1) }) }),
     ]
 
     private static let inputKeys: [SettingKey<Settings>] = [
@@ -91,8 +86,12 @@ extension Settings {
         SettingKey(
             "input.limits.maxQuantity", \.input.limits.maxQuantity, "Largest quantity of one event.",
             .above(0, upTo: 1e12)),
-        SettingKey("input.limits.minYear", \.input.limits.minYear, "First year of event time, UTC.", .within(1...9999)),
-        SettingKey("input.limits.maxYear", \.input.limits.maxYear, "Last year of event time, UTC.", .within(1...9999)),
+        SettingKey(
+            "input.limits.minYear", \.input.limits.minYear, "First year of event time, UTC.",
+            .within(InputLimits.years)),
+        SettingKey(
+            "input.limits.maxYear", \.input.limits.maxYear, "Last year of event time, UTC.",
+            .within(InputLimits.years)),
         SettingKey(
             "input.limits.futureSkewSeconds", \.input.limits.futureSkewSeconds,
             "How far event time may lie after the record's own timestamp.", unit: "seconds",
@@ -101,7 +100,7 @@ extension Settings {
         SettingKey(
             "input.currency.assumed", \.input.currency.assumed,
             "Currency of events that name none; empty: what the format says, else the base currency.",
-            Rule(phrase: "empty or the three letters of a currency") { $0.isEmpty || isCurrency($0) }),
+            Rule(phrase: "empty or the three letters of a currency") { $0.isEmpty || CurrencyTable.isCode($0) }),
         SettingKey(
             "input.currency.rates", \.input.currency.rates,
             "Units of the base currency that one unit of a currency is worth, {EUR: 1.08}."),
@@ -371,7 +370,10 @@ extension EngineConfiguration.Target {
         SettingKey("name", \.name, "Name in outputs, metrics and logs.", .targetName, isRequired: true),
         SettingKey(
             "kind", \.kind, "Money, P(at least one event) or P(no event) up to a horizon.", isRequired: true),
-        SettingKey("events", \.events, "Event types that count, such as purchase; empty: any."),
+        SettingKey(
+            "events", \.events,
+            "Event types that count, such as purchase; empty: any. "
+                + "A value target takes purchase and refund only."),
         SettingKey(
             "horizonsDays", \.horizonsDays, "Horizons, each one of binEdgesDays.",
             Rule(phrase: "ascending days, at least one") {

@@ -42,9 +42,20 @@ extension Settings {
         return name
     }
 
+    /// The environment variables of all keys, in their order.
+    static let variables = keys.map { variable($0.path) }
+    private static let variablesOfSections = Set(keys.map { variable(String($0.path.prefix { $0 != "." })) })
+
+    /// Whether a variable is named like one of a section of ours.
+    static func isNamedLikeOurs(_ name: String) -> Bool {
+        name.hasPrefix("CLVD_") && variablesOfSections.contains { name.hasPrefix($0 + "_") }
+    }
+
     /// Whether `path` is `section` or lies in it.
     static func isWithin(_ path: String, _ section: String) -> Bool {
-        path.hasPrefix(section) && (path.count == section.count || ".[".contains(path.dropFirst(section.count).first!))
+        guard path.hasPrefix(section) else { return false }
+        let next = path.utf8.dropFirst(section.utf8.count).first
+        return next == nil || next == UInt8(ascii: ".") || next == UInt8(ascii: "[")
     }
 }
 
@@ -157,6 +168,7 @@ struct Reading {
         _ root: inout Root, keys: [SettingKey<Root>], from mapping: Node.Mapping, at place: Place, section: String = ""
     ) -> Set<String> {
         var given: Set<String> = []
+        var suggestions: Suggestions?
         for (nameNode, node) in mapping {
             let name = nameNode.string ?? ""
             let path = section + name
@@ -174,10 +186,11 @@ struct Reading {
                 }
             } else {
                 let outer = inner.path.dropLast(path.count)
-                let known = keys.map(\.path)
+                let known = suggestions ?? Suggestions(keys.map(\.path), sections: true)
+                suggestions = known
                 report(
                     inner, "there is no such key",
-                    nearest(to: path, among: known + Settings.sections(of: known)).map { "did you mean \(outer)\($0)?" }
+                    known.nearest(to: path).map { "did you mean \(outer)\($0)?" }
                         ?? "remove it; config/clvd.yaml lists all keys")
             }
         }
@@ -187,14 +200,14 @@ struct Reading {
     // MARK: Environment
 
     mutating func readEnvironment(into settings: inout Settings) {
+        guard environment.keys.contains(where: { $0.hasPrefix("CLVD_") }) else { return }
         let reader = ConfigReader(
             provider: EnvironmentVariablesProvider(
                 environmentVariables: environment, secretsSpecifier: .specific([Settings.variable("kafka.properties")]))
         ).scoped(to: "clvd")
-        for key in Settings.keys {
+        for (key, variable) in zip(Settings.keys, Settings.variables) where environment[variable] != nil {
             guard let text = reader.string(forKey: ConfigKey(key.path), isSecret: key.isSecret), !text.isEmpty
             else { continue }
-            let variable = Settings.variable(key.path)
             let place = Place(path: key.path, variable: variable, isSecret: key.isSecret)
             sources = sources.filter { !Settings.isWithin($0.key, key.path) }
             sources[key.path] = variable
@@ -210,16 +223,17 @@ struct Reading {
     /// A variable in the name of one of our sections is meant for us. Others are not ours to judge: Kubernetes sets
     /// `CLVD_SERVICE_HOST` and `CLVD_PORT_9090_TCP` for a service called clvd, `CLVD_KAFKA_SERVICE_HOST` for another.
     private mutating func rejectUnknownVariables() {
-        let variables = Dictionary(uniqueKeysWithValues: Settings.keys.map { (Settings.variable($0.path), $0.path) })
-        let sections = Set(Settings.keys.map { Settings.variable(String($0.path.prefix { $0 != "." })) })
-        for name in environment.keys.sorted() where variables[name] == nil {
-            guard sections.contains(where: { name.hasPrefix($0 + "_") }),
+        var known: Suggestions?
+        for name in environment.keys.sorted() where !Settings.variables.contains(name) {
+            guard Settings.isNamedLikeOurs(name),
                 name.firstMatch(of: /_SERVICE_HOST$|_SERVICE_PORT(_|$)|_PORT$|_PORT_[0-9]+_/) == nil
             else { continue }
+            let suggestions = known ?? Suggestions(Settings.variables)
+            known = suggestions
             problems.append(
                 SettingsProblem(
                     path: name, problem: "there is no such setting",
-                    remedy: nearest(to: name, among: Array(variables.keys)).map { "did you mean \($0)?" }
+                    remedy: suggestions.nearest(to: name).map { "did you mean \($0)?" }
                         ?? "unset it; config/clvd.yaml lists all keys"))
         }
     }
@@ -286,18 +300,49 @@ struct Reading {
 
 // MARK: Suggestions
 
-/// The candidate that was probably meant, or nil: nearly the same, or the same name in another section.
-private func nearest(to path: String, among candidates: [String]) -> String? {
-    func plain(_ text: some StringProtocol) -> String { text.lowercased().filter { $0.isLetter || $0.isNumber } }
-    func name(_ path: String) -> String { plain(path.split(separator: ".").last ?? "") }
-    let ranked = candidates.map { ($0, distance(plain(path), plain($0))) }.min { ($0.1, $0.0) < ($1.1, $1.0) }
-    if let (candidate, edits) = ranked, edits <= max(1, name(candidate).count / 4 + 1) { return candidate }
-    return candidates.sorted().first { name($0) == name(path) && !name(path).isEmpty }
+/// Names that may have been meant, prepared once for any number of questions.
+private struct Suggestions {
+    private struct Candidate {
+        let text: String
+        /// Letters and digits, in lower case: of all of it, and behind its last dot.
+        let letters: [UInt32]
+        let name: [UInt32]
+    }
+    private let candidates: [Candidate]
+
+    /// - Parameter sections: whether sections of the paths may have been meant as well.
+    init(_ paths: [String], sections: Bool = false) {
+        candidates = (sections ? paths + Settings.sections(of: paths) : paths).sorted().map {
+            Candidate(text: $0, letters: Self.letters($0), name: Self.name($0))
+        }
+    }
+
+    /// The candidate that was probably meant, or nil: nearly the same, or the same name in another section.
+    func nearest(to path: String) -> String? {
+        let wanted = Self.letters(path)
+        var best: (text: String, edits: Int)?
+        for candidate in candidates {
+            let most = min(max(1, candidate.name.count / 4 + 1), best.map { $0.edits - 1 } ?? .max)
+            // Texts differ by at least the difference of their lengths.
+            guard abs(candidate.letters.count - wanted.count) <= most else { continue }
+            let edits = distance(wanted, candidate.letters)
+            if edits <= most { best = (candidate.text, edits) }
+        }
+        if let best { return best.text }
+        let name = Self.name(path)
+        return name.isEmpty ? nil : candidates.first { $0.name == name }?.text
+    }
+
+    private static func letters(_ text: some StringProtocol) -> [UInt32] {
+        text.lowercased().unicodeScalars.filter { $0.properties.isAlphabetic || $0.properties.numericType != nil }
+            .map(\.value)
+    }
+
+    private static func name(_ path: String) -> [UInt32] { letters(path.split(separator: ".").last ?? "") }
 }
 
 /// Edits from one text to another: insertions, deletions, replacements (Levenshtein).
-private func distance(_ a: String, _ b: String) -> Int {
-    let b = Array(b)
+private func distance(_ a: [UInt32], _ b: [UInt32]) -> Int {
     var row = Array(0...b.count)
     for (i, x) in a.enumerated() {
         var diagonal = row[0]

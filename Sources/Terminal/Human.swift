@@ -55,6 +55,9 @@ public enum Human {
         fraction.isFinite ? number(fraction * 100, decimals: 1) + " %" : missing
     }
 
+    /// Days of a horizon or a bin: `30`, `0.25`.
+    public static func days(_ days: Double) -> String { number(days, decimals: days == days.rounded() ? 0 : 2) }
+
     /// A number with thousands separators and a fixed count of decimals; `signed` puts `+` before positive ones.
     public static func number(_ value: Double, decimals: Int, signed: Bool = false) -> String {
         guard value.isFinite else { return missing }

@@ -66,10 +66,9 @@ struct BenchCommand: ParsableCommand {
 
         /// The pool of landmarks is filled by a first, small population; what grows after that grows with users.
         private func measure(_ settings: Settings) throws -> Result {
-            let threads = ProcessInfo.processInfo.activeProcessorCount
             let engine = Engine(
                 configuration: settings.engine, topics: ["bench"], partitions: 1,
-                executor: WorkerPool(threads: threads))
+                executor: WorkerPool(threads: settings.runtime.threadCount))
             engine.addTask(TaskID(topic: 0, partition: 0))
             let population = Population(engine: engine)
             let few = max(1000, min(users / 4, 60_000))

@@ -149,7 +149,7 @@ struct BenchSnapshot: ParsableCommand {
     private static func engine(_ settings: Settings) -> Engine {
         Engine(
             configuration: settings.engine, topics: ["bench"], partitions: 1,
-            executor: WorkerPool(threads: ProcessInfo.processInfo.activeProcessorCount))
+            executor: WorkerPool(threads: settings.runtime.threadCount))
     }
 
     private func write(_ settings: Settings, to store: SnapshotStore) throws -> Result {

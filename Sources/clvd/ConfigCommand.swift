@@ -3,6 +3,7 @@ import Engine
 import EventInput
 import Foundation
 import Settings
+import Terminal
 
 /// `clvd config`
 struct ConfigCommand: ParsableCommand {
@@ -78,7 +79,7 @@ struct ConfigCommand: ParsableCommand {
         private func summary(_ settings: Settings, _ format: EventFormat) -> [(String, String)] {
             let model = settings.engine.model
             let targets = settings.engine.targets.map {
-                "\($0.name) (\($0.horizonsDays.map { "\($0)" }.joined(separator: ", ")) days)"
+                "\($0.name) (\($0.horizonsDays.map(Human.days).joined(separator: ", ")) days)"
             }
             return [
                 ("kafka", "\(settings.kafka.bootstrapServers), group \(settings.kafka.groupId)"),

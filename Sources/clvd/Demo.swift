@@ -1,8 +1,10 @@
+import Engine
+import Evaluation
 import EventInput
 import Foundation
 import Kafka
 import Logging
-import Engine
+import Replay
 import Runtime
 import Settings
 import Synchronization
@@ -121,7 +123,7 @@ final class Demo {
         }
         let target = settings.engine.targets.first { $0.name == settings.engine.segments.target }
         let days = target?.horizonsDays.last ?? 0
-        return Result(summary: s, top: status.topUsers, horizonDays: Human.number(days, decimals: 0))
+        return Result(summary: s, top: status.topUsers, horizonDays: Human.days(days))
     }
 
     // MARK: Screen
@@ -135,7 +137,7 @@ final class Demo {
         view.lag = status.lag
         view.progress = .init(done: status.records, total: replay.total)
         if let report = status.report { fill(report) }
-        view.recentAlerts = status.recentAlerts.compactMap(AlertLine.init).map(\.line)
+        view.recentAlerts = status.recentAlerts.compactMap(AlertRecord.init).map(Self.line)
         view.snapshot = status.snapshot.map { .init(ageSeconds: -$0.takenAt.timeIntervalSinceNow, bytes: $0.bytes) }
         if seconds - sampledAt >= 0.5 {
             sampledAt = seconds
@@ -175,28 +177,10 @@ final class Demo {
         }
     }
 
-    /// What the screen shows of an alert's JSON.
-    private struct AlertLine: Decodable {
-        var userId: String
-        var state: String
-        var reason: String
-        var at: String
-        var churnProbability: Double
-        var clvAtRisk: Double
-
-        init?(_ data: Data) {
-            let decoder = JSONDecoder()
-            decoder.keyDecodingStrategy = .convertFromSnakeCase
-            guard let alert = try? decoder.decode(Self.self, from: data) else { return nil }
-            self = alert
-        }
-
-        var line: LiveView.Alert {
-            let style = Date.ISO8601FormatStyle(includingFractionalSeconds: true)
-            return LiveView.Alert(
-                time: (try? Date(at, strategy: style)) ?? .distantPast, user: userId, reason: "\(state): \(reason)",
-                churn: churnProbability, valueAtRisk: clvAtRisk)
-        }
+    private static func line(_ alert: AlertRecord) -> LiveView.Alert {
+        LiveView.Alert(
+            time: alert.time ?? .distantPast, user: alert.userId, reason: "\(alert.state): \(alert.reason)",
+            churn: alert.churnProbability, valueAtRisk: alert.clvAtRisk)
     }
 }
 

@@ -3,6 +3,7 @@ import EventInput
 import Foundation
 import Kafka
 import Logging
+import Replay
 import Settings
 import Terminal
 
@@ -220,7 +221,7 @@ struct KafkaProperty: ExpressibleByArgument {
 }
 
 extension EventReplay.Speed: ExpressibleByArgument {
-    init?(argument: String) {
+    package init?(argument: String) {
         if argument == "max" {
             self = .maximum
         } else if let factor = Double(argument), factor > 0, factor.isFinite {
@@ -230,7 +231,7 @@ extension EventReplay.Speed: ExpressibleByArgument {
         }
     }
 
-    var defaultValueDescription: String {
+    package var defaultValueDescription: String {
         switch self {
         case .maximum: "max"
         case .times(let factor): "\(factor)"

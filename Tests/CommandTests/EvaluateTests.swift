@@ -1,8 +1,6 @@
 import Foundation
 import Testing
 
-@testable import clvd
-
 @Suite struct Evaluate {
     private let folder: Folder
     private let events: [String]
@@ -102,15 +100,6 @@ import Testing
         #expect(try rows("a.csv", before: true).count > 1000)
         #expect(try rows("a.csv", before: true) == rows("b.csv", before: true))
         #expect(try rows("a.csv", before: false) != rows("b.csv", before: false))
-    }
-
-    @Test func bins() {
-        for (horizons, edges) in [
-            ([30, 90], [7, 30, 90]), ([7, 14], [2, 7, 14]), ([1], [0.25, 1]), ([365], [6, 23, 91, 365]),
-            ([7, 90], [2, 7, 23, 90]), ([14, 28, 56], [3, 14, 28, 56]), ([30], [7, 30]),
-        ] as [([Double], [Double])] {
-            #expect(EvaluateCommand.binEdges(horizons) == edges)
-        }
     }
 
     @Test(arguments: [

@@ -1,9 +1,8 @@
 import EventInput
 import Foundation
 import Kafka
+import Replay
 import Testing
-
-@testable import clvd
 
 @Suite(.serialized) struct Replay {
     private let folder: Folder

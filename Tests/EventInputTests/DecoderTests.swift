@@ -129,6 +129,68 @@ private func event(_ changes: [String: String?] = [:], more: String = "") -> Str
         accepts(" \r\n\t" + event() + "\n")
     }
 
+    /// State holds seconds in 32 bits, and 0 for never: the first second of 1970 and what follows 2105 are not times.
+    @Test func timesStayWithinWhatStateHolds() throws {
+        var limits = InputLimits()
+        (limits.minYear, limits.maxYear) = (1970, 2105)
+        let decoder = try decoder(limits: limits)
+        for (time, status) in [
+            ("1969-12-31T23:59:59.999Z", clvd_status_time_out_of_range),
+            ("1970-01-01T00:00:00Z", clvd_status_time_out_of_range),
+            ("1970-01-01T00:00:00.999Z", clvd_status_time_out_of_range), ("1970-01-01T00:00:01Z", clvd_status_ok),
+            ("2105-12-31T23:59:59.999Z", clvd_status_ok), ("2106-01-01T00:00:00Z", clvd_status_time_out_of_range),
+        ] {
+            #expect(decoder.decode(event(["event_time": "\"\(time)\""])).status == status, "\(time)")
+        }
+        // The C interface refuses limits beyond it as well.
+        let parser = try #require(clvd_parser_create())
+        defer { clvd_parser_destroy(parser) }
+        func accepts(_ from: Int64, _ end: Int64) -> Bool {
+            var limits = clvd_limits(
+                max_record_bytes: 1, max_user_bytes: 1, max_amount: 1, max_quantity: 1, min_time_ms: from,
+                end_time_ms: end, max_future_skew_ms: -1)
+            return clvd_parser_set_limits(parser, &limits)
+        }
+        #expect(accepts(1000, 4_294_967_296_000))
+        #expect(!accepts(999, 4_294_967_296_000) && !accepts(1000, 4_294_967_296_001) && !accepts(5000, 5000))
+    }
+
+    @Test func firstAndLastYearMayBeTheSame() throws {
+        var limits = InputLimits()
+        (limits.minYear, limits.maxYear) = (2024, 2024)
+        let decoder = try decoder(limits: limits)
+        for (time, status) in [
+            ("2023-12-31T23:59:59.999Z", clvd_status_time_out_of_range), ("2024-01-01T00:00:00Z", clvd_status_ok),
+            ("2024-12-31T23:59:59.999Z", clvd_status_ok), ("2025-01-01T00:00:00Z", clvd_status_time_out_of_range),
+        ] {
+            #expect(decoder.decode(event(["event_time": "\"\(time)\""])).status == status, "\(time)")
+        }
+    }
+
+    /// Epoch milliseconds by Python: `datetime.fromisoformat(text).timestamp() * 1000`.
+    @Test(
+        arguments: [
+            ("2024-03-10T12:00:00-05:00", 1_710_090_000_000), ("2024-03-10T12:00:00+05:00", 1_710_054_000_000),
+            ("2024-03-10T12:00:00+05:30", 1_710_052_200_000), ("2024-03-10T12:00:00-03:30", 1_710_084_600_000),
+            ("2024-03-10T12:00:00+0045", 1_710_069_300_000), ("2000-02-29T12:00:00Z", 951_825_600_000),
+            ("2096-02-29T00:00:00Z", 3_981_312_000_000), ("2100-03-01T00:00:00Z", 4_107_542_400_000),
+            ("1999-12-31T23:59:59.999Z", 946_684_799_999), ("2024-02-29T23:30:00-01:00", 1_709_253_000_000),
+        ] as [(String, Int64)])
+    func timesAreWhatPythonSays(text: String, milliseconds expected: Int64) throws {
+        #expect(milliseconds(text) == expected)
+        #expect(try decoder().decode(event(["event_time": "\"\(text)\""])).event.time_ms == expected)
+    }
+
+    @Test(arguments: [
+        "2100-02-29T00:00:00Z", "2023-02-29T00:00:00Z", "2024-02-30T00:00:00Z", "2024-04-31T00:00:00Z",
+        "2024-13-01T00:00:00Z", "2024-03-10T24:00:00Z", "2024-03-10T12:60:00Z", "2024-03-10T12:00:00+24:00",
+        "2024-03-10T12:00:00+05:60",
+    ])
+    func whatIsNoTime(text: String) throws {
+        #expect(milliseconds(text) == -1)
+        #expect(try decoder().decode(event(["event_time": "\"\(text)\""])).status == clvd_status_invalid_time)
+    }
+
     @Test func tombstonesAndKeysOfAnyLength() throws {
         let decoder = try decoder()
         #expect(decoder.decode(bytes: nil).status == clvd_status_tombstone)

@@ -246,9 +246,15 @@ import Testing
 
     @Test func unusableLimitsAreNamed() throws {
         var limits = InputLimits()
-        limits.maxYear = 10_000
+        limits.maxYear = 2106
         let error = try #require(throws: InputError.self) { try decoder(limits: limits) }
-        #expect(error.description.contains("maxYear is 10000"))
+        #expect(error.description.contains("maxYear is 2106"))
+        limits = InputLimits()
+        limits.minYear = 1969
+        #expect(throws: InputError.self) { try decoder(limits: limits) }
+        limits.minYear = 2024
+        limits.maxYear = 2023
+        #expect(throws: InputError.self) { try decoder(limits: limits) }
         var currency = CurrencyTable()
         currency.rates = ["EUR": -1]
         #expect(throws: InputError.self) { try decoder(currency: currency) }

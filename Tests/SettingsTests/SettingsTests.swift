@@ -295,6 +295,7 @@ private let changed: Settings = {
 
     @Test(arguments: [
         "sasl.password", "sasl.oauthbearer.client.secret", "ssl.key.pem", "ssl.key.password", "some.TOKEN",
+        "sasl.oauthbearer.config", "sasl.jaas.config",
     ])
     func areNeverRendered(name: String) {
         var settings = Settings()
@@ -461,6 +462,8 @@ struct Contradiction: Sendable, CustomTestStringConvertible {
         Contradiction("kafka.bootstrapServers") { $0.kafka.bootstrapServers = "a:1,b:70000" },
         Contradiction("kafka.groupId") { $0.kafka.groupId = "" },
         Contradiction("input.limits.minYear") { $0.input.limits.minYear = 2101 },
+        Contradiction("input.limits.minYear") { $0.input.limits.minYear = 1969 },
+        Contradiction("input.limits.maxYear") { $0.input.limits.maxYear = 2106 },
         Contradiction("input.currency.base") { $0.input.currency.base = "EURO" },
         Contradiction("input.currency.assumed") { $0.input.currency.assumed = "EUR" },
         Contradiction("input.currency.rates.EUR") { $0.input.currency.rates = ["EUR": 0] },
@@ -468,11 +471,16 @@ struct Contradiction: Sendable, CustomTestStringConvertible {
         Contradiction("input.currency.rates.eur") { $0.input.currency.rates = ["EUR": 1, "eur": 1] },
         Contradiction("binEdgesDays") { $0.engine.binEdgesDays = [7, 30, 90, 90] },
         Contradiction("binEdgesDays") { $0.engine.binEdgesDays += [.infinity] },
+        Contradiction("binEdgesDays") { $0.engine.binEdgesDays += (1...14).map { 90 + Double($0) } },
+        Contradiction("binEdgesDays") { $0.engine.binEdgesDays = [] },
         Contradiction("state.retentionDays") { $0.engine.state.retentionDays = 89 },
         Contradiction("targets") { $0.engine.targets = Array(repeating: $0.engine.targets[0], count: 33) },
         Contradiction("targets[0].horizonsDays") { $0.engine.targets[0].horizonsDays = [7, 31] },
         Contradiction("targets[2].horizonsDays") { $0.engine.targets[2].horizonsDays = [] },
         Contradiction("targets[1].events") { $0.engine.targets[1].events = ["buy"] },
+        Contradiction("targets[0].events") { $0.engine.targets[0].events = ["view"] },
+        Contradiction("targets[0].events") { $0.engine.targets[0].events = ["purchase", "view"] },
+        Contradiction("targets[0].events") { $0.engine.targets[0].events = ["refund"] },
         Contradiction("targets[1].name") { $0.engine.targets[1].name = "clv" },
         Contradiction("targets[1].name") { $0.engine.targets[1].name = "a\"b" },
         Contradiction("targets[1].weight") { $0.engine.targets[1].weight = .nan },
@@ -500,6 +508,48 @@ struct Contradiction: Sendable, CustomTestStringConvertible {
         contradiction.change(&settings)
         let found = settings.validate()
         #expect(found.contains { $0.path == contradiction.path && !$0.remedy.isEmpty }, "\(found)")
+    }
+
+    /// Only purchases bring money; refunds take it back.
+    @Test func valueTargetsCountPurchases() {
+        var settings = Settings()
+        for events in [[], ["purchase"], ["purchase", "refund"]] {
+            settings.engine.targets[0].events = events
+            #expect(settings.validate() == [])
+        }
+        settings.engine.targets[0].events = ["view", "click"]
+        #expect(
+            settings.validate().map(\.description) == [
+                "targets[0].events: of the value target clv has view, click, which brings no money ([view, click]), "
+                    + "use [purchase], or kind: occurrence to predict whether such an event comes"
+            ])
+        settings.engine.targets[0].kind = .occurrence
+        #expect(!settings.validate().contains { $0.path == "targets[0].events" })
+    }
+
+    /// The last value that each of these takes; the next one is among the contradictions.
+    @Test func edgesAreAccepted() {
+        func isSound(_ change: (inout Settings) -> Void) -> Bool {
+            var settings = Settings()
+            change(&settings)
+            return settings.validate() == []
+        }
+        #expect(isSound { $0.engine.binEdgesDays = [7, 30, 90] + (1...13).map { 90 + Double($0) } })
+        #expect(isSound { $0.engine.alerts.rescoreHours = 168 })
+        #expect(
+            isSound {
+                $0.engine.learning.landmarkIntervalDays = 1; $0.engine.alerts.rescoreHours = 24
+            })
+        #expect(isSound { $0.engine.state.retentionDays = 90 })
+        #expect(isSound { ($0.input.limits.minYear, $0.input.limits.maxYear) = (2024, 2024) })
+        #expect(isSound { ($0.input.limits.minYear, $0.input.limits.maxYear) = (1970, 2105) })
+    }
+
+    @Test func threadsAreThoseOfTheSettings() {
+        var runtime = Settings().runtime
+        #expect(runtime.threadCount == ProcessInfo.processInfo.activeProcessorCount)
+        runtime.threads = 3
+        #expect(runtime.threadCount == 3)
     }
 
     @Test func everyNumberHasARange() {

@@ -85,7 +85,7 @@ typedef struct clvd_event {
     double quantity;                ///< 0 when absent
     uint8_t type;                   ///< clvd_event_type
     uint8_t status;                 ///< clvd_status
-    uint16_t reserved;
+    uint16_t rejected_field;        ///< clvd_field that a rejection is about; 0: the record as a whole
     uint32_t record;                ///< index of the source record in its batch
 } clvd_event;
 

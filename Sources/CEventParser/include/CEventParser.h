@@ -15,7 +15,7 @@
 extern "C" {
 #endif
 
-/// The fields of an event that a mapping fills. `clvd_event.reserved` holds the one a rejection is about.
+/// The fields of an event that a mapping fills. `clvd_event.rejected_field` holds the one a rejection is about.
 typedef enum clvd_field {
     clvd_field_none = 0,  ///< the record as a whole
     clvd_field_event_id = 1,
@@ -60,8 +60,8 @@ typedef struct clvd_limits {
     uint32_t max_user_bytes;        ///< at most 4,096; also the limit of an event id
     double max_amount;              ///< largest amount and price, in the base currency
     double max_quantity;
-    int64_t min_time_ms;            ///< first accepted event time
-    int64_t end_time_ms;            ///< first event time no longer accepted
+    int64_t min_time_ms;            ///< first accepted event time, at least 1,000: state has seconds, 0 is never
+    int64_t end_time_ms;            ///< first event time no longer accepted, at most 2^32 seconds
     int64_t max_future_skew_ms;     ///< against the record's own timestamp; negative: not checked
 } clvd_limits;
 

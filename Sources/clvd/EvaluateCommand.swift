@@ -1,5 +1,6 @@
 import ArgumentParser
 import Engine
+import Evaluation
 import EventInput
 import Foundation
 import Runtime
@@ -103,31 +104,6 @@ struct EvaluateCommand: ParsableCommand {
         if let change, !(change > 0 && change <= 36_500) { throw ValidationError("--change is a day after the first.") }
     }
 
-    /// All that there is to say.
-    struct Result: Encodable {
-        var summary: Evaluation.Summary
-        var comparison: Comparison?
-        var truth: TruthReport?
-        var recovery: [RecoveryPair]?
-
-        private enum Keys: String, CodingKey { case comparison, truth, recovery }
-
-        /// One object: the summary's fields, and the other parts where they were asked for.
-        func encode(to encoder: any Encoder) throws {
-            try summary.encode(to: encoder)
-            var container = encoder.container(keyedBy: Keys.self)
-            try container.encodeIfPresent(comparison, forKey: .comparison)
-            try container.encodeIfPresent(truth, forKey: .truth)
-            try container.encodeIfPresent(recovery, forKey: .recovery)
-        }
-    }
-
-    /// How long it took to get over a change, with drift detection and without.
-    struct RecoveryPair: Encodable {
-        var with: Recovery
-        var without: Recovery
-    }
-
     func run() throws {
         let settings = try Settings.load(path: config, environment: ProcessInfo.processInfo.environment)
         let instants: Evaluation.Instants
@@ -136,16 +112,14 @@ struct EvaluateCommand: ParsableCommand {
             let file = try LandmarkFile(path: landmarks)
             guard !file.landmarks.isEmpty else { throw CommandFailure("\(landmarks): no landmarks") }
             instants = .file(file)
-            configuration = Self.adapt(settings.engine, horizons: file.horizons)
+            configuration = EvaluationTargets.adapt(settings.engine, horizons: file.horizons)
         } else {
             instants = .grid(days: everyDays, horizons: try Self.horizons(settings.engine))
         }
         // They change no prediction, and nobody hears them here but for the truth's sake.
         configuration.alerts.enabled = truth != nil && configuration.alerts.enabled
         if let seed { (configuration.model.seed, configuration.learning.seed) = (seed, seed) }
-        let processors = ProcessInfo.processInfo.activeProcessorCount
-        let count = threads ?? (settings.runtime.threads > 0 ? settings.runtime.threads : processors)
-        let pool = WorkerPool(threads: count)
+        let pool = WorkerPool(threads: threads ?? settings.runtime.threadCount)
         let known = try truth.map(TruthFile.init)
         var others: Baselines?
         if let baselines, case .file(let file) = instants {
@@ -153,7 +127,7 @@ struct EvaluateCommand: ParsableCommand {
         }
         StopSignal.install()
         let evaluation = try pass(settings, configuration, instants, pool, out: out, label: "Evaluate")
-        var result = Result(summary: evaluation.summary())
+        var result = EvaluationResult(summary: evaluation.summary())
         if let known { result.truth = TruthReport(evaluation, known) }
         if let others {
             result.comparison = try Comparison(
@@ -162,7 +136,7 @@ struct EvaluateCommand: ParsableCommand {
         if let change {
             configuration.learning.driftThreshold = 0
             let without = try pass(settings, configuration, instants, pool, out: nil, label: "Without drift detection")
-            result.recovery = Self.recovery(evaluation, without, day: change)
+            result.recovery = RecoveryPair.byHorizon(evaluation, without, day: change)
         }
         if let report {
             try ReportPage(evaluation, result, events: events).write(to: report)
@@ -184,7 +158,7 @@ struct EvaluateCommand: ParsableCommand {
             remembers: landmarks == nil || baselines != nil || truth != nil || change != nil || report != nil)
         let reporter = progress ? ProgressReporter(label: label, total: evaluation.bytes, unit: .bytes) : nil
         do {
-            try evaluation.run { reporter?.update(done: $0) }
+            try evaluation.run(shouldStop: { StopSignal.isRequested }) { reporter?.update(done: $0) }
         } catch {
             reporter?.finish("Failed.")
             throw error
@@ -193,31 +167,7 @@ struct EvaluateCommand: ParsableCommand {
         return evaluation
     }
 
-    private static func recovery(_ with: Evaluation, _ without: Evaluation, day: Double) -> [RecoveryPair] {
-        let change = with.log.firstMs + Int64(day * 86_400_000)
-        return with.forecasts.horizons.indices.compactMap { h in
-            guard let a = Recovery(with.forecasts, horizon: h, with.log, changeMs: change),
-                let b = Recovery(without.forecasts, horizon: h, without.log, changeMs: change)
-            else { return nil }
-            return RecoveryPair(with: a, without: b)
-        }
-    }
-
     // MARK: Horizons
-
-    /// The configuration with the horizons that are asked for.
-    static func adapt(_ configuration: EngineConfiguration, horizons: [Double]) -> EngineConfiguration {
-        var c = configuration
-        c.binEdgesDays = binEdges(horizons)
-        c.targets = [
-            .init(name: "clv", kind: .value, events: ["purchase"], horizonsDays: horizons),
-            .init(name: "purchase", kind: .occurrence, events: ["purchase"], horizonsDays: horizons),
-            .init(name: "churn", kind: .absence, events: [], horizonsDays: [horizons[horizons.count - 1]]),
-        ]
-        c.segments.target = "clv"
-        c.alerts.target = "churn"
-        return c
-    }
 
     /// Horizons of the settings' own targets, which must be there to be asked about.
     private static func horizons(_ configuration: EngineConfiguration) throws -> [Double] {
@@ -233,30 +183,9 @@ struct EvaluateCommand: ParsableCommand {
         return value.horizonsDays
     }
 
-    /// Horizons and shorter bins, so that labels mature soon: a quarter of the first horizon, and of that again until it
-    /// is at most a week; and quarters in every gap of more than six to one. Whole days where they are four or more.
-    static func binEdges(_ horizons: [Double]) -> [Double] {
-        func quarter(_ days: Double) -> Double { days >= 4 ? (days / 4).rounded(.toNearestOrAwayFromZero) : days / 4 }
-        var edges = horizons
-        var least = horizons[0]
-        repeat {
-            // 7 of 30 and 2 of 7: halves go down.
-            least = least >= 4 ? (least / 4 - 1e-9).rounded() : quarter(least)
-            edges.append(least)
-        } while least > 7
-        for (a, b) in zip(horizons, horizons.dropFirst()) {
-            var edge = b
-            while edge / a > 6 {
-                edge = quarter(edge)
-                edges.append(edge)
-            }
-        }
-        return Array(Set(edges)).sorted()
-    }
-
     // MARK: The end
 
-    private func tell(_ result: Result) {
+    private func tell(_ result: EvaluationResult) {
         let s = result.summary
         let place = out.map { " in \($0)" } ?? ""
         Report.line(
@@ -266,7 +195,7 @@ struct EvaluateCommand: ParsableCommand {
         Report.facts([
             ("events", "\(Human.count(s.events))   \(Human.count(s.deadLetters)) of them cannot be used"),
             ("users", Human.count(Int64(s.users))),
-            ("bins", s.binEdgesDays.map(Self.days).joined(separator: ", ") + " days"),
+            ("bins", s.binEdgesDays.map(Human.days).joined(separator: ", ") + " days"),
             ("before the first model", "\(Human.count(s.fromRates)) landmarks   population rates predicted"),
             ("learning steps", Human.count(s.learningSteps)),
             ("drifts noticed", s.drifts.isEmpty ? "none" : s.drifts.map(Self.text).joined(separator: "; ")),
@@ -283,8 +212,6 @@ struct EvaluateCommand: ParsableCommand {
             Report.line("The report is \(report)/index.html.")
         }
     }
-
-    private static func days(_ x: Double) -> String { Human.number(x, decimals: x == x.rounded() ? 0 : 2) }
 
     private static func text(_ alarm: DriftAlarm) -> String {
         let day = Date(timeIntervalSince1970: Double(alarm.timeMs) / 1000).formatted(.iso8601).prefix(10)
@@ -304,7 +231,7 @@ struct EvaluateCommand: ParsableCommand {
         }
         for p in prequential {
             table.addRow([
-                p.target, days(p.horizonDays),
+                p.target, Human.days(p.horizonDays),
                 Human.count(Int64(p.landmarks)), pair(p.model.gini, p.naive.gini), pair(p.model.mae, p.naive.mae),
                 pair(p.model.bias, p.naive.bias), pair(p.model.auc, p.naive.auc),
                 pair(p.model.logLoss, p.naive.logLoss), pair(p.model.calibrationError, p.naive.calibrationError),
@@ -318,7 +245,7 @@ struct EvaluateCommand: ParsableCommand {
         for horizon in comparison.horizons {
             Report.line()
             Report.line(
-                "\(Self.days(horizon.horizonDays)) days, \(Human.count(Int64(horizon.landmarks))) landmarks; differences to "
+                "\(Human.days(horizon.horizonDays)) days, \(Human.count(Int64(horizon.landmarks))) landmarks; differences to "
                     + "the better reference, 95 % intervals from \(Human.count(Int64(comparison.resamples))) resamplings "
                     + "of the users:")
             for name in horizon.silent {
@@ -361,7 +288,7 @@ struct EvaluateCommand: ParsableCommand {
         }
         for c in truth.correlations {
             values.addRow([
-                Self.days(c.horizonDays), Human.count(Int64(c.landmarks)), pair(c.pearson, c.ownRatePearson),
+                Human.days(c.horizonDays), Human.count(Int64(c.landmarks)), pair(c.pearson, c.ownRatePearson),
                 pair(c.spearman, c.ownRateSpearman),
             ])
         }
@@ -388,7 +315,7 @@ struct EvaluateCommand: ParsableCommand {
     private func tell(_ recovery: [RecoveryPair]) {
         Report.line()
         Report.line(
-            "Days until the error was back within 10 % of its earlier level after day \(Self.days(change ?? 0)):")
+            "Days until the error was back within 10 % of its earlier level after day \(Human.days(change ?? 0)):")
         Report.line()
         var table = TextTable(columns: [
             .init("horizon", .right), .init("earlier error", .right), .init("worst", .right),
@@ -399,7 +326,7 @@ struct EvaluateCommand: ParsableCommand {
             var share = Human.missing
             if let a = pair.with.days, let b = pair.without.days, b > 0 { share = Human.percent(a / b) }
             table.addRow([
-                Self.days(pair.with.horizonDays), Human.number(pair.with.earlierError, decimals: 3),
+                Human.days(pair.with.horizonDays), Human.number(pair.with.earlierError, decimals: 3),
                 Human.number(pair.with.worstError, decimals: 3), text(pair.with.days), text(pair.without.days), share,
             ])
         }

@@ -2,45 +2,46 @@ import EventInput
 import Foundation
 import Runtime
 import Simulation
+import Terminal
 
 /// Forecasts beside those of other models at the same landmarks, with intervals of the differences from resampling the
 /// users (bootstrap; landmarks of one user are not independent).
-struct Comparison: Encodable {
-    struct Row: Encodable {
-        var metric: String
+package struct Comparison: Encodable {
+    package struct Row: Encodable {
+        package var metric: String
         /// By model, clvd among them.
-        var values: [String: Double]
+        package var values: [String: Double]
         /// The better one of the references.
-        var reference: String
+        package var reference: String
         /// clvd less the reference; of the bias, distances from 1.
-        var difference: Double
+        package var difference: Double
         /// 95 % interval of the difference.
-        var low: Double
-        var high: Double
+        package var low: Double
+        package var high: Double
         /// Whether the interval lies on clvd's side of 0, on the other, or has 0 in it.
-        var verdict: Verdict
+        package var verdict: Verdict
     }
-    enum Verdict: String, Encodable { case better, worse, open }
+    package enum Verdict: String, Encodable { case better, worse, open }
 
-    struct Horizon: Encodable {
-        var horizonDays: Double
-        var landmarks: Int
+    package struct Horizon: Encodable {
+        package var horizonDays: Double
+        package var landmarks: Int
         var meanMoney: Double
         /// Models that say nothing for most landmarks: no reference.
-        var silent: [String]
-        var rows: [Row]
+        package var silent: [String]
+        package var rows: [Row]
     }
 
-    var resamples: Int
-    var horizons: [Horizon]
+    package var resamples: Int
+    package var horizons: [Horizon]
 
-    static let own = "clvd"
+    package static let own = "clvd"
 
     /// - Parameters:
     ///   - baselines: what the other models said.
     ///   - resamples: how often the users are drawn anew.
     ///   - seed: of the drawing.
-    init(
+    package init(
         _ forecasts: Forecasts, _ log: EventLog, _ baselines: Baselines, resamples: Int, seed: UInt64, pool: WorkerPool
     ) throws {
         self.resamples = resamples
@@ -170,20 +171,20 @@ extension ScoredForecasts {
 
 /// Forecasts of other models: CSV with the columns landmark_id, horizon_days, expected_value, purchase_probability and,
 /// where there are several, model.
-struct Baselines {
-    struct Forecast {
-        var expected: Float
+package struct Baselines {
+    package struct Forecast {
+        package var expected: Float
         var probability: Float
     }
     /// In the order of the file.
-    private(set) var models: [String] = []
+    package private(set) var models: [String] = []
     private let path: String
     private let places: [String: Int32]
     private var forecasts: [String: [Double: [Forecast?]]] = [:]
 
     /// - Parameter landmarks: their order gives the places that `forecast` takes.
     /// - Throws: `InputError` with the row that cannot be used.
-    init(path: String, landmarks: [LandmarkFile.Landmark]) throws {
+    package init(path: String, landmarks: [LandmarkFile.Landmark]) throws {
         self.path = path
         var places: [String: Int32] = [:]
         for (i, landmark) in landmarks.enumerated() { places[landmark.id] = Int32(i) }
@@ -209,12 +210,12 @@ struct Baselines {
             forecasts[model]![days, default: Array(repeating: nil, count: landmarks.count)][Int(place)] =
                 Forecast(expected: expected, probability: probability)
         }
-        guard !models.isEmpty else { throw CommandFailure("\(path): no forecasts for these landmarks") }
+        guard !models.isEmpty else { throw EvaluationError("\(path): no forecasts for these landmarks") }
     }
 
     func forecast(_ model: String, landmark: Int, days: Double) throws -> Forecast {
         guard let row = forecasts[model]?[days], let forecast = row[landmark] else {
-            throw CommandFailure("\(path): \(model) has no forecast over \(days) days at every landmark")
+            throw EvaluationError("\(path): \(model) has no forecast over \(Human.days(days)) days at every landmark")
         }
         return forecast
     }

@@ -1,33 +1,33 @@
 import Engine
 
 /// What was forecast, and for whom and when: one row for each landmark and horizon, in order of time.
-struct Forecasts {
-    struct Row {
-        var user: Int32
+package struct Forecasts {
+    package struct Row {
+        package var user: Int32
         /// Index of the horizon.
-        var horizon: Int32
+        package var horizon: Int32
         /// Of the landmark in its file.
-        var landmark: Int32
-        var timeMs: Int64
-        var expected: Float
+        package var landmark: Int32
+        package var timeMs: Int64
+        package var expected: Float
         var probability: Float
-        var interval: SpendInterval
+        package var interval: SpendInterval
         /// Whether the model said so, and not population rates.
         var fromModel: Bool
     }
 
-    let horizons: [Double]
-    var rows: [Row] = []
+    package let horizons: [Double]
+    package var rows: [Row] = []
 
     /// A row and what came of it.
-    struct Outcome {
+    package struct Outcome {
         var forecast: Row
-        var money: Double
+        package var money: Double
         var purchases: Int
     }
 
     /// The rows of a horizon that had all its time before the stream ended.
-    func outcomes(_ horizon: Int, _ log: EventLog) -> [Outcome] {
+    package func outcomes(_ horizon: Int, _ log: EventLog) -> [Outcome] {
         let length = Int64((horizons[horizon] * 86_400_000).rounded())
         return rows.compactMap { row in
             guard Int(row.horizon) == horizon, row.timeMs + length <= log.lastMs else { return nil }

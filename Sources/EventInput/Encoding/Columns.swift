@@ -1,7 +1,7 @@
 import CEventParser
 import Foundation
 
-/// The columns of a CSV file, as places of a format.
+/// The encoding of rows: the columns of a CSV file as slots of a format.
 struct Columns {
     /// Of each column its slot in the parser, or -1 when the format does not know it.
     private let slots: [Int32]

@@ -2,23 +2,23 @@ import CEventParser
 
 /// What every user did, as far as outcomes need it: when, and what was bought. Held beside the engine, which must not
 /// know the future.
-struct EventLog {
-    struct User {
+package struct EventLog {
+    package struct User {
         let id: String
         /// Epoch milliseconds, ascending as the file is.
-        var events: [Int64] = []
+        package var events: [Int64] = []
         var purchases: [Int64] = []
         /// Money of the purchases up to and with each.
         var spent: [Double] = []
     }
 
-    private(set) var users: [User] = []
+    package private(set) var users: [User] = []
     private var places: [String: Int32] = [:]
     private(set) var firstMs = Int64.max
     private(set) var lastMs = Int64.min
 
     /// Place of a user, made when new.
-    mutating func place(_ id: String) -> Int32 {
+    package mutating func place(_ id: String) -> Int32 {
         if let known = places[id] { return known }
         let place = Int32(users.count)
         places[id] = place
@@ -26,7 +26,7 @@ struct EventLog {
         return place
     }
 
-    func place(known id: String) -> Int32? { places[id] }
+    package func place(known id: String) -> Int32? { places[id] }
 
     /// Takes in an event that was decoded.
     mutating func add(_ event: clvd_event) {
@@ -56,7 +56,7 @@ struct EventLog {
     }
 
     /// Index of the first time after `t`.
-    static func after(_ times: [Int64], _ t: Int64) -> Int {
+    package static func after(_ times: [Int64], _ t: Int64) -> Int {
         var (low, high) = (0, times.count)
         while low < high {
             let middle = (low + high) / 2

@@ -1,30 +1,30 @@
 import Foundation
 
 /// How forecasts of money and of a purchase fared.
-struct Scores: Encodable, Equatable {
+package struct Scores: Encodable, Equatable {
     /// Gini of the money in the order of the forecasts, over that of the perfect order.
-    var gini = Double.nan
+    package var gini = Double.nan
     /// Rank correlation of expected and actual money.
-    var spearman = Double.nan
-    var mae = Double.nan
+    package var spearman = Double.nan
+    package var mae = Double.nan
     /// Area under the ROC curve of P(purchase).
-    var auc = Double.nan
+    package var auc = Double.nan
     /// Nats; probabilities are held within 1e-6 of 0 and 1.
-    var logLoss = Double.nan
+    package var logLoss = Double.nan
     /// Sum forecast / sum actual.
-    var bias = Double.nan
+    package var bias = Double.nan
 
-    struct Metric {
-        let name: String
-        let title: String
-        let decimals: Int
-        let value: any KeyPath<Scores, Double> & Sendable
+    package struct Metric {
+        package let name: String
+        package let title: String
+        package let decimals: Int
+        package let value: any KeyPath<Scores, Double> & Sendable
         /// What is to be small.
         let badness: @Sendable (Double) -> Double
     }
 
     /// All of them, in the order of tables.
-    static let metrics: [Metric] = [
+    package static let metrics: [Metric] = [
         Metric(name: "gini", title: "Gini", decimals: 4, value: \.gini, badness: { -$0 }),
         Metric(name: "spearman", title: "Spearman", decimals: 4, value: \.spearman, badness: { -$0 }),
         Metric(name: "mae", title: "MAE", decimals: 3, value: \.mae, badness: { $0 }),

@@ -3,29 +3,29 @@ import Foundation
 import Terminal
 
 /// A page with charts of an evaluation: one file, no scripts, nothing from elsewhere, for light and dark screens.
-struct ReportPage {
+package struct ReportPage {
     private let evaluation: Evaluation
-    private let result: EvaluateCommand.Result
+    private let result: EvaluationResult
     private let events: String
 
-    init(_ evaluation: Evaluation, _ result: EvaluateCommand.Result, events: String) {
+    package init(_ evaluation: Evaluation, _ result: EvaluationResult, events: String) {
         (self.evaluation, self.result, self.events) = (evaluation, result, events)
     }
 
     /// - Parameter folder: made when missing.
-    func write(to folder: String) throws {
+    package func write(to folder: String) throws {
         let url = URL(filePath: folder)
         do {
             try FileManager.default.createDirectory(at: url, withIntermediateDirectories: true)
             try html.write(to: url.appending(path: "index.html"), atomically: true, encoding: .utf8)
         } catch {
-            throw CommandFailure("\(folder): cannot write the report (\(error.localizedDescription))")
+            throw EvaluationError("\(folder): cannot write the report (\(error.localizedDescription))")
         }
     }
 
     // MARK: Page
 
-    var html: String {
+    package var html: String {
         let s = result.summary
         var page = """
             <!doctype html>
@@ -53,7 +53,7 @@ struct ReportPage {
     }
 
     private func section(_ days: Double, _ outcomes: [Forecasts.Outcome]) -> String {
-        let name = "\(Human.number(days, decimals: days == days.rounded() ? 0 : 2)) days"
+        let name = "\(Human.days(days)) days"
         let periods = Period.split(outcomes)
         return """
             <section>
@@ -157,7 +157,7 @@ struct ReportPage {
     /// Scores of the forecasts made in one stretch of time.
     private struct Period {
         var middleMs: Double
-        var gini, auc, bias, coverage: Double?
+        package var gini, auc, bias, coverage: Double?
 
         static func split(_ outcomes: [Forecasts.Outcome]) -> [Period] {
             guard let first = outcomes.first?.forecast.timeMs, let last = outcomes.last?.forecast.timeMs, last > first

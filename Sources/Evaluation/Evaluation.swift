@@ -5,30 +5,30 @@ import Foundation
 import Simulation
 
 /// A pass of events through an engine that stops at landmarks.
-final class Evaluation {
-    struct Summary: Encodable {
-        var events: Int64
-        var deadLetters: Int64
-        var users: Int
-        var landmarks: Int
-        var predictions: Int64
+package final class Evaluation {
+    package struct Summary: Encodable {
+        package var events: Int64
+        package var deadLetters: Int64
+        package var users: Int
+        package var landmarks: Int
+        package var predictions: Int64
         /// Landmarks that population rates answered.
-        var fromRates: Int64
-        var learningSteps: Int64
-        var binEdgesDays: [Double]
-        var seconds: Double
-        var prequential: [PrequentialReport]
+        package var fromRates: Int64
+        package var learningSteps: Int64
+        package var binEdgesDays: [Double]
+        package var seconds: Double
+        package var prequential: [PrequentialReport]
         /// Drifts of the stream that learning noticed.
-        var drifts: [DriftAlarm]
+        package var drifts: [DriftAlarm]
     }
 
     /// Where the instants come from.
-    enum Instants {
+    package enum Instants {
         case file(LandmarkFile)
         /// Every customer known by then, once in so many days.
         case grid(days: Int, horizons: [Double])
 
-        var horizons: [Double] {
+        package var horizons: [Double] {
             switch self {
             case .file(let file): file.horizons
             case .grid(_, let horizons): horizons
@@ -37,8 +37,8 @@ final class Evaluation {
     }
 
     /// An alert that was raised or cleared.
-    struct Alert {
-        var user: Int32
+    package struct Alert {
+        package var user: Int32
         var atMs: Int64
         var isRaised: Bool
     }
@@ -50,9 +50,9 @@ final class Evaluation {
     private let csv: CSVWriter?
     /// Whether outcomes are wanted.
     private let remembers: Bool
-    private(set) var log = EventLog()
-    private(set) var forecasts: Forecasts
-    private(set) var alerts: [Alert] = []
+    package private(set) var log = EventLog()
+    package private(set) var forecasts: Forecasts
+    package private(set) var alerts: [Alert] = []
     /// Event time at which the model first served, ms.
     private(set) var servesFromMs: Int64?
     private let start = ContinuousClock.now
@@ -71,7 +71,7 @@ final class Evaluation {
     ///   - out: file for the predictions at the landmarks.
     ///   - engine: one without partitions, whose targets are `clv` and `purchase` at the landmarks' horizons.
     ///   - remembers: keeps the events and the forecasts, to see what came of them.
-    init(events: EventFile, instants: Instants, out: String?, engine: Engine, remembers: Bool) throws {
+    package init(events: EventFile, instants: Instants, out: String?, engine: Engine, remembers: Bool) throws {
         file = events
         self.instants = instants
         self.engine = engine
@@ -88,12 +88,15 @@ final class Evaluation {
     }
 
     /// Bytes of the event file, nil when unknown.
-    var bytes: Int64? { file.bytesTotal >= 0 ? file.bytesTotal : nil }
+    package var bytes: Int64? { file.bytesTotal >= 0 ? file.bytesTotal : nil }
 
-    /// - Parameter progress: gets the bytes read of the event file.
-    func run(_ progress: (Int64) -> Void) throws {
+    /// - Parameters:
+    ///   - shouldStop: asked before each batch; true ends the pass with an error.
+    ///   - progress: gets the bytes read of the event file.
+    /// - Throws: `InputError`, `EvaluationError`.
+    package func run(shouldStop: () -> Bool, _ progress: (Int64) -> Void) throws {
         while true {
-            if StopSignal.isRequested { throw CommandFailure("Stopped: the predictions are incomplete; remove them.") }
+            if shouldStop() { throw EvaluationError("Stopped: the predictions are incomplete; remove them.") }
             let events = try file.next(maximum: 8192)
             if events.isEmpty { break }
             try take(events)
@@ -125,7 +128,7 @@ final class Evaluation {
         guard remembers else { return }
         if servesFromMs == nil, engine.modelVersion > 0 { servesFromMs = engine.clock(TaskID(topic: 0, partition: 0)) }
         engine.forEachOutput { entry in
-            guard entry.kind == .alert, let alert = AlertValue(entry.value) else { return }
+            guard entry.kind == .alert, let alert = AlertRecord(Data(entry.value)) else { return }
             alerts.append(Alert(user: log.place(alert.userId), atMs: alert.atMs, isRaised: alert.state == "raised"))
         }
     }
@@ -209,34 +212,12 @@ final class Evaluation {
         return answers
     }
 
-    func summary() -> Summary {
+    package func summary() -> Summary {
         let report = engine.report()
         return Summary(
             events: report.counters.records, deadLetters: report.counters.deadLetters, users: report.users,
             landmarks: asked, predictions: predictions, fromRates: fromRates,
             learningSteps: report.learning.steps, binEdgesDays: engine.configuration.binEdgesDays, seconds: seconds,
             prequential: report.prequential, drifts: report.learning.driftAlarms)
-    }
-}
-
-/// What matters here of an alert's JSON.
-private struct AlertValue: Decodable {
-    var userId: String
-    var state: String
-    var at: String
-
-    enum CodingKeys: String, CodingKey {
-        case userId = "user_id"
-        case state, at
-    }
-
-    init?(_ bytes: UnsafeBufferPointer<UInt8>) {
-        guard let alert = try? JSONDecoder().decode(Self.self, from: Data(bytes)) else { return nil }
-        self = alert
-    }
-
-    var atMs: Int64 {
-        let style = Date.ISO8601FormatStyle(includingFractionalSeconds: true)
-        return (try? Date(at, strategy: style)).map { Int64(($0.timeIntervalSince1970 * 1000).rounded()) } ?? 0
     }
 }

@@ -5,49 +5,53 @@ import Kafka
 
 /// Sends the rows of an event file to a topic as a stream that once was: in the order of the file, keyed by user, with
 /// the event times as the records' timestamps. It belongs to one thread, as its producer does.
-final class EventReplay {
+package final class EventReplay {
     /// How fast event time goes by.
-    enum Speed: Sendable, Equatable {
+    package enum Speed: Sendable, Equatable {
         case maximum
         /// Seconds of event time in a second.
         case times(Double)
     }
 
     /// How far it may run ahead of whoever reads the topic: the embedded cluster forgets what is read too late.
-    struct FlowControl {
+    package struct FlowControl {
         /// Records sent and not yet consumed, at most.
-        var maxAhead: Int64 = 20_000
+        package var maxAhead: Int64
         /// Records of this replay that the reader has consumed so far. A reader that has stopped for good is a reason
         /// for `shouldStop`: the replay waits for it otherwise.
-        var consumed: () -> Int64
+        package var consumed: () -> Int64
+
+        package init(maxAhead: Int64 = 20_000, consumed: @escaping () -> Int64) {
+            (self.maxAhead, self.consumed) = (maxAhead, consumed)
+        }
     }
 
     /// What was sent. `rows = sent + ignored`.
-    struct Summary: Sendable, Encodable {
+    package struct Summary: Sendable, Encodable {
         /// Rows of the file that were dealt with.
-        var rows: Int64 = 0
+        package var rows: Int64 = 0
         /// Records delivered.
-        var sent: Int64 = 0
+        package var sent: Int64 = 0
         /// Those of `sent` that are no events: the daemon makes dead letters of them.
-        var rejected: Int64 = 0
+        package var rejected: Int64 = 0
         /// Rows of a type that the format ignores, left out.
-        var ignored: Int64 = 0
+        package var ignored: Int64 = 0
         /// The first rejected row and the reason.
-        var firstRejection: String?
+        package var firstRejection: String?
         /// Earliest and latest event time, epoch milliseconds.
-        var firstEventMs: Int64?
-        var lastEventMs: Int64?
+        package var firstEventMs: Int64?
+        package var lastEventMs: Int64?
         /// Whether the file (or the limit) was reached, rather than stopped before.
-        var complete = false
-        var seconds = 0.0
+        package var complete = false
+        package var seconds = 0.0
     }
 
     /// How far it is: bytes of the file itself, and the records handed to the producer.
-    struct Progress: Sendable {
-        var bytesRead: Int64
+    package struct Progress: Sendable {
+        package var bytesRead: Int64
         /// -1: not known.
-        var bytesTotal: Int64
-        var records: Int64
+        package var bytesTotal: Int64
+        package var records: Int64
     }
 
     private let file: EventFile
@@ -66,7 +70,7 @@ final class EventReplay {
     ///   - partition: nil: by the hash of the user.
     ///   - limit: of records; nil: all.
     /// - Throws: `InputError` when the file cannot be opened.
-    init(
+    package init(
         file path: String, format: EventFormat, limits: InputLimits, currency: CurrencyTable, producer: Producer,
         topic: String, partition: Int32? = nil, limit: Int64? = nil
     ) throws {
@@ -77,7 +81,7 @@ final class EventReplay {
         self.limit = limit ?? .max
     }
 
-    var progress: Progress {
+    package var progress: Progress {
         Progress(bytesRead: file.bytesRead, bytesTotal: file.bytesTotal, records: summary.sent)
     }
 
@@ -87,7 +91,7 @@ final class EventReplay {
     ///   - onProgress: called after every batch and while it waits.
     /// - Throws: `InputError` when the file cannot be read on, `KafkaError` when a record cannot be delivered. What was
     ///   sent before may have arrived.
-    func run(
+    package func run(
         speed: Speed = .maximum, flow: FlowControl? = nil, shouldStop: @escaping () -> Bool = { false },
         onProgress: @escaping (Progress) -> Void = { _ in }
     ) throws -> Summary {

@@ -51,7 +51,7 @@ struct FormatReader {
         if let entry = value("default_type"), let type = type(entry, ignorable: false) { format.defaultType = type }
         if let entry = value("numeric_strings"), let accepted = flag(entry) { format.numericStrings = accepted }
         if let entry = value("currency"), let code = text(entry) {
-            if isCurrency(code) {
+            if CurrencyTable.isCode(code) {
                 format.currency = code.uppercased()
             } else {
                 report(entry, "\"\(code)\" is not a currency; write its three letters (EUR)")
@@ -286,9 +286,4 @@ struct FormatReader {
             return .init(line: nil, key: nil, message: "not valid YAML: \(error)")
         }
     }
-}
-
-/// Whether `code` is three ASCII letters.
-func isCurrency(_ code: String) -> Bool {
-    code.utf8.count == 3 && code.utf8.allSatisfy { (65...90).contains($0 & 0xDF) }
 }

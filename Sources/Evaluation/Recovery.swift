@@ -6,13 +6,13 @@ import Foundation
 /// relative to what is spent, so that less spending alone does not make it smaller. Its earlier level is that of the 28
 /// days of forecasts whose outcomes were complete before the change. It is back on the first day from which on it stays,
 /// for fourteen days in the mean, within 10 % of that level.
-struct Recovery: Encodable, Equatable {
-    var horizonDays: Double
-    var earlierError: Double
+package struct Recovery: Encodable, Equatable {
+    package var horizonDays: Double
+    package var earlierError: Double
     /// Highest error within 28 days after the change.
-    var worstError: Double
+    package var worstError: Double
     /// Days from the change; nil when it never came back.
-    var days: Double?
+    package var days: Double?
 
     static let windowDays = 7.0
     static let tolerance = 1.1
@@ -20,7 +20,7 @@ struct Recovery: Encodable, Equatable {
 
     /// - Parameter changeMs: when it changed, epoch milliseconds.
     /// - Returns: nil when there are no forecasts before it.
-    init?(_ forecasts: Forecasts, horizon: Int, _ log: EventLog, changeMs: Int64) {
+    package init?(_ forecasts: Forecasts, horizon: Int, _ log: EventLog, changeMs: Int64) {
         let days = forecasts.horizons[horizon]
         let outcomes = forecasts.outcomes(horizon, log).filter(\.forecast.fromModel)
         // Sums by day, day 0 begins with the change.

@@ -3,24 +3,24 @@ import EventInput
 import Foundation
 
 /// What is true of simulated users, as `clvd simulate` writes it.
-struct TruthFile {
-    struct User {
+package struct TruthFile {
+    package struct User {
         var churnMs: Int64
         var purchasesPerDay: Double
         var churnPerDay: Double
         var meanOrderValue: Double
 
         /// Money expected in the days after an instant by one who knows all but chance.
-        func expected(at timeMs: Int64, days: Double) -> Double {
+        package func expected(at timeMs: Int64, days: Double) -> Double {
             guard timeMs < churnMs else { return 0 }
             let alive = churnPerDay > 1e-12 ? -expm1(-churnPerDay * days) / churnPerDay : days
             return purchasesPerDay * meanOrderValue * alive
         }
     }
-    private(set) var users: [String: User] = [:]
+    package private(set) var users: [String: User] = [:]
 
     /// - Throws: `InputError` with the row that cannot be used.
-    init(path: String) throws {
+    package init(path: String) throws {
         try TableFile.read(
             path,
             columns: ["user_id", "churn_ms", "purchase_rate_per_day", "churn_rate_per_day", "mean_order_value"],
@@ -36,33 +36,33 @@ struct TruthFile {
 }
 
 /// Forecasts and alerts against the truth, beside what the time since the last visit alone gives.
-struct TruthReport: Encodable {
-    struct Correlation: Encodable {
-        var horizonDays: Double
-        var landmarks: Int
+package struct TruthReport: Encodable {
+    package struct Correlation: Encodable {
+        package var horizonDays: Double
+        package var landmarks: Int
         /// Of expected and truly expected money.
-        var pearson: Double
-        var spearman: Double
+        package var pearson: Double
+        package var spearman: Double
         /// The same of the customer's own rate drawn on.
-        var ownRatePearson: Double
-        var ownRateSpearman: Double
+        package var ownRatePearson: Double
+        package var ownRateSpearman: Double
     }
 
     /// How alerts fared. A rule of silence has its one number chosen so that it raises as many alerts as the model.
-    struct Alerts: Encodable {
-        var rule: String
-        var raised: Int
+    package struct Alerts: Encodable {
+        package var rule: String
+        package var raised: Int
         /// Share of the alerts whose customer had left by then.
-        var precision: Double?
+        package var precision: Double?
         /// Share of the customers who left, and had 60 days to be noticed, with an alert standing after it.
-        var recall: Double?
+        package var recall: Double?
         /// Days from leaving to the alert, over those who were noticed.
-        var medianDelayDays: Double?
+        package var medianDelayDays: Double?
     }
-    var correlations: [Correlation]
+    package var correlations: [Correlation]
     /// Customers who bought and left in time.
-    var churned: Int
-    var alerts: [Alerts]
+    package var churned: Int
+    package var alerts: [Alerts]
 
     private static let dayMs: Int64 = 86_400_000
     private static let settleDays: Int64 = 60
@@ -73,7 +73,7 @@ struct TruthReport: Encodable {
         var untilMs: Int64
     }
 
-    init(_ evaluation: Evaluation, _ truth: TruthFile) {
+    package init(_ evaluation: Evaluation, _ truth: TruthFile) {
         let log = evaluation.log
         let known = log.users.map { truth.users[$0.id] }
         correlations = evaluation.forecasts.horizons.indices.compactMap {
@@ -191,9 +191,9 @@ struct TruthReport: Encodable {
 
     /// A silence that a rule looks at: after which event of whom, and the rule's number.
     private struct Silence {
-        var user: Int
-        var event: Int
-        var number: Double
+        package var user: Int
+        package var event: Int
+        package var number: Double
     }
 
     /// Alerts of a rule: a customer who bought raises one when no event came for so many days, until the next comes.

@@ -1,0 +1,52 @@
+// The encoding stage: the bytes of a record become slots, each with its kind. An encoding without types of its own (a row
+// of columns) gives `Kind::text`; one with types (JSON) gives the kind that was written.
+#pragma once
+
+#include "Parser.hpp"
+
+inline void clvd_parser::decode_json(const clvd_record *record, clvd_event *event) {
+    reset(record, event);
+    if (record->value == nullptr) {
+        fault.status = clvd_status_tombstone;
+    } else if (record->value_length > limits.max_record_bytes) {
+        reject(clvd_status_too_large, clvd_field_none, Reason::too_large, -1, record->value_length);
+    } else {
+        slots.clear();
+        JsonError error = document.read(record->value, record->value_length, &root, &slots, this);
+        if (error == JsonError::none) {
+            resolve(record, event);
+        } else {
+            reject_document(error);
+        }
+    }
+    finish(event);
+}
+
+inline void clvd_parser::reject_document(JsonError error) {
+    clvd_status status = error == JsonError::invalid_utf8 ? clvd_status_invalid_utf8
+        : error == JsonError::several_events              ? clvd_status_wrong_type
+        : error == JsonError::no_memory                   ? clvd_status_too_large
+                                                          : clvd_status_invalid_json;
+    reject(status, clvd_field_none, Reason::json);
+    fault.json = error;
+    fault.position = document.position();
+}
+
+inline void clvd_parser::decode_row(const clvd_text *columns, const clvd_record *record, clvd_event *event) {
+    reset(record, event);
+    for (size_t i = 0; i < slots.count(); ++i) {
+        slots.kinds[i] = columns[i].data == nullptr || columns[i].length == 0 ? Kind::absent : Kind::text;
+        slots.data[i] = columns[i].data;
+        slots.lengths[i] = columns[i].length;
+    }
+    if (record->value_length > limits.max_record_bytes) {
+        reject(clvd_status_too_large, clvd_field_none, Reason::too_large, -1, record->value_length);
+    } else if (!simdjson::validate_utf8(reinterpret_cast<const char *>(record->value), record->value_length)) {
+        reject(clvd_status_invalid_utf8, clvd_field_none, Reason::json);
+        fault.json = JsonError::invalid_utf8;
+        fault.position = 0;
+    } else {
+        resolve(record, event);
+    }
+    finish(event);
+}

@@ -1,0 +1,120 @@
+import Engine
+import Foundation
+import Simulation
+import Testing
+
+@testable import Evaluation
+
+@Suite struct Scoring {
+    /// Scores by their definitions, over all pairs and with equals among them.
+    @Test func scoresAreWhatTheyAreCalled() {
+        var random = SplitMix64(seed: 1)
+        let n = 200
+        let money = (0..<n).map { Double(Int.random(in: 0..<8, using: &random)) * 5 * Double($0 % 2) }
+        let expected = (0..<n).map { _ in Double(Int.random(in: 0..<20, using: &random)) }
+        let chance = (0..<n).map { _ in Double(Int.random(in: 1..<10, using: &random)) / 10 }
+        let users = (0..<n).map { Int32($0 / 3) }
+        let bought = money.map { $0 > 0 }
+        func scores(_ weights: [UInt8]) -> Scores {
+            let outcomes = ScoredOutcomes(users: (n + 2) / 3, user: users, money: money, bought: bought)
+            return ScoredForecasts(outcomes, expected: expected, probability: chance).scores(weights)
+        }
+        func plain(_ at: [Int]) -> Scores {
+            var s = Scores()
+            let y = at.map { money[$0] }, p = at.map { expected[$0] }, q = at.map { chance[$0] },
+                b = at.map { bought[$0] }
+            let m = Double(at.count)
+            s.mae = zip(y, p).reduce(0) { $0 + abs($1.0 - $1.1) } / m
+            s.bias = p.reduce(0, +) / y.reduce(0, +)
+            s.logLoss = zip(q, b).reduce(0) { $0 - log($1.1 ? $1.0 : 1 - $1.0) } / m
+            var (wins, pairs) = (0.0, 0.0)
+            for i in at.indices where b[i] {
+                for j in at.indices where !b[j] {
+                    pairs += 1
+                    wins += q[i] > q[j] ? 1 : q[i] == q[j] ? 0.5 : 0
+                }
+            }
+            s.auc = wins / pairs
+            func ranks(_ x: [Double]) -> [Double] {
+                x.map { v in Double(x.count { $0 < v }) + Double(x.count { $0 == v } + 1) / 2 }
+            }
+            let (ry, rp) = (ranks(y), ranks(p))
+            let mean = (m + 1) / 2
+            let cov = zip(ry, rp).reduce(0) { $0 + ($1.0 - mean) * ($1.1 - mean) }
+            s.spearman =
+                cov / (ry.reduce(0) { $0 + pow($1 - mean, 2) } * rp.reduce(0) { $0 + pow($1 - mean, 2) }).squareRoot()
+            func gini(_ key: [Double]) -> Double {
+                let order = key.indices.sorted { key[$0] != key[$1] ? key[$0] > key[$1] : $0 < $1 }
+                var (c, area) = (0.0, 0.0)
+                for i in order {
+                    c += y[i]
+                    area += c
+                }
+                return (area / c - (m + 1) / 2) / m
+            }
+            s.gini = gini(p) / gini(y)
+            return s
+        }
+        func expectEqual(_ a: Scores, _ b: Scores) {
+            for metric in Scores.metrics {
+                #expect(abs(a[keyPath: metric.value] - b[keyPath: metric.value]) < 1e-5, "\(metric.name)")
+            }
+        }
+        let once = [UInt8](repeating: 1, count: (n + 2) / 3)
+        expectEqual(scores(once), plain(Array(0..<n)))
+        // A user who counts three times is there three times.
+        let weights = once.indices.map { UInt8($0 % 4) }
+        let repeated = (0..<n).flatMap { i in Array(repeating: i, count: Int(weights[i / 3])) }
+        expectEqual(scores(weights), plain(repeated))
+    }
+
+    // MARK: Recovery
+
+    /// Forecasts whose error is known: 10 a day, wrong by half until they are right again.
+    @Test(arguments: [12, 30, 60])
+    func recoveryCountsTheDays(wrongFor: Int) throws {
+        let day: Int64 = 86_400_000
+        var forecasts = Forecasts(horizons: [1])
+        var log = EventLog()
+        let user = log.place("u")
+        for d in 0..<200 as Range<Int64> {
+            log.addPurchase(user, at: d * day + day / 2, money: d < 100 ? 10 : 5)
+            let right: Float = d < 100 ? 12 : 6
+            let expected: Float = d >= 100 && d < 100 + Int64(wrongFor) ? 10 : right
+            forecasts.rows.append(
+                .init(
+                    user: user, horizon: 0, landmark: Int32(d), timeMs: d * day, expected: expected, probability: 1,
+                    interval: .nothing, fromModel: true))
+        }
+        let found = try #require(Recovery(forecasts, horizon: 0, log, changeMs: 100 * day))
+        #expect(abs(found.earlierError - 0.2) < 1e-6 && abs(found.worstError - 1) < 1e-6)
+        // A window of seven days is right when all of it is.
+        #expect(found.days == Double(wrongFor + 7), "\(found)")
+        #expect(Recovery(forecasts, horizon: 0, log, changeMs: 0) == nil)
+    }
+
+    // MARK: Truth and bins
+
+    /// The truth of a user is what they do while they are there.
+    @Test func trulyExpected() throws {
+        let file = FileManager.default.temporaryDirectory.appending(path: "clvd-truth-\(UUID().uuidString).csv")
+        defer { try? FileManager.default.removeItem(at: file) }
+        let text = """
+            user_id,start_ms,churn_ms,purchase_rate_per_day,churn_rate_per_day,mean_order_value,purchases,spend
+            a,0,1000,0.5,0.1,20,1,20
+            """
+        try text.write(to: file, atomically: false, encoding: .utf8)
+        let user = try #require(try TruthFile(path: file.path).users["a"])
+        #expect(abs(user.expected(at: 500, days: 7) - 0.5 * 20 * (1 - exp(-0.7)) / 0.1) < 1e-9)
+        #expect(user.expected(at: 1000, days: 7) == 0)
+    }
+
+    @Test func bins() {
+        for (horizons, edges) in [
+            ([30, 90], [7, 30, 90]), ([7, 14], [2, 7, 14]), ([1], [0.25, 1]), ([365], [6, 23, 91, 365]),
+            ([7, 90], [2, 7, 23, 90]), ([14, 28, 56], [3, 14, 28, 56]), ([30], [7, 30]),
+        ] as [([Double], [Double])] {
+            #expect(EvaluationTargets.binEdges(horizons) == edges)
+        }
+    }
+}

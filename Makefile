@@ -133,5 +133,6 @@ format:  ## Format the sources
 
 clean:  ## Remove what was built
 	swift package clean
+	rm -rf .build-same-bits .build-mutants .build-tsan .build-coverage
 
 .ONESHELL:

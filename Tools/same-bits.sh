@@ -39,7 +39,7 @@ now="$(swift build -c release --show-bin-path)/clvd"
 broker="$work/mock-broker"
 # Flags are words of their own.
 # shellcheck disable=SC2046
-cc -O1 -Wall -Wextra -Werror -o "$broker" Tools/mock-broker.c $(pkg-config --cflags --libs rdkafka)
+clang -O1 -Wall -Wextra -Werror -o "$broker" Tools/mock-broker.c $(pkg-config --cflags --libs rdkafka)
 
 processes=()
 stop() {

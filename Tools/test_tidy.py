@@ -117,6 +117,7 @@ class Tree(unittest.TestCase):
         self.expect([], Sources_A_a_swift="@main struct Program {}")
         self.expect([], Sources_A_a_swift="override func viewed() {}")
         self.expect([], Sources_A_a_swift="enum Kind: String {\n case one\n}\n_ = Kind(rawValue:)")
+        self.expect(["unused:2:"], Sources_A_a_swift="enum Kind: Sendable {\n case one\n}\n_ = Kind(rawValue:)")
 
     def test_c_headers(self):
         header = "int used(int a);\nint unused_one(const char *, int (*f)(int));\nstatic inline int twice(int a) { return used(a); }\n"

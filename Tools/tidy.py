@@ -202,11 +202,14 @@ def declarations(source):
                 yield name.group(1), match.start(2) + name.start(1)
 
 
+RAW_TYPES = r"\b(?:String|CaseIterable|U?Int(?:8|16|32|64)?)\b"
+
+
 def is_raw_case(source, offset):
-    """Whether a declaration is a case of an enum that is read from text, by its raw value."""
+    """Whether a declaration is a case of an enum that is made from raw values: nothing has to name it."""
     heads = list(re.finditer(r"\benum\s+\w+\s*([^{]*)\{", source.code[:offset]))
     return bool(
-        re.search(r"\bcase\b[^\n]*$", source.code[:offset]) and heads and re.search(r"\bString\b", heads[-1].group(1)))
+        re.search(r"\bcase\b[^\n]*$", source.code[:offset]) and heads and re.search(RAW_TYPES, heads[-1].group(1)))
 
 
 def unused(sources):

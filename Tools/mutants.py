@@ -29,7 +29,7 @@ MISSED_SHARE = 0.05
 BUILD_LIMIT_S = 1200
 FOLDERS = ["Sources", "Tests"]
 FILES = ["Package.swift", "Package.resolved"]
-BUILD_FLAGS = ["--disable-index-store", "--debug-info-format", "none", "--quiet"]
+BUILD_FLAGS = ["-debug-info-format", "none", "--quiet"]  # tests are found by way of the index: it stays
 LINES_OF_AN_ERROR = 6
 
 
@@ -154,7 +154,7 @@ class Worker:
 
     def test(self, filters):
         return run(
-            ["swift", "test", "--skip-build", "--disable-xctest", "--disable-index-store", "--filter", filters],
+            ["swift", "test", "--skip-build", "--disable-xctest", "--filter", filters],
             self.tree, self.limit)
 
     def prepare(self, target, mutants):
@@ -206,8 +206,8 @@ def work(worker, mutants, done):
         try:
             worker.prepare(target, own)
         except Failure as failure:
-            for mutant in own:
-                mutant.outcome, mutant.detail = "error", f"    {failure}"
+            for i, mutant in enumerate(own):
+                mutant.outcome, mutant.detail = "error", f"    {failure}" if i == 0 else "    as above"
                 done.put(mutant)
             continue
         for mutant in own:

@@ -1,5 +1,10 @@
 # make          what there is
 # make test     everything that has to hold
+# make tidy     rules that neither compiler nor formatter check
+# make same-bits  what clvd of commit BASE writes beside what this tree writes, byte for byte
+# make mutants  planted bugs (Tests/Mutants), each with the test that must catch it
+# make tsan     short tests under the thread sanitizer
+# make coverage lines of Sources that tests reach
 # make faults   the loop under simulated faults; ARGS are passed on (--seeds 10000, --seed 42)
 # make evaluate forecasts on real data beside refitted models; DATA says where the data are
 # make truth    forecasts and alerts on simulated customers beside the truth
@@ -11,7 +16,8 @@
 SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help deps build test faults rebalances fuzz kills outages demo evaluate truth docs lint format clean
+.PHONY: help deps build test faults rebalances fuzz kills outages demo evaluate truth docs same-bits mutants tsan coverage \
+    tidy lint format clean
 
 sources := Sources Tests Fuzz/Sources Package.swift
 style := --configuration .swift-format
@@ -27,7 +33,7 @@ SEED ?= 1
 INSTANCES ?= 2
 
 help:  ## List the targets
-	@sed -n 's/^\([a-z]*\):.*## /  make \1\t/p' $(MAKEFILE_LIST) | expand -t 16
+	@sed -n 's/^\([a-z-]*\):.*## /  make \1\t/p' $(MAKEFILE_LIST) | expand -t 20
 
 deps:  ## Install the libraries (Debian 12, apt) and fetch the Swift packages
 	@deploy/install-dependencies.sh
@@ -36,7 +42,7 @@ deps:  ## Install the libraries (Debian 12, apt) and fetch the Swift packages
 build: deps  ## Build .build/release/clvd
 	swift build -c release --product clvd
 
-test: deps lint faults  ## Lint, build and run all tests
+test: deps lint tidy faults  ## Lint, build and run all tests
 	swift build --build-tests
 	swift test --skip-build --disable-xctest --skip '$(waiting)'
 	SWT_EXPERIMENTAL_MAXIMUM_PARALLELIZATION_WIDTH=$(waitingAtOnce) \
@@ -108,6 +114,23 @@ docs: build  ## Write config/clvd.yaml and the table of docs/settings.md as the 
 	"$$clvd" config print --reference >config/clvd.yaml
 	Tests/Support/settings-table.sh "$$clvd" docs/settings.md
 
+same-bits: deps  ## Compare what clvd of commit BASE and of this tree write, byte for byte; data sets from DATA
+	@: "$${BASE:?is a commit}"
+	Tools/same-bits.sh "$$BASE" $(DATA)
+
+mutants: deps  ## Plant the bugs of Tests/Mutants one by one and see that tests catch them; ARGS="--only NAME", ARGS=--list
+	Tools/mutants.py $(ARGS)
+
+tsan: deps  ## Run the tests of TESTS under the thread sanitizer
+	Tools/tsan.sh '$(TESTS)'
+
+coverage: deps  ## Say which lines of Sources tests reach; TESTS for some tests
+	Tools/coverage.sh '$(TESTS)'
+
+tidy:  ## Check lengths, unused declarations, clocks in the engine and notes without an issue
+	Tools/test_tidy.py
+	Tools/tidy.py
+
 lint:  ## Check the format of the sources
 	swift format lint -r --strict $(style) $(sources)
 
@@ -116,5 +139,6 @@ format:  ## Format the sources
 
 clean:  ## Remove what was built
 	swift package clean
+	rm -rf .build-same-bits .build-mutants .build-tsan .build-coverage
 
 .ONESHELL:

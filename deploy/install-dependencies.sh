@@ -24,7 +24,7 @@ for package in $packages; do
 done
 # The Swift package manager fetches with git.
 command -v git >/dev/null 2>&1 || missing="$missing git"
-# Python only fetches the demo's data; it need not come from apt.
+# Python fetches the demo's data and runs what is in Tools; one from elsewhere than apt will do.
 command -v python3 >/dev/null 2>&1 || missing="$missing python3"
 python3 -m pip --version >/dev/null 2>&1 || missing="$missing python3-pip"
 missing="${missing# }"

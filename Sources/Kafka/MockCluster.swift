@@ -28,32 +28,32 @@ public final class MockCluster {
     }
 
     /// Takes a broker (from 1) off the net, or back on.
-    public func setBroker(_ id: Int, up: Bool) throws(KafkaError) {
+    public func setBroker(_ id: Int, up: Bool) throws(KafkaError) {  // for tests
         let error =
             up ? rd_kafka_mock_broker_set_up(cluster, Int32(id)) : rd_kafka_mock_broker_set_down(cluster, Int32(id))
         try client.check("broker \(id)", error)
     }
 
     /// Makes another broker (from 1) the leader of a partition.
-    public func setLeader(of topic: String, _ partition: Int32, to id: Int) throws(KafkaError) {
+    public func setLeader(of topic: String, _ partition: Int32, to id: Int) throws(KafkaError) {  // for tests
         try client.check(
             "lead \(topic)[\(partition)]", rd_kafka_mock_partition_set_leader(cluster, topic, partition, Int32(id)))
     }
 
     /// Makes another broker the coordinator of a group.
-    public func setCoordinator(ofGroup name: String, to id: Int) throws(KafkaError) {
+    public func setCoordinator(ofGroup name: String, to id: Int) throws(KafkaError) {  // for tests
         try client.check(
             "coordinate \(name)", rd_kafka_mock_coordinator_set(cluster, "group", name, Int32(id)))
     }
 
     /// Has the brokers say that a topic does not exist, or exists again.
-    public func setTopic(_ name: String, exists: Bool) {
+    public func setTopic(_ name: String, exists: Bool) {  // for tests
         rd_kafka_mock_topic_set_error(
             cluster, name, exists ? RD_KAFKA_RESP_ERR_NO_ERROR : RD_KAFKA_RESP_ERR_UNKNOWN_TOPIC_OR_PART)
     }
 
     /// A kind of request, by its key in the protocol.
-    public enum Request: Int16, Sendable {
+    public enum Request: Int16, Sendable {  // for tests
         case produce = 0
         case fetch = 1
         case offsetCommit = 8
@@ -89,7 +89,7 @@ public final class MockCluster {
     }
 
     /// Has the next requests of a kind refused, one for each of `refusals`.
-    public func refuseNext(_ request: Request, with refusals: [Refusal]) {
+    public func refuseNext(_ request: Request, with refusals: [Refusal]) {  // for tests
         rd_kafka_mock_push_request_errors_array(cluster, request.rawValue, refusals.count, refusals.map(\.code))
     }
 }

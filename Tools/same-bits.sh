@@ -42,12 +42,14 @@ broker="$work/mock-broker"
 clang -O1 -Wall -Wextra -Werror -o "$broker" Tools/mock-broker.c $(pkg-config --cflags --libs rdkafka)
 
 processes=()
+scratch=""
 stop() {
     for process in "${processes[@]}"; do
         kill "$process" 2>/dev/null || true
         wait "$process" 2>/dev/null || true
     done
     processes=()
+    if [ -n "$scratch" ]; then rm -rf "$scratch"; fi
 }
 trap stop EXIT
 
@@ -57,18 +59,7 @@ simulate "$base/clvd" "$work/input"
 Tools/same-bits.py landmarks "$work/input/simulated.csv" "$work/input/landmarks.csv"
 Tools/same-bits.py replay "$work/input/simulated.csv" "$work/input/replay.csv" "$records"
 
-evaluate() {  # clvd, folder
-    "$1" evaluate --events "$work/input/simulated.csv" --landmarks "$work/input/landmarks.csv" \
-        --out "$2/evaluate-simulated.csv" --no-progress >/dev/null
-    for landmarks in "$data"/*.landmarks.csv.gz; do
-        [ -f "$landmarks" ] || continue
-        name="$(basename "$landmarks" .landmarks.csv.gz)"
-        [[ -z "${SETS:-}" || " $SETS " == *" $name "* ]] || continue
-        "$1" evaluate --events "$data/$name.csv.gz" --landmarks "$landmarks" --out "$2/evaluate-$name.csv" \
-            --no-progress >/dev/null
-    done
-}
-
+# Small, so that much is learned from few events.
 settings() {  # servers, folder of snapshots
     cat <<END
 kafka:
@@ -100,8 +91,21 @@ alerts: {coolDownDays: 5, raiseThreshold: 0.3, clearThreshold: 0.2}
 END
 }
 
+evaluate() {  # clvd, folder
+    settings localhost:9092 none >"$work/input/clvd.yaml"
+    "$1" evaluate --config "$work/input/clvd.yaml" --events "$work/input/simulated.csv" \
+        --landmarks "$work/input/landmarks.csv" --out "$2/evaluate-simulated.csv" --no-progress >/dev/null
+    for landmarks in "$data"/*.landmarks.csv.gz; do
+        [ -f "$landmarks" ] || continue
+        name="$(basename "$landmarks" .landmarks.csv.gz)"
+        [[ -z "${SETS:-}" || " $SETS " == *" $name "* ]] || continue
+        "$1" evaluate --events "$data/$name.csv.gz" --landmarks "$landmarks" --out "$2/evaluate-$name.csv" \
+            --no-progress >/dev/null
+    done
+}
+
 run_topics() {  # clvd, folder
-    local scratch servers daemon
+    local servers daemon
     scratch="$(mktemp -d)"
     mkfifo "$scratch/input"
     "$broker" serve events updates alerts dead-letters <"$scratch/input" >"$scratch/servers" &
@@ -123,7 +127,6 @@ run_topics() {  # clvd, folder
     for topic in updates alerts dead-letters; do "$broker" dump "$servers" "$topic" "$2/topic-$topic.records"; done
     exec 7>&-
     stop
-    rm -rf "$scratch"
 }
 
 for side in base now; do

@@ -19,7 +19,7 @@ package protocol RecordSource: AnyObject {
     func knownEnd(_ p: TopicPartition) -> Int64?
     func partitionCounts(_ names: [String], milliseconds: Int) throws(KafkaError) -> [String: Int]
     var lastError: (text: String, count: UInt64)? { get }
-    func abandon()
+    func skipDestroy()
     func close()
 }
 

@@ -347,7 +347,7 @@ final class SimulatedConsumer: RecordSource {
     }
 
     var sessionTimeoutMs: Int { 45_000 }
-    func abandon() {}
+    func skipDestroy() {}
 
     func commit(_ offsets: [TopicPartition: PartitionOffset], milliseconds: Int) throws(KafkaError) {
         try gate.retriable("commit offsets") { () throws(KafkaError) in

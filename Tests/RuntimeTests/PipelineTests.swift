@@ -226,7 +226,7 @@ private final class Source: RecordSource {
     func knownEnd(_ p: TopicPartition) -> Int64? { nil }
     func partitionCounts(_ names: [String], milliseconds: Int) -> [String: Int] { ["events": 3] }
     var lastError: (text: String, count: UInt64)? { nil }
-    func abandon() {}
+    func skipDestroy() {}
     func close() {}
 }
 

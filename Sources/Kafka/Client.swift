@@ -39,13 +39,13 @@ final class Client {
         self.handle = handle
     }
 
-    /// Left alone instead of destroyed: librdkafka 2.0.2 waits for ever for partitions of topics that vanished.
-    var isAbandoned = false
-    /// A member that another has replaced takes no leave of the group: librdkafka refuses to.
+    /// The handle is not destroyed: librdkafka 2.0.2 would wait for ever for partitions of topics that vanished.
+    var skipsDestroy = false
+    /// Destroyed without leaving the group: librdkafka refuses to leave for a member that another has replaced.
     var leavesSilently = false
 
     deinit {
-        guard !isAbandoned else { return }
+        guard !skipsDestroy else { return }
         rd_kafka_destroy_flags(handle, leavesSilently ? Int32(RD_KAFKA_DESTROY_F_NO_CONSUMER_CLOSE) : 0)
         if let partitions = state.pointee.partitions { rd_kafka_topic_partition_list_destroy(partitions) }
         state.deallocate()
@@ -53,12 +53,13 @@ final class Client {
     }
 
     /// The latest error of the client as a whole and how many there were.
-    var lastError: (text: String, count: UInt64)? {
+    var lastError: ClientError? {
         let count = state.pointee.error_count
         guard count > 0 else { return nil }
-        return withUnsafePointer(to: &state.pointee.error_text) {
-            $0.withMemoryRebound(to: CChar.self, capacity: 256) { (String(cString: $0), count) }
+        let text = withUnsafePointer(to: &state.pointee.error_text) {
+            $0.withMemoryRebound(to: CChar.self, capacity: 256) { String(cString: $0) }
         }
+        return ClientError(code: state.pointee.error.rawValue, text: text, count: count)
     }
 
     /// The error that ended this client for good, if one did: the cause, which the generic code of fatal errors hides.
@@ -102,7 +103,7 @@ private final class LogSink: Sendable {
             case 6: .info
             default: .debug
             }
-        // Properties are given to all clients: that one is no use to a producer is no news.
+        // Properties are given to all clients: one that does not apply to this kind of client is no news.
         let isMoot = facility == "CONFWARN" && line.contains("will be ignored by this")
         logger.log(level: isMoot ? .debug : ours, "\(line)", metadata: ["facility": "\(facility)"])
     }

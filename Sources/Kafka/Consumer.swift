@@ -41,12 +41,12 @@ public final class Consumer {
     private let cNames: UnsafeMutablePointer<UnsafePointer<CChar>?>
     private var topics: clvd_topics
     private var batch: clvd_batch
-    private let backlog: OpaquePointer
+    private let alignment: OpaquePointer
 
     /// - Parameters:
     ///   - batchRecords: most records of one poll.
-    ///   - alignmentWaitMs: how long partitions that are behind wait for one of them that has no records at hand, so that
-    ///     all proceed in the time of their records; 0: records come as they arrive.
+    ///   - alignmentWaitMs: longest wait for the next record of a partition, so that records of all partitions come in the
+    ///     order of their timestamps; 0: records come as they arrive.
     ///   - properties: librdkafka's names and values; they win over what is set here.
     public init(
         bootstrap: String, groupId: String, instanceId: String?, topics names: [String], batchRecords: Int,
@@ -72,7 +72,7 @@ public final class Consumer {
             (handles + i).initialize(to: nil)
         }
         topics = clvd_topics(names: cNames, handles: handles, count: Int32(names.count))
-        backlog = clvd_backlog_new(Int32(clamping: alignmentWaitMs))
+        alignment = clvd_alignment_new(Int32(clamping: alignmentWaitMs))
         batch = clvd_batch()
         batch.capacity = UInt32(batchRecords)
         batch.records = .allocate(capacity: batchRecords)
@@ -81,7 +81,7 @@ public final class Consumer {
 
     deinit {
         clvd_batch_release(&batch)
-        clvd_backlog_free(backlog)
+        clvd_alignment_free(alignment)
         batch.records.deallocate()
         batch.messages.deallocate()
         for i in topicNames.indices { free(UnsafeMutablePointer(mutating: cNames[i])) }
@@ -102,7 +102,7 @@ public final class Consumer {
     /// Waits up to `milliseconds` for records and takes what is there. The batch before must have been released.
     public func poll(milliseconds: Int) -> Poll {
         precondition(batch.count == 0, "the batch before was not released")
-        clvd_poll(client.handle, client.state, &topics, backlog, Int32(clamping: milliseconds), &batch)
+        clvd_poll(client.handle, client.state, &topics, alignment, Int32(clamping: milliseconds), &batch)
         var ends: [TopicPartition: Int64] = [:]
         for i in 0..<Int(batch.ends) {
             let topic = element(&batch.end_topic, i, Int32.self)
@@ -122,7 +122,8 @@ public final class Consumer {
             rebalance: takeRebalance(), error: error)
     }
 
-    /// An element of an array of C. The type is said, not inferred: an optional would be read at other places.
+    /// An element of a C array. The type is a parameter: if it were inferred, it might become an optional, which has
+    /// another stride.
     private func element<T, Element: BitwiseCopyable>(_ tuple: inout T, _ i: Int, _ type: Element.Type) -> Element {
         withUnsafeBytes(of: &tuple) { $0.load(fromByteOffset: i * MemoryLayout<Element>.stride, as: type) }
     }
@@ -149,10 +150,10 @@ public final class Consumer {
         return .revoke(partitions)
     }
 
-    /// Whether the group has gone on without this member: the partitions may be another's, though no poll has said so.
+    /// Whether the group has expelled this member: its partitions may be another's, though no poll has said so.
     public var isAssignmentLost: Bool { rd_kafka_assignment_lost(client.handle) != 0 }
 
-    /// How long the group waits for a sign of life of this member, ms.
+    /// How long the group waits for a heartbeat of this member, ms.
     public var sessionTimeoutMs: Int { client.number("session.timeout.ms") ?? 45_000 }
 
     private var isCooperative: Bool {
@@ -163,7 +164,7 @@ public final class Consumer {
     /// Answers a rebalance: consumption of the partitions begins at the offsets.
     public func assign(_ offsets: [TopicPartition: PartitionOffset]) throws(KafkaError) {
         for (p, offset) in offsets {
-            if let topic = topicIndex(p) { clvd_backlog_hold(backlog, topic, p.partition, offset.offset) }
+            if let topic = topicIndex(p) { clvd_alignment_add(alignment, topic, p.partition, offset.offset) }
         }
         try PartitionList.with(offsets) { (list) throws(KafkaError) in
             if isCooperative {
@@ -174,10 +175,10 @@ public final class Consumer {
         }
     }
 
-    /// Answers a rebalance: the partitions are given up.
+    /// Answers a rebalance: consumption of the partitions ends.
     public func unassign(_ partitions: [TopicPartition]) throws(KafkaError) {
         for p in partitions {
-            if let topic = topicIndex(p) { clvd_backlog_drop(backlog, topic, p.partition) }
+            if let topic = topicIndex(p) { clvd_alignment_remove(alignment, topic, p.partition) }
         }
         if isCooperative {
             try PartitionList.with(partitions) { (list) throws(KafkaError) in
@@ -231,7 +232,7 @@ public final class Consumer {
         return error == RD_KAFKA_RESP_ERR_NO_ERROR && high >= 0 ? high : nil
     }
 
-    /// Commits outside of transactions and waits for the answer, but not for ever: the client may keep offsets back
+    /// Commits outside of transactions and waits for the answer, but not for ever: the client may hold offsets back
     /// until this member has answered a rebalance, which it cannot do while it waits here.
     public func commit(_ offsets: [TopicPartition: PartitionOffset], milliseconds: Int = 10_000) throws(KafkaError) {
         let queue = rd_kafka_queue_new(client.handle)
@@ -246,7 +247,7 @@ public final class Consumer {
         try client.check("commit offsets", rd_kafka_event_error(event))
     }
 
-    /// What a transaction has to know of this member.
+    /// Calls `body` with the group's metadata, which a transaction has to know.
     func withGroupMetadata<T>(_ body: (OpaquePointer) throws(KafkaError) -> T) throws(KafkaError) -> T {
         guard let metadata = rd_kafka_consumer_group_metadata(client.handle) else {
             throw KafkaError("read the group's metadata", RD_KAFKA_RESP_ERR__STATE)
@@ -262,16 +263,16 @@ public final class Consumer {
         try client.partitionCounts(names, milliseconds: milliseconds)
     }
 
-    public var lastError: (text: String, count: UInt64)? { client.lastError }
+    public var lastError: ClientError? { client.lastError }
 
-    /// Has this member left to itself when it goes, after `close`: for one that read from a topic that vanished, which
-    /// the client cannot take leave of. Costs its threads and memory until the process ends.
-    public func abandon() { client.isAbandoned = true }
+    /// Does not destroy the client's handle at the end, after `close`: for a member that read from a topic that vanished,
+    /// as librdkafka would wait for ever. Costs the handle's threads and memory until the process ends.
+    public func skipDestroy() { client.skipsDestroy = true }
 
     /// Leaves the group. Rebalances that come of it are answered on the way.
     public func close() {
         release()
-        clvd_backlog_clear(backlog)
+        clvd_alignment_clear(alignment)
         let queue = rd_kafka_queue_new(client.handle)
         defer { rd_kafka_queue_destroy(queue) }
         if let error = rd_kafka_consumer_close_queue(client.handle, queue) {

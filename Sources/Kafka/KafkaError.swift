@@ -1,6 +1,6 @@
 import CRdKafka
 
-/// An error of the Kafka client: what was being done, librdkafka's code and its words.
+/// An error of the Kafka client: what was being done, librdkafka's code and its text.
 public struct KafkaError: Error, Sendable, CustomStringConvertible {
     /// librdkafka's name of the code (`_TRANSPORT`, `TOPIC_AUTHORIZATION_FAILED`).
     public let name: String
@@ -25,7 +25,7 @@ public struct KafkaError: Error, Sendable, CustomStringConvertible {
         requiresAbort = false
     }
 
-    /// An error that no cluster has said.
+    /// An error of a simulated cluster.
     /// - Parameter code: one of librdkafka's.
     package init(
         _ operation: String, code: Int32, reason: String, isFatal: Bool = false, isRetriable: Bool = false,
@@ -62,8 +62,8 @@ public struct KafkaError: Error, Sendable, CustomStringConvertible {
 }
 
 extension KafkaError {
-    /// The group is about to share its partitions out anew, or has: offsets are accepted again once this member has
-    /// taken part in it, which takes polls.
+    /// A rebalance is about to happen, or has happened: the group accepts offsets again once this member has taken part
+    /// in it, which takes polls.
     public var isOfGroup: Bool {
         [
             RD_KAFKA_RESP_ERR_ILLEGAL_GENERATION.rawValue, RD_KAFKA_RESP_ERR_UNKNOWN_MEMBER_ID.rawValue,
@@ -72,7 +72,7 @@ extension KafkaError {
         ].contains(code)
     }
 
-    /// The group has gone on without this member.
+    /// The group has expelled this member.
     public var isOfExpelled: Bool {
         code == RD_KAFKA_RESP_ERR_ILLEGAL_GENERATION.rawValue || code == RD_KAFKA_RESP_ERR_UNKNOWN_MEMBER_ID.rawValue
     }
@@ -116,4 +116,14 @@ extension KafkaError {
 /// A setting that librdkafka refuses.
 public struct KafkaPropertyError: Error, Sendable, CustomStringConvertible {
     public let description: String
+}
+
+/// The latest error of a client as a whole: brokers that cannot be reached, authentication and the like.
+public struct ClientError: Sendable, Equatable {
+    /// librdkafka's.
+    public let code: Int32
+    /// librdkafka's text, which may contain timings.
+    public let text: String
+    /// How many there were, this one among them.
+    public let count: UInt64
 }

@@ -30,7 +30,6 @@ public struct PartitionOffset: Sendable, Equatable {
     }
 
     public static let beginning = PartitionOffset(offset: Int64(RD_KAFKA_OFFSET_BEGINNING))
-    public static let end = PartitionOffset(offset: Int64(RD_KAFKA_OFFSET_END))
 }
 
 /// `rd_kafka_topic_partition_list_t`s for the duration of a call.

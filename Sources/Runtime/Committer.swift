@@ -11,13 +11,13 @@ final class Committer {
     private let isTransactional: Bool
     private let logger: Logger
     let publication: Publication
-    /// How much of the publication the producer has.
-    private var handedRecords = 0
-    private var handedDeadLetters = 0
+    /// How much of the publication was given to the producer.
+    private var producedRecords = 0
+    private var producedDeadLetters = 0
     private var isOpen = false
     /// When the transaction was begun.
     private var openedAt = 0.0
-    /// An error that a new transaction may mend; met at the commit.
+    /// An error after which the transaction must be made again, at the commit.
     private var broken: KafkaError?
     /// Most bytes of key and value of a dead letter: what the client sends, less than that once a broker refused it.
     private var deadLetterBytes: Int
@@ -54,27 +54,27 @@ final class Committer {
         producer.purge()
     }
 
-    /// Hands over what has been added to the publication, so that it is on its way before the commit.
-    func flow() throws {
+    /// Produces what has been added to the publication, so that it is on its way before the commit.
+    func produceAvailable() throws {
         guard broken == nil, !publication.isEmpty else { return producer.poll() }
         do {
-            try handOver()
+            try produceRest()
         } catch {
             try note(error)
         }
     }
 
-    private func handOver() throws(KafkaError) {
+    private func produceRest() throws(KafkaError) {
         try open()
-        if handedRecords < publication.records.count {
-            try producer.produce(publication.records[handedRecords...])
-            handedRecords = publication.records.count
+        if producedRecords < publication.records.count {
+            try producer.produce(publication.records[producedRecords...])
+            producedRecords = publication.records.count
         }
-        while handedDeadLetters < publication.deadLetters.count {
-            let letter = publication.deadLetters[handedDeadLetters].fitting(deadLetterBytes)
+        while producedDeadLetters < publication.deadLetters.count {
+            let letter = publication.deadLetters[producedDeadLetters].fitting(deadLetterBytes)
             try producer.produce(
                 Producer.Record(topic: deadLetters, key: letter.key, value: letter.value), headers: letter.headers)
-            handedDeadLetters += 1
+            producedDeadLetters += 1
         }
     }
 
@@ -85,40 +85,41 @@ final class Committer {
         openedAt = clock.now
     }
 
-    /// After a failure: whether it was for the size of a dead letter, and smaller ones are worth a try. One large
-    /// record must not keep the stream from going on.
+    /// After a failure: cuts dead letters to a smaller size if one was too large. One large record must not stop the
+    /// stream.
+    /// - Returns: whether it is worth another try.
     private func shrinkDeadLetters(_ error: KafkaError) -> Bool {
         let cause = producer.takeFailure() ?? error
         guard error.isTooLarge || cause.isTooLarge, deadLetterBytes > 0 else { return false }
         deadLetterBytes = deadLetterBytes > 1024 ? deadLetterBytes / 2 : 0
-        handedDeadLetters = 0
+        producedDeadLetters = 0
         logger.warning(
             "a dead letter is too large for its topic; raise the topic's max.message.bytes to keep such whole",
             metadata: ["bytes_kept": "\(deadLetterBytes)"])
         return true
     }
 
-    /// Publishes everything and commits the offsets; the publication is empty afterwards.
+    /// Publishes everything and commits the offsets; empties the publication.
     /// - Throws: `KafkaError`; after one that `isOfGroup` the publication is as it was, to be committed later.
     func commit(_ offsets: [TopicPartition: PartitionOffset]) throws {
         if isTransactional { try commitTransaction(offsets) } else { try commitPlain(offsets) }
         publication.removeAll()
-        handedRecords = 0
-        handedDeadLetters = 0
+        producedRecords = 0
+        producedDeadLetters = 0
     }
 
     private func commitPlain(_ offsets: [TopicPartition: PartitionOffset]) throws(KafkaError) {
         while true {
             do throws(KafkaError) {
-                try handOver()
-                try patiently { () throws(KafkaError) in try producer.flush(milliseconds: Self.callMs) }
+                try produceRest()
+                try retryPassing { () throws(KafkaError) in try producer.flush(milliseconds: Self.callMs) }
                 break
             } catch {
                 guard shrinkDeadLetters(error) else { throw error }
             }
         }
         guard !offsets.isEmpty else { return }
-        try patiently { () throws(KafkaError) in try consumer.commit(offsets) }
+        try retryPassing { () throws(KafkaError) in try consumer.commit(offsets) }
     }
 
     private func commitTransaction(_ offsets: [TopicPartition: PartitionOffset]) throws {
@@ -126,11 +127,11 @@ final class Committer {
             do throws(KafkaError) {
                 if let error = broken { throw error }
                 try open()
-                try handOver()
-                try patiently { () throws(KafkaError) in
+                try produceRest()
+                try retryPassing { () throws(KafkaError) in
                     try producer.send(offsets, consumedBy: consumer, milliseconds: Self.callMs)
                 }
-                try patiently { () throws(KafkaError) in
+                try retryPassing { () throws(KafkaError) in
                     try producer.commitTransaction(milliseconds: Self.callMs)
                 }
                 isOpen = false
@@ -150,8 +151,8 @@ final class Committer {
         }
     }
 
-    /// Calls again what may be called again.
-    private func patiently(_ body: () throws(KafkaError) -> Void) throws(KafkaError) {
+    /// Calls `body` again while it fails with errors that may pass.
+    private func retryPassing(_ body: () throws(KafkaError) -> Void) throws(KafkaError) {
         let began = clock.now
         while true {
             do {
@@ -169,7 +170,7 @@ final class Committer {
         }
     }
 
-    /// Keeps an error for the commit to mend, unless nothing can.
+    /// Keeps an error for the commit, which makes the transaction anew; throws one that this cannot mend.
     private func note(_ error: KafkaError) throws {
         if let fatal = producer.fatalError {
             if fatal.isFenced, mayHaveExpired { throw TransactionExpired(cause: fatal) }
@@ -180,25 +181,24 @@ final class Committer {
         broken = error
     }
 
-    /// Gives the open transaction up; the publication stays, to be handed over anew.
+    /// Aborts the open transaction; the publication stays, to be produced anew.
     private func abort() throws(KafkaError) {
         if isOpen {
-            try patiently { () throws(KafkaError) in
+            try retryPassing { () throws(KafkaError) in
                 try producer.abortTransaction(milliseconds: Self.callMs)
             }
         }
         isOpen = false
         broken = nil
-        handedRecords = 0
-        handedDeadLetters = 0
-        // Of what was thrown away.
+        producedRecords = 0
+        producedDeadLetters = 0
+        // The failures of records that were thrown away.
         _ = producer.takeFailure()
     }
 
-    /// Gives up what is open, before the process or the pipeline goes.
+    /// Aborts the open transaction and throws away records on their way, before the process or the pipeline goes.
     /// - Returns: the error that says so, when it turns out that another instance has taken over.
-    @discardableResult
-    func leave() -> KafkaError? {
+    func discard() -> KafkaError? {
         var replaced: KafkaError?
         if isOpen {
             let isAborted = (try? producer.abortTransaction(milliseconds: 5_000)) != nil
@@ -209,7 +209,8 @@ final class Committer {
         return replaced
     }
 
-    /// Asks whether another instance has taken over, by a transaction that is given up: an idle one would not hear of it.
+    /// Asks whether another instance has taken over, by a transaction that is aborted: an idle producer would not hear
+    /// of it.
     /// - Parameter offsets: of any partition.
     func askWhetherReplaced(_ offsets: [TopicPartition: PartitionOffset]) -> KafkaError? {
         guard isTransactional, producer.fatalError == nil else { return nil }
@@ -217,20 +218,20 @@ final class Committer {
             try open()
             try producer.send(offsets, consumedBy: consumer, milliseconds: 2_000)
         } catch {
-            // The group may have gone on without this member; the question is to the other coordinator.
+            // The group may have expelled this member; the question is put to the transaction coordinator.
         }
-        return leave()
+        return discard()
     }
 
-    /// A broker bars the producer of a transaction that was open for too long just as it does one that has been
-    /// replaced.
+    /// Whether the open transaction may have timed out: a broker then fences its producer as if another instance had
+    /// taken over.
     private var mayHaveExpired: Bool {
         isOpen && clock.now - openedAt > Double(producer.transactionTimeoutMs) / 1000 * 0.9
     }
 }
 
-/// The broker ended a transaction that was open for longer than it allows, and the producer with it: the process stood
-/// still, or the cluster was away. A new one may go on.
+/// The broker aborted a transaction that was open for longer than it allows, and fenced the producer: the process was
+/// paused, or the cluster was away. A new life may go on.
 struct TransactionExpired: Error, CustomStringConvertible {
     let cause: KafkaError
     var description: String { "a transaction was open for longer than transaction.timeout.ms: \(cause)" }

@@ -1,8 +1,9 @@
 import Foundation
 package import Kafka
+package import Metrics
 
-/// What the loop needs of a member of a consumer group. `Consumer` is the one of a cluster, and says what the calls
-/// mean; simulations have their own. Called once for each batch, never for each record.
+/// What the loop needs of a member of a consumer group. `Consumer` implements and documents it for a cluster;
+/// simulations have their own. Called once for each batch, never for each record.
 package protocol RecordSource: AnyObject {
     func subscribe() throws(KafkaError)
     func poll(milliseconds: Int) -> Consumer.Poll
@@ -18,8 +19,8 @@ package protocol RecordSource: AnyObject {
     func watermarks(_ p: TopicPartition, milliseconds: Int) throws(KafkaError) -> (low: Int64, high: Int64)
     func knownEnd(_ p: TopicPartition) -> Int64?
     func partitionCounts(_ names: [String], milliseconds: Int) throws(KafkaError) -> [String: Int]
-    var lastError: (text: String, count: UInt64)? { get }
-    func abandon()
+    var lastError: ClientError? { get }
+    func skipDestroy()
     func close()
 }
 
@@ -34,7 +35,7 @@ package protocol RecordSink: AnyObject {
     func takeFailure() -> KafkaError?
     var maxRecordBytes: Int { get }
     var transactionTimeoutMs: Int { get }
-    var lastError: (text: String, count: UInt64)? { get }
+    var lastError: ClientError? { get }
     var fatalError: KafkaError? { get }
     func initTransactions(milliseconds: Int) throws(KafkaError)
     func beginTransaction() throws(KafkaError)
@@ -86,10 +87,15 @@ package struct Connections {
     package var source: any RecordSource
     package var sink: any RecordSink
     package var clock: any LoopClock
+    package var metrics: any MetricsFactory
 
-    package init(source: any RecordSource, sink: any RecordSink, clock: any LoopClock) {
+    package init(
+        source: any RecordSource, sink: any RecordSink, clock: any LoopClock,
+        metrics: any MetricsFactory = MetricsSystem.factory
+    ) {
         self.source = source
         self.sink = sink
         self.clock = clock
+        self.metrics = metrics
     }
 }

@@ -5,32 +5,36 @@ internal import Logging
 internal import Settings
 internal import SnapshotStore
 
-/// Tells the log, the metrics and the status how the loop is doing, at a pace that costs it nothing.
+/// Reports the loop's progress to the log, the metrics and the status, at a pace that costs next to nothing.
 final class Reporter {
     private let settings: Settings
     private let shared: SharedState
     private let logger: Logger
-    private var metrics = RuntimeMetrics()
+    private let clock: any LoopClock
+    private var metrics: RuntimeMetrics
     private var statusAt = 0.0
     private var reportAt: Double
-    /// Records and time of the last looks, for the rate.
+    /// Position and time (s) of the latest reports, for the rate.
     private var looks: [(at: Double, position: Int64)] = []
     private var prequential: [PrequentialReport] = []
-    private var troubles: [String: Double] = [:]
-    /// Drifts that were told.
-    private var drifts: Int64?
+    /// When an error of each kind was logged last, s.
+    private(set) var troubles: [Trouble: Double] = [:]
+    /// Drifts that were logged, or happened before.
+    private var loggedDrifts: Int64 = 0
     private var phase = DaemonStatus.Phase.starting
 
-    init(_ settings: Settings, shared: SharedState, logger: Logger) {
+    init(_ settings: Settings, shared: SharedState, logger: Logger, connections: Connections) {
         self.settings = settings
+        clock = connections.clock
+        metrics = RuntimeMetrics(factory: connections.metrics)
         self.shared = shared
         self.logger = logger
-        reportAt = monotonic()
+        reportAt = clock.now
     }
 
     /// To be called every turn.
     func report(_ engine: Engine, lag: @autoclosure () -> Int64?, phase now: DaemonStatus.Phase) {
-        let time = monotonic()
+        let time = clock.now
         guard time - statusAt >= 0.2 else { return }
         statusAt = time
         if now != phase {
@@ -43,7 +47,7 @@ final class Reporter {
         if isDue { prequential = report.prequential } else { report.prequential = prequential }
         looks.append((time, report.position))
         while looks.count > 2 && time - looks[0].at > 5 { looks.removeFirst() }
-        tellDrifts(report.learning)
+        logDrifts(report.learning)
         let rate =
             looks.count > 1
             ? Double(report.position - looks[0].position) / max(1e-3, time - looks[0].at) : 0
@@ -60,13 +64,18 @@ final class Reporter {
         log(report, rate: rate, lag: lag)
     }
 
-    /// Counts what was done with the partitions that are held, before these change.
+    /// Counts what was done with the held partitions. To be called before these change.
     func settle(_ engine: Engine) { metrics.observe(engine.report(prequential: false), lag: nil) }
 
-    /// To be called when partitions have come or gone: what they counted elsewhere is not counted again.
-    func rebase(_ engine: Engine) { metrics.rebase(engine.report(prequential: false)) }
+    /// To be called when a model was restored or partitions have come or gone: what happened elsewhere or before is not
+    /// counted, and its drifts are not logged.
+    func rebase(_ engine: Engine) {
+        let report = engine.report(prequential: false)
+        metrics.rebase(report)
+        loggedDrifts = report.learning.drifts
+    }
 
-    /// The last word.
+    /// Reports once more, at the end of a life.
     func final(_ engine: Engine, lag: Int64?) {
         let report = engine.report()
         metrics.observe(report, lag: lag)
@@ -77,11 +86,11 @@ final class Reporter {
         log(report, rate: 0, lag: lag)
     }
 
-    /// Logs every drift once; those of a restored snapshot are old.
-    private func tellDrifts(_ learning: LearningReport) {
-        defer { drifts = learning.drifts }
-        guard let told = drifts, learning.drifts > told else { return }
-        for alarm in learning.driftAlarms.suffix(Int(min(learning.drifts - told, Int64(Int.max)))) {
+    /// Logs every drift of this life once.
+    private func logDrifts(_ learning: LearningReport) {
+        defer { loggedDrifts = learning.drifts }
+        guard learning.drifts > loggedDrifts else { return }
+        for alarm in learning.driftAlarms.suffix(Int(min(learning.drifts - loggedDrifts, Int64(Int.max)))) {
             let time = Date(timeIntervalSince1970: Double(alarm.timeMs) / 1000)
             logger.warning(
                 "the stream has drifted: predictions fare otherwise than they did, learning adapts",
@@ -152,7 +161,7 @@ final class Reporter {
             ])
     }
 
-    /// A partition came, with its state from the store or without.
+    /// A partition was acquired, with its state from the store or without.
     func partitionTaken(_ p: TopicPartition, _ plan: StartPlan, log: Range<Int64>, _ from: SnapshotKeeper.Adoption?) {
         let muted = plan.firstUnpublishedOffset - plan.from
         metrics.partitionTaken(bytes: from?.bytes ?? 0, seconds: from?.seconds ?? 0, muted: muted)
@@ -168,12 +177,13 @@ final class Reporter {
         logger.info("partition begins", metadata: metadata)
     }
 
-    /// What a partition's committed records do to its state has been done again.
+    /// A partition's committed records have been read again.
     func partitionCaughtUp(_ p: TopicPartition, seconds: Double) {
         logger.info("partition is up to date", metadata: ["partition": "\(p)", "seconds": "\(rounded(seconds))"])
     }
 
-    /// - Parameter info: what was written for whoever takes them on; nil: they are in a snapshot, or there are none.
+    /// - Parameter info: the snapshot that was written for the next owner; nil: an earlier one has them, or there are no
+    ///   partitions.
     func partitionsReleased(_ list: [TopicPartition], _ info: SnapshotInfo?, seconds: Double) {
         metrics.partitionsReleased(list.count)
         logger.info(
@@ -191,12 +201,36 @@ final class Reporter {
             "no snapshot was taken; the stream goes on and the last one stays", metadata: ["error": "\(error)"])
     }
 
-    /// An error that does not end anything: logged once in half a minute.
-    /// - Parameter kind: what tells it from others.
-    func trouble(_ kind: String, _ error: String) {
-        let now = monotonic()
-        if let last = troubles[kind], now - last < 30 { return }
+    // MARK: Troubles
+
+    /// What was being done when an error came that does not end anything.
+    enum Operation { case consume, consumer, producer, membership, idleTick }
+
+    /// What tells one kind of trouble from another. Texts do not, as they have timings and counts in them.
+    struct Trouble: Hashable {
+        let operation: Operation
+        let code: Int32
+    }
+
+    /// Seconds in which an error of one kind is logged once.
+    private static let troubleSeconds = 30.0
+    /// Most kinds of trouble that are remembered.
+    static let mostTroubles = 64
+
+    /// Logs an error that does not end anything, unless one of its kind was logged lately.
+    func trouble(_ operation: Operation, _ error: KafkaError) { trouble(operation, error.code, "\(error)") }
+
+    /// - Parameter code: one of librdkafka's.
+    func trouble(_ operation: Operation, _ code: Int32, _ text: String) {
+        let now = clock.now
+        let kind = Trouble(operation: operation, code: code)
+        if let last = troubles[kind], now - last < Self.troubleSeconds { return }
+        if troubles[kind] == nil, troubles.count >= Self.mostTroubles,
+            let oldest = troubles.min(by: { $0.value < $1.value })
+        {
+            troubles[oldest.key] = nil
+        }
         troubles[kind] = now
-        logger.warning("trouble with Kafka", metadata: ["error": "\(error)"])
+        logger.warning("trouble with Kafka", metadata: ["error": "\(text)"])
     }
 }

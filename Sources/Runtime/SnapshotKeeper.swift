@@ -19,18 +19,20 @@ final class SnapshotKeeper {
     private let repository: any SnapshotRepository
     private let settings: Settings
     private let logger: Logger
-    /// Own snapshots that the life began without, as they are damaged or of another configuration.
+    private let clock: any LoopClock
+    /// Own snapshots that were not restored, as they are damaged or of another configuration.
     private var passedOver: Set<String> = []
-    /// The own snapshot that this life began with; let go once partitions were taken from it.
+    /// The own snapshot that this life began with; closed once partitions were taken from it.
     private var base: (metadata: EngineImage.Metadata, snapshot: Snapshot)?
     private var hasModel = false
-    /// Position and partitions of what the newest own snapshot that is done holds.
+    /// Position and partitions of the newest own snapshot that is complete.
     private var newest: (position: Int64, partitions: Set<TaskID>)?
     /// Position of the newest own whole snapshot.
     var newestPosition: Int64? { newest?.position }
     private var pending: (position: Int64, partitions: Set<TaskID>)?
 
-    init(_ repository: any SnapshotRepository, _ settings: Settings, logger: Logger) {
+    init(_ repository: any SnapshotRepository, _ settings: Settings, logger: Logger, clock: any LoopClock) {
+        self.clock = clock
         self.repository = repository
         self.settings = settings
         self.logger = logger
@@ -41,7 +43,7 @@ final class SnapshotKeeper {
     /// Gives a fresh engine the model of the newest snapshot of this instance. Its partitions come with `adopt`.
     /// - Returns: position of the snapshot; nil when there is none.
     func restoreOwn(_ engine: Engine) throws -> Int64? {
-        let start = monotonic()
+        let start = clock.now
         guard let snapshot = try repository.newestOwn() else {
             logger.notice("no snapshot of this instance")
             return nil
@@ -64,11 +66,11 @@ final class SnapshotKeeper {
         }
     }
 
-    /// For a newcomer, before it takes in its first record: the newest model in the store instead of random weights.
-    /// From here on each instance learns by itself; weights averaged over instances would be made and given here.
+    /// Gives an instance without a model, before its first record, the newest one in the store instead of random
+    /// weights. From here on each instance learns by itself.
     func restoreModel(_ engine: Engine) throws {
         guard !hasModel, engine.position == 0 else { return }
-        let start = monotonic()
+        let start = clock.now
         try tryEach({ $0.models() }) { listing in
             let snapshot = try repository.open(listing)
             let metadata = try EngineSnapshot.metadata(snapshot)
@@ -78,11 +80,11 @@ final class SnapshotKeeper {
         }
     }
 
-    /// Gives an engine the newest state of a partition in the store, whoever has kept it, that is not ahead of what
+    /// Gives an engine the newest state of a partition in the store, of whatever instance, that is not ahead of what
     /// the group has committed.
-    /// - Returns: nil when nobody has kept any.
+    /// - Returns: nil when the store has none.
     func adopt(_ id: TaskID, _ p: TopicPartition, committed: Int64?, into engine: Engine) throws -> Adoption? {
-        let start = monotonic()
+        let start = clock.now
         var adoption: Adoption?
         try tryEach({ $0.states(of: p, committed: committed) }) { listing in
             let isBase = listing.instance == repository.instance && listing.name == base?.snapshot.info.name
@@ -96,12 +98,12 @@ final class SnapshotKeeper {
             }
             guard isHeld else { throw SnapshotMismatch("\(listing.name) does not hold \(p), as it says") }
             adoption = Adoption(
-                instance: listing.instance, snapshot: listing.name, bytes: bytes, seconds: monotonic() - start)
+                instance: listing.instance, snapshot: listing.name, bytes: bytes, seconds: clock.now - start)
         }
         return adoption
     }
 
-    /// Of many partitions that come from one snapshot, its description is read once.
+    /// The description of a snapshot. It is read once for all partitions that come from that snapshot.
     private func describe(_ snapshot: Snapshot, _ listing: SnapshotListing) throws -> EngineImage.Metadata {
         if let described, described.listing == listing, snapshot.metadata == listing.metadata {
             return described.metadata
@@ -112,13 +114,13 @@ final class SnapshotKeeper {
     }
     private var described: (listing: SnapshotListing, metadata: EngineImage.Metadata)?
 
-    /// To be called when an assignment has been served: what is open is let go.
+    /// Closes what is open. To be called at the end of an assignment.
     func closeBase() {
         base = nil
         described = nil
     }
 
-    /// Whether any instance has kept anything.
+    /// Whether no instance has any snapshot.
     func isStoreEmpty() throws -> Bool { try catalog().entries.isEmpty }
 
     /// Tries snapshots in turn until one serves. One that its owner has removed since it was listed is looked for anew.
@@ -172,7 +174,7 @@ final class SnapshotKeeper {
             metadata: [
                 "snapshot": "\(snapshot.info.name)", "instance": "\(instance)", "users": "\(metadata.users)",
                 "model_version": "\(metadata.modelVersion)", "bytes": "\(snapshot.info.bytes)",
-                "seconds": "\(rounded(monotonic() - start))",
+                "seconds": "\(rounded(clock.now - start))",
             ])
         if metadata.kernels != engine.kernels {
             logger.warning(
@@ -205,9 +207,9 @@ final class SnapshotKeeper {
             modelVersion: summary.modelVersion)
     }
 
-    /// What the last look at the store found, as reading descriptions takes its time.
+    /// The descriptions that were read last, as reading them takes time.
     private var known: [SnapshotCatalog.Entry] = []
-    /// Snapshots that were told of as being of another version.
+    /// Snapshots of another version that were logged.
     private var foreign: Set<String> = []
 
     // MARK: To the store
@@ -228,8 +230,8 @@ final class SnapshotKeeper {
         return info
     }
 
-    /// Writes what partitions hold that are about to be another's, unless a snapshot has it; waits for nothing else.
-    /// - Returns: nil when there is one.
+    /// Writes the state of partitions that are about to move to another instance, unless the newest snapshot has it.
+    /// - Returns: nil when that has it.
     func handOver(_ ids: Set<TaskID>, of engine: Engine) throws -> SnapshotInfo? {
         if let newest, newest.position == engine.position, ids.isSubset(of: newest.partitions) { return nil }
         return try EngineSnapshot.withContent(of: engine.image(of: ids), isPart: true) { try repository.write($0) }

@@ -62,26 +62,27 @@ typedef struct clvd_batch {
     char error_text[256];
 } clvd_batch;
 
-/// Messages of the partitions that are held, from when they are fetched until it is their turn: partitions that are
-/// behind proceed side by side in the time of their records, not by whose fetch came first. As far as some megabytes
-/// reach; what waits is out of reach for the client's own limits.
-typedef struct clvd_backlog clvd_backlog;
+/// Time alignment: messages of the assigned partitions that were fetched and not yet handed out. They are handed out in
+/// the order of their timestamps over all partitions, not in the order in which fetches came. It keeps up to some
+/// megabytes; the client's own limits do not count them.
+typedef struct clvd_alignment clvd_alignment;
 
-/// - wait_ms: how long partitions that have messages wait for one that is behind and has none at hand; 0: records come
-///   as they arrive.
-clvd_backlog *clvd_backlog_new(int wait_ms);
-/// A partition is assigned, to be read from an offset; `topic` is its index among the topics. What waited of it is gone.
-void clvd_backlog_hold(clvd_backlog *backlog, int32_t topic, int32_t partition, int64_t offset);
-/// A partition is given up.
-void clvd_backlog_drop(clvd_backlog *backlog, int32_t topic, int32_t partition);
-/// All are given up.
-void clvd_backlog_clear(clvd_backlog *backlog);
-void clvd_backlog_free(clvd_backlog *backlog);
+/// - wait_ms: longest wait for the next message of a partition whose log has one; 0: records come as they arrive.
+clvd_alignment *clvd_alignment_new(int wait_ms);
+/// A partition is assigned, to be read from an offset; `topic` is its index among the topics. Its waiting messages are
+/// discarded.
+void clvd_alignment_add(clvd_alignment *alignment, int32_t topic, int32_t partition, int64_t offset);
+/// A partition is revoked.
+void clvd_alignment_remove(clvd_alignment *alignment, int32_t topic, int32_t partition);
+/// All partitions are revoked.
+void clvd_alignment_clear(clvd_alignment *alignment);
+void clvd_alignment_free(clvd_alignment *alignment);
 
 /// Waits up to `timeout_ms` for a first message and takes what is there, up to the capacity or some megabytes. Stops at
 /// a rebalance or an error. The batch must have been released before.
 void clvd_poll(
-    rd_kafka_t *rk, clvd_client *client, clvd_topics *topics, clvd_backlog *backlog, int timeout_ms, clvd_batch *batch);
+    rd_kafka_t *rk, clvd_client *client, clvd_topics *topics, clvd_alignment *alignment, int timeout_ms,
+    clvd_batch *batch);
 void clvd_batch_release(clvd_batch *batch);
 
 /// Looks up a header of a record by its NUL-terminated name; the last of that name counts. Fits

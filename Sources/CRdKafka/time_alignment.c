@@ -1,0 +1,290 @@
+#include "include/CRdKafka.h"
+
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+
+/// Most bytes of messages that wait to be put in order, or little more.
+static const size_t most_waiting = 32 << 20;
+/// About as many bytes as librdkafka needs for a message beside its key and value.
+static const size_t overhead = 256;
+/// Most bytes of one batch: enough for a full batch of usual records, but for few of the largest ones.
+static const size_t most_bytes = 16 << 20;
+
+typedef struct waiting {
+    rd_kafka_message_t *message;    ///< a record, or the event that the log ends here
+    int64_t time;                   ///< of the record, ms; -1 for the end of a log, which is reported at once
+} waiting;
+
+/// Messages of a partition, in the order of its log: a ring.
+typedef struct queue {
+    int32_t topic;
+    int32_t partition;
+    int64_t next;                   ///< offset after the newest that was fetched
+    int64_t missing_since;          ///< ms, since when others wait for it to have some; 0: they do not
+    waiting *items;
+    size_t first;
+    size_t count;
+    size_t capacity;                ///< 0 or a power of two
+} queue;
+
+struct clvd_alignment {
+    int wait_ms;
+    queue *queues;
+    size_t count;
+    size_t latest;                  ///< queue of the latest message, as they come in runs
+    size_t *heap;                   ///< those that have messages, the one with the earliest at the top
+    size_t heap_count;
+    size_t records;
+    size_t bytes;
+};
+
+clvd_alignment *clvd_alignment_new(int wait_ms) {
+    clvd_alignment *alignment = calloc(1, sizeof *alignment);
+    alignment->wait_ms = wait_ms;
+    return alignment;
+}
+
+static size_t size_of(const rd_kafka_message_t *m) { return m->err ? 0 : m->len + m->key_len + overhead; }
+
+static int64_t now_ms(void) {
+    struct timespec t;
+    clock_gettime(CLOCK_MONOTONIC, &t);
+    return (int64_t)t.tv_sec * 1000 + t.tv_nsec / 1000000;
+}
+
+// MARK: Heap
+
+static waiting *head(const queue *q) { return &q->items[q->first & (q->capacity - 1)]; }
+
+/// Of equal times, the lower topic and partition come first, whatever the order in which they were assigned.
+static int precedes(const clvd_alignment *a, size_t x, size_t y) {
+    const queue *p = &a->queues[x], *q = &a->queues[y];
+    int64_t s = head(p)->time, t = head(q)->time;
+    if (s != t) return s < t;
+    return p->topic != q->topic ? p->topic < q->topic : p->partition < q->partition;
+}
+
+static void sink(clvd_alignment *a, size_t i) {
+    for (size_t child; (child = 2 * i + 1) < a->heap_count; i = child) {
+        if (child + 1 < a->heap_count && precedes(a, a->heap[child + 1], a->heap[child])) child++;
+        if (!precedes(a, a->heap[child], a->heap[i])) return;
+        size_t other = a->heap[i];
+        a->heap[i] = a->heap[child];
+        a->heap[child] = other;
+    }
+}
+
+static void rise(clvd_alignment *a, size_t i) {
+    for (; i && precedes(a, a->heap[i], a->heap[(i - 1) / 2]); i = (i - 1) / 2) {
+        size_t other = a->heap[i];
+        a->heap[i] = a->heap[(i - 1) / 2];
+        a->heap[(i - 1) / 2] = other;
+    }
+}
+
+/// After partitions came or went.
+static void rebuild(clvd_alignment *a) {
+    a->latest = 0;
+    a->heap_count = 0;
+    for (size_t i = 0; i < a->count; i++)
+        if (a->queues[i].count) {
+            a->heap[a->heap_count] = i;
+            rise(a, a->heap_count++);
+        }
+}
+
+// MARK: Partitions
+
+static queue *find(clvd_alignment *a, int32_t topic, int32_t partition) {
+    for (size_t n = 0; n < a->count; n++) {
+        size_t i = a->latest + n < a->count ? a->latest + n : a->latest + n - a->count;
+        if (a->queues[i].partition != partition || a->queues[i].topic != topic) continue;
+        a->latest = i;
+        return &a->queues[i];
+    }
+    return NULL;
+}
+
+static void empty(clvd_alignment *a, queue *q) {
+    for (; q->count; q->count--, q->first++) {
+        rd_kafka_message_t *m = head(q)->message;
+        a->bytes -= size_of(m);
+        a->records -= !m->err;
+        rd_kafka_message_destroy(m);
+    }
+}
+
+void clvd_alignment_remove(clvd_alignment *a, int32_t topic, int32_t partition) {
+    queue *q = find(a, topic, partition);
+    if (!q) return;
+    empty(a, q);
+    free(q->items);
+    *q = a->queues[--a->count];
+    rebuild(a);
+}
+
+void clvd_alignment_add(clvd_alignment *a, int32_t topic, int32_t partition, int64_t offset) {
+    clvd_alignment_remove(a, topic, partition);
+    a->queues = realloc(a->queues, (a->count + 1) * sizeof *a->queues);
+    a->heap = realloc(a->heap, (a->count + 1) * sizeof *a->heap);
+    a->queues[a->count++] = (queue){.topic = topic, .partition = partition, .next = offset};
+}
+
+void clvd_alignment_clear(clvd_alignment *a) {
+    for (size_t i = 0; i < a->count; i++) {
+        empty(a, &a->queues[i]);
+        free(a->queues[i].items);
+    }
+    a->count = 0;
+    rebuild(a);
+}
+
+void clvd_alignment_free(clvd_alignment *a) {
+    clvd_alignment_clear(a);
+    free(a->queues);
+    free(a->heap);
+    free(a);
+}
+
+// MARK: In
+
+static void push(clvd_alignment *a, queue *q, rd_kafka_message_t *m) {
+    if (q->count == q->capacity) {
+        size_t capacity = q->capacity ? 2 * q->capacity : 64;
+        waiting *items = malloc(capacity * sizeof *items);
+        for (size_t i = 0; i < q->count; i++) items[i] = q->items[(q->first + i) & (q->capacity - 1)];
+        free(q->items);
+        q->items = items;
+        q->first = 0;
+        q->capacity = capacity;
+    }
+    int64_t time = INT64_MIN;
+    if (!m->err) {
+        rd_kafka_timestamp_type_t type;
+        time = rd_kafka_message_timestamp(m, &type);
+        if (type == RD_KAFKA_TIMESTAMP_NOT_AVAILABLE) time = -1;
+    }
+    q->items[(q->first + q->count) & (q->capacity - 1)] = (waiting){.message = m, .time = time};
+    q->next = m->offset + !m->err;
+    q->missing_since = 0;
+    a->bytes += size_of(m);
+    a->records += !m->err;
+    if (q->count++) return;
+    a->heap[a->heap_count] = (size_t)(q - a->queues);
+    rise(a, a->heap_count++);
+}
+
+/// Index of a message's topic among the subscribed ones, -1 for none of them.
+static int32_t topic_index(clvd_topics *topics, const rd_kafka_topic_t *handle) {
+    for (int32_t i = 0; i < topics->count; i++)
+        if (topics->handles[i] == handle) return i;
+    const char *name = rd_kafka_topic_name(handle);
+    for (int32_t i = 0; i < topics->count; i++)
+        if (strcmp(topics->names[i], name) == 0) {
+            topics->handles[i] = handle;
+            return i;
+        }
+    return -1;
+}
+
+/// Whether records are handed out in the order of their timestamps.
+static int aligns(const clvd_alignment *a) { return a->wait_ms > 0 && a->count > 1; }
+
+/// Takes the messages that librdkafka has, as far as there is room.
+static void fetch(
+    rd_kafka_t *rk, clvd_client *client, clvd_topics *topics, clvd_alignment *a, int timeout_ms, clvd_batch *batch) {
+    while (!client->rebalance
+           && (aligns(a) ? a->bytes < most_waiting : a->records < batch->capacity && a->bytes < most_bytes)) {
+        // Not a batch call: those lose records across rebalances in librdkafka 2.0.2.
+        rd_kafka_message_t *m = rd_kafka_consumer_poll(rk, timeout_ms);
+        if (!m) return;
+        timeout_ms = 0;
+        if (!m->err || m->err == RD_KAFKA_RESP_ERR__PARTITION_EOF) {
+            queue *q = find(a, topic_index(topics, m->rkt), m->partition);
+            if (q) push(a, q, m);
+            else rd_kafka_message_destroy(m);    // its partition was revoked: the next owner reads it
+            continue;
+        }
+        batch->error = m->err;
+        strncpy(batch->error_text, rd_kafka_message_errstr(m), sizeof batch->error_text - 1);
+        batch->error_text[sizeof batch->error_text - 1] = 0;
+        rd_kafka_message_destroy(m);
+        return;
+    }
+}
+
+// MARK: Out
+
+static void fill(clvd_record *r, rd_kafka_message_t *m, int32_t topic, int64_t time) {
+    rd_kafka_headers_t *headers = NULL;
+    r->key = m->key;
+    r->value = m->payload;
+    r->key_length = (uint32_t)m->key_len;
+    r->value_length = (uint32_t)m->len;
+    r->offset = m->offset;
+    r->timestamp_ms = time;
+    r->partition = m->partition;
+    r->topic = topic;
+    r->headers = rd_kafka_message_headers(m, &headers) ? NULL : headers;
+}
+
+/// Whether the log has records of a partition that were not fetched yet, and the wait for them is not over.
+static int is_missing(rd_kafka_t *rk, const clvd_topics *topics, const clvd_alignment *a, queue *q, int64_t now) {
+    if (q->count) return 0;
+    int64_t low, high = -1;
+    rd_kafka_get_watermark_offsets(rk, topics->names[q->topic], q->partition, &low, &high);
+    if (high >= 0 && high <= q->next) return 0;
+    if (!q->missing_since) q->missing_since = now;
+    return now - q->missing_since < a->wait_ms;
+}
+
+/// Hands out the earliest records, as long as no partition lacks records that the log has.
+static void hand_out(rd_kafka_t *rk, const clvd_topics *topics, clvd_alignment *a, clvd_batch *batch) {
+    // The records of one batch need no order.
+    int waits = aligns(a) && a->records > batch->capacity && a->bytes < most_waiting;
+    int64_t now = waits ? now_ms() : 0;
+    for (size_t i = 0; waits && i < a->count; i++)
+        if (is_missing(rk, topics, a, &a->queues[i], now)) return;
+    size_t bytes = 0;
+    while (a->heap_count && batch->count < batch->capacity && bytes < most_bytes && batch->ends < 256) {
+        queue *q = &a->queues[a->heap[0]];
+        waiting next = *head(q);
+        rd_kafka_message_t *m = next.message;
+        size_t size = size_of(m);
+        q->first++;
+        if (!--q->count) a->heap[0] = a->heap[--a->heap_count];
+        sink(a, 0);
+        a->bytes -= size;
+        bytes += size;
+        if (m->err) {
+            batch->end_topic[batch->ends] = q->topic;
+            batch->end_offset[batch->ends] = m->offset;
+            batch->end_partition[batch->ends++] = m->partition;
+            rd_kafka_message_destroy(m);
+        } else {
+            a->records--;
+            fill(&batch->records[batch->count], m, q->topic, next.time);
+            batch->messages[batch->count++] = m;
+        }
+        if (waits && is_missing(rk, topics, a, q, now)) return;
+    }
+}
+
+void clvd_poll(
+    rd_kafka_t *rk, clvd_client *client, clvd_topics *topics, clvd_alignment *alignment, int timeout_ms,
+    clvd_batch *batch) {
+    batch->count = 0;
+    batch->ends = 0;
+    batch->error = RD_KAFKA_RESP_ERR_NO_ERROR;
+    fetch(rk, client, topics, alignment, alignment->heap_count ? 0 : timeout_ms, batch);
+    hand_out(rk, topics, alignment, batch);
+    if (batch->count || batch->ends || batch->error || client->rebalance || !alignment->heap_count) return;
+    fetch(rk, client, topics, alignment, timeout_ms < alignment->wait_ms ? timeout_ms : alignment->wait_ms, batch);
+    hand_out(rk, topics, alignment, batch);
+}
+
+void clvd_batch_release(clvd_batch *batch) {
+    for (uint32_t i = 0; i < batch->count; i++) rd_kafka_message_destroy(batch->messages[i]);
+    batch->count = 0;
+}

@@ -1,0 +1,62 @@
+internal import Engine
+internal import Kafka
+internal import Settings
+
+/// The end of a life of the loop.
+extension Pipeline {
+    /// Ends a life that failed.
+    /// - Returns: why it ended: the error, or that another instance has taken over, where that is the cause.
+    package func end(after error: any Error) -> any Error {
+        // It may have come in the middle of a batch.
+        context.consumer.release()
+        if let replaced = cancelOpenWork() ?? replacement(behind: error) { return replaced }
+        keepCommitted(before: error)
+        return error
+    }
+
+    /// The last part of every life: leaves the group.
+    package func leave() { context.consumer.close() }
+
+    /// Cancels the open transaction, records on their way and a snapshot that is being written.
+    /// - Returns: the error that says so, when it turns out that another instance has taken over.
+    private func cancelOpenWork() -> KafkaError? {
+        let replaced = committer.discard()
+        snapshots.cancel()
+        return replaced
+    }
+
+    /// Takes a snapshot before the process ends for good, so that the next one need not read again what is committed.
+    /// Not when another instance has taken over, whose folder it is now; nor of a state that is ahead of what is
+    /// committed, or that was being put together when the error came.
+    private func keepCommitted(before error: any Error) {
+        guard !Daemon.isPassing(error), (error as? KafkaError)?.isFenced != true, !table.partitions.isEmpty,
+            Set(engine.taskIDs) == Set(table.partitions.keys)
+        else { return }
+        try? snapshots.takeNow()
+    }
+
+    /// Asks, after a standstill, whether another instance has taken over meanwhile: a new life would drive that out.
+    /// - Returns: the error that says so.
+    private func replacement(behind error: any Error) -> KafkaError? {
+        guard error is LostPartitions || error is TransactionExpired else { return nil }
+        if error is LostPartitions, let p = table.partitions.values.first {
+            let offset = p.committed ?? PartitionOffset(offset: p.firstUnpublishedOffset)
+            if let replaced = committer.askWhetherReplaced([p.name: offset]) { return replaced }
+        }
+        // Of static members the group knows the name: it tells this one that another has it.
+        guard context.settings.kafka.staticMembership else { return nil }
+        let (consumer, clock) = (context.consumer, context.clock)
+        let began = clock.now
+        while clock.now - began < 1 {
+            let poll = consumer.poll(milliseconds: 100)
+            consumer.release()
+            if let error = poll.error, error.isFenced { return error }
+            switch poll.rebalance {
+            case .assign?: try? consumer.assign([:])
+            case .revoke(let list)?, .lost(let list)?: try? consumer.unassign(list)
+            case nil: break
+            }
+        }
+        return nil
+    }
+}

@@ -1,0 +1,86 @@
+import CEventParser
+internal import Engine
+internal import Kafka
+
+/// What the loop knows of a partition that it holds.
+struct HeldPartition {
+    let name: TopicPartition
+    /// Outputs of records before it are committed already.
+    var firstUnpublishedOffset: Int64
+    /// Since when its committed records are read again; nil: they are, or there were none.
+    var replayingSince: Double?
+    /// What was committed last.
+    var committed: PartitionOffset?
+    /// Where the log ended when it was last read to its end.
+    var end: Int64?
+    var idle: IdleState
+}
+
+/// The partitions that this instance holds.
+final class PartitionTable {
+    var partitions: [TaskID: HeldPartition] = [:]
+    private let topics: [String]
+    private let engine: Engine
+    private let consumer: any RecordSource
+    /// Room for the owned records of a batch.
+    private let owned: UnsafeMutablePointer<clvd_record>
+
+    /// - Parameter batchRecords: most records of one batch.
+    init(topics: [String], batchRecords: Int, engine: Engine, consumer: any RecordSource) {
+        self.topics = topics
+        self.engine = engine
+        self.consumer = consumer
+        owned = .allocate(capacity: batchRecords)
+    }
+
+    deinit { owned.deallocate() }
+
+    /// nil for a partition of a topic that is not read.
+    func id(_ p: TopicPartition) -> TaskID? {
+        topics.firstIndex(of: p.topic).map { TaskID(topic: Int32($0), partition: p.partition) }
+    }
+
+    /// The error that all partitions are lost.
+    var allLost: LostPartitions { LostPartitions(partitions.values.map(\.name)) }
+
+    /// The records of held partitions: some may have been given up while their records were on their way.
+    /// - Returns: `records` itself, or memory that is valid until the next call.
+    func ownedRecords(_ records: UnsafeBufferPointer<clvd_record>) -> UnsafeBufferPointer<clvd_record> {
+        var last: TaskID?
+        let areOthersThere = records.contains { r in
+            let id = TaskID(topic: r.topic, partition: r.partition)
+            if id == last { return false }
+            last = id
+            return partitions[id] == nil
+        }
+        guard areOthersThere else { return records }
+        var n = 0
+        for r in records where partitions[TaskID(topic: r.topic, partition: r.partition)] != nil {
+            owned[n] = r
+            n += 1
+        }
+        return UnsafeBufferPointer(start: owned, count: n)
+    }
+
+    /// Notes where logs ended that were read to their end.
+    func noteEnds(_ ends: [TopicPartition: Int64]) {
+        for (p, end) in ends { if let id = id(p) { partitions[id]?.end = end } }
+    }
+
+    var phase: DaemonStatus.Phase {
+        if partitions.isEmpty { return .starting }
+        return partitions.contains { engine.nextOffset($0.key) ?? 0 < $0.value.firstUnpublishedOffset }
+            ? .replaying : .live
+    }
+
+    /// Records that wait in the logs; nil before the first fetch.
+    var lag: Int64? {
+        var lag: Int64?
+        for (id, p) in partitions {
+            guard let end = consumer.knownEnd(p.name), let next = engine.nextOffset(id) else { continue }
+            // Markers of transactions have offsets as well.
+            lag = (lag ?? 0) + max(0, end - max(next, p.end ?? next))
+        }
+        return lag
+    }
+}

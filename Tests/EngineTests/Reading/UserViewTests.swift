@@ -72,7 +72,7 @@ import Testing
             view.forecasts.map { "\($0.target) \($0.horizonDays)" } == [
                 "clv 2.0", "clv 7.0", "clv 20.0", "purchase 2.0", "purchase 7.0", "purchase 20.0", "churn 7.0",
             ])
-        let expected = [0, 0, 0, 0.1, 1 - pow(0.9, 3.5), 1 - pow(0.9, 10), pow(0.9, 3.5)]
+        let expected: [Double] = [0, 0, 0, 0.1, 1 - pow(0.9, 3.5), 1 - pow(0.9, 10), pow(0.9, 3.5)]
         for (forecast, value) in zip(view.forecasts, expected) { #expect(abs(forecast.value - value) < 1e-5) }
         #expect(abs(try #require(view.churnProbability) - pow(0.9, 3.5)) < 1e-5)
         for forecast in view.forecasts.prefix(3) { #expect(forecast.lower == 0 && forecast.upper != nil) }

@@ -100,7 +100,7 @@ public final class Engine {
 
     public func holds(_ id: TaskID) -> Bool { tasks[id] != nil }
 
-    /// Says where the records of a held partition go on after a start or a rebalance. Nothing is said to the world
+    /// Says where the records of a held partition go on after a start or a rebalance. Nothing is published
     /// until its offset and its clock are back where outputs were committed.
     /// - Parameters:
     ///   - offset: of the next record. Records below it are repeats of the log.
@@ -186,16 +186,19 @@ public final class Engine {
         learner.publish(to: serving)
     }
 
+    /// Records between two learnings at least: a learning costs as much as some records, also when event time flies.
+    private static let shortestInterval: Int64 = 16
+
     /// Records until the next learning, when the last ones took so long (event time).
     private func interval(records: Int64, ms: Int64) -> Int64 {
         let most = Int64(configuration.learning.intervalRecords)
         let hours = Int64(configuration.learning.intervalHours)
         guard hours > 0, ms > 0 else { return most }
-        return max(min(most, 16), min(most, records * hours * Clock.hour / ms))
+        return max(min(most, Engine.shortestInterval), min(most, records * hours * Clock.hour / ms))
     }
 
-    /// Advances the clock of every task of an idle stream to `time` (event time, ms). Only silence is looked at:
-    /// alerts may rise, nothing is learned, no window moves.
+    /// Advances the clock of every task of an idle stream to `time` (event time, ms). Only silent users
+    /// are scored: alerts may be raised, nothing is learned, no window moves.
     public func tick(to time: Int64) { tick(Dictionary(uniqueKeysWithValues: ordered.map { ($0.id, time) })) }
 
     /// The same for the idle ones among the partitions, each with a time of its own.
@@ -206,7 +209,7 @@ public final class Engine {
         }
     }
 
-    /// What the last step or tick has to say, in the order of the records that caused it.
+    /// The outputs of the last step or tick, in the order of the records that caused them.
     public func forEachOutput(_ body: (OutboxEntry) -> Void) {
         if ordered.count == 1 {
             for i in 0..<ordered[0].outbox.items.count { body(ordered[0].outbox.entry(i)) }

@@ -27,7 +27,7 @@ final class PartitionTask {
 
     /// Offset after the last record taken in; records below it are repeats of the log and not taken again.
     var nextOffset: Int64 = -1
-    /// Records below this offset advance the state but say nothing (their outputs are committed already).
+    /// Records below this offset advance the state but publish nothing, as their outputs are committed already.
     private(set) var firstUnpublishedOffset: Int64 = .min
 
     /// Rows waiting for a batched step: users are distinct.
@@ -290,7 +290,7 @@ final class PartitionTask {
         case .raised:
             h.pointee.flags |= UserHeader.alertRaised
             h.pointee.alertRaisedAt = UInt32(clamping: now / 1000)
-            h.pointee.alerts &+= 1
+            if h.pointee.alerts < .max { h.pointee.alerts += 1 }
             counters.alertsRaised += 1
             if silent { counters.alertsForSilence += 1 }
             (state, reason) = ("raised", silent ? "silence" : "decline")

@@ -41,6 +41,8 @@ public struct UserView: Sendable, Equatable, Codable {
         public var isRaised: Bool
         /// When the latest was raised, seconds since 1970; nil when none ever was.
         public var raisedAtSeconds: Int64?
+        /// How many were raised so far, at most 255.
+        public var count: Int
     }
 
     public var user: String
@@ -101,7 +103,7 @@ extension Engine {
             lastEvents: lastEvents(of: slot),
             alert: .init(
                 isRaised: h.flags & UserHeader.alertRaised != 0,
-                raisedAtSeconds: h.alertRaisedAt == 0 ? nil : Int64(h.alertRaisedAt)))
+                raisedAtSeconds: h.alertRaisedAt == 0 ? nil : Int64(h.alertRaisedAt), count: Int(h.alerts)))
     }
 
     /// The task and the slot that hold a user; nil when no task knows it.

@@ -26,7 +26,8 @@ import Testing
         #expect(EventType.embedded(16) == 0 && EventType.embedded(63) == 0)
         #expect(FunnelStage.code(ofType: 9) == 4 && FunnelStage.code(ofType: 10) == FunnelStage.none)
         #expect(FunnelStage.code(ofType: 63) == 0)
-        let rule = LabelRule(isValue: false, cell: 0, types: 1 << 40, category: 0)
+        var rule = EngineSettings(.small, topics: ["events"], partitions: 1).rules[0]
+        rule.types = 1 << 40
         #expect(rule.counts(type: 40, category: 7) && !rule.counts(type: 8, category: 7))
     }
 }

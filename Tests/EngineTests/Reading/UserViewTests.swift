@@ -30,7 +30,7 @@ import Testing
         // Two lines of one order, less the refund.
         #expect(view.valueToDate == 45 && view.orders == 1 && view.events == 6 && view.daysActive == 2)
         #expect(view.firstSeenSeconds == epoch / 1000 && view.lastPurchaseSeconds == epoch / 1000 + 7201)
-        #expect(view.alert == UserView.Alert(isRaised: false, raisedAtSeconds: nil))
+        #expect(view.alert == UserView.Alert(isRaised: false, raisedAtSeconds: nil, count: 0))
         #expect(view.modelVersion == 0 && view.confidence == 0)
         #expect(
             view.lastEvents.map(\.type) == ["view", "add_to_cart", "purchase", "purchase", "page_view", "refund"])
@@ -84,8 +84,9 @@ import Testing
         let header = try #require(engine.slot("a")).header
         header.pointee.flags |= UserHeader.alertRaised
         header.pointee.alertRaisedAt = 1_609_800_000
+        header.pointee.alerts = 2
         let view = try #require(engine.view(of: "a"))
-        #expect(view.alert == UserView.Alert(isRaised: true, raisedAtSeconds: 1_609_800_000))
+        #expect(view.alert == UserView.Alert(isRaised: true, raisedAtSeconds: 1_609_800_000, count: 2))
         #expect(engine.view(of: "b") == nil && engine.view(of: "") == nil)
         #expect(try JSONDecoder().decode(UserView.self, from: JSONEncoder().encode(view)) == view)
     }

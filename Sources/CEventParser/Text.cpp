@@ -43,10 +43,10 @@ const char *clvd_field_name(uint8_t field) {
 }
 
 const char *clvd_event_type_name(uint8_t type) {
-    static const char *const names[] = {
-        "other", "page_view", "search", "view", "click", "wishlist", "add_to_cart", "remove_from_cart", "checkout",
-        "purchase", "refund", "session", "message", "return", "user_deleted"};
-    return type < sizeof names / sizeof *names ? names[type] : "unknown";
+#define CLVD_EVENT_TYPE_NAME(name) #name,
+    static const char *const names[] = {CLVD_EVENT_TYPES(CLVD_EVENT_TYPE_NAME)};
+#undef CLVD_EVENT_TYPE_NAME
+    return type < clvd_type_named ? names[type] : "unknown";
 }
 
 uint64_t clvd_hash(const uint8_t *data, size_t length) {

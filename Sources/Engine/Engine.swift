@@ -33,8 +33,8 @@ public final class Engine {
         var watermark: Int64?
     }
     private var order: [(task: Int, item: Int)] = []
-    /// Place of a task in `ordered`, and the records of a stretch that fall to it.
-    private var places: [TaskID: Int] = [:]
+    private var routing = PartitionRouting()
+    /// [tasks] of the records of a stretch that fall to each.
     private var shares: [[UInt32]] = []
 
     /// - Parameters:
@@ -82,7 +82,7 @@ public final class Engine {
 
     private func arrange() {
         ordered = tasks.values.sorted { $0.id < $1.id }
-        places = Dictionary(uniqueKeysWithValues: ordered.enumerated().map { ($1.id, $0) })
+        routing = PartitionRouting(ordered)
         shares = ordered.map { _ in [] }
     }
 
@@ -100,12 +100,12 @@ public final class Engine {
 
     public func holds(_ id: TaskID) -> Bool { tasks[id] != nil }
 
-    /// Says where the records of a held partition go on after a start or a rebalance. Nothing is said to the world
+    /// Says where the records of a held partition go on after a start or a rebalance. Nothing is published
     /// until its offset and its clock are back where outputs were committed.
     /// - Parameters:
     ///   - offset: of the next record. Records below it are repeats of the log.
     ///   - firstUnpublishedOffset: records below it advance the state but produce no output.
-    ///   - silences: what was published of silence already, ascending.
+    ///   - idleTicks: those that were published already, ascending.
     public func resume(_ id: TaskID, at offset: Int64, firstUnpublishedOffset: Int64, idleTicks: [IdleTick] = []) {
         guard let task = tasks[id] else { preconditionFailure("partition \(id) is not held") }
         task.resume(at: offset, firstUnpublishedOffset: firstUnpublishedOffset, idleTicks: idleTicks)
@@ -113,7 +113,7 @@ public final class Engine {
 
     /// Event-time clock of a partition: the highest watermark or idle tick, ms, those included that are known from
     /// before a restart; nil before the first event.
-    public func clock(_ id: TaskID) -> Int64? { tasks[id]?.clock }
+    public func clock(_ id: TaskID) -> Int64? { tasks[id]?.clock.now }
 
     // MARK: Steps
 
@@ -122,7 +122,7 @@ public final class Engine {
     public func step(_ events: UnsafeBufferPointer<clvd_event>) {
         for task in ordered { task.outbox.reset() }
         guard let base = events.baseAddress else { return }
-        var next = ordered.map(\.nextOffset)
+        var next = routing.tasks.map { ordered[$0].nextOffset }
         var start = 0
         while start < events.count {
             let (end, taken) = share(base, start..<events.count, most: schedule.next - position, &next)
@@ -134,28 +134,23 @@ public final class Engine {
     }
 
     /// Hands out records from the front of `range` to their tasks, at most `most` that are new. Records below the
-    /// offset that a task is at (`next`) are repeats of the log; they are no part of the sequence.
+    /// position of their input (`next`) are repeats of the log; they are no part of the sequence.
     /// - Returns: where it stopped, and how many records were new.
     private func share(
         _ events: UnsafePointer<clvd_event>, _ range: Range<Int>, most: Int64, _ next: inout [Int64]
     ) -> (end: Int, taken: Int64) {
         for i in shares.indices { shares[i].removeAll(keepingCapacity: true) }
         var taken: Int64 = 0
-        var place = -1
+        var input = -1
         var i = range.lowerBound
         while i < range.upperBound && taken < most {
             let (topic, partition, offset) = (events[i].topic, events[i].partition, events[i].offset)
-            let id = TaskID(topic: topic, partition: partition)
-            if place < 0 || ordered[place].id != id {
-                guard let found = places[id] else {
-                    preconditionFailure("a record of partition \(id), which is not held")
-                }
-                place = found
-            }
-            if offset < next[place] {
+            input = routing.index(topic: topic, partition: partition, guess: input)
+            let place = routing.tasks[input]
+            if offset < next[input] {
                 ordered[place].counters.repeated += 1
             } else {
-                next[place] = offset + 1
+                next[input] = offset + 1
                 shares[place].append(UInt32(i))
                 taken += 1
             }
@@ -191,16 +186,19 @@ public final class Engine {
         learner.publish(to: serving)
     }
 
+    /// Records between two learnings at least: a learning costs as much as some records, also when event time flies.
+    private static let shortestInterval: Int64 = 16
+
     /// Records until the next learning, when the last ones took so long (event time).
     private func interval(records: Int64, ms: Int64) -> Int64 {
         let most = Int64(configuration.learning.intervalRecords)
         let hours = Int64(configuration.learning.intervalHours)
         guard hours > 0, ms > 0 else { return most }
-        return max(min(most, 16), min(most, records * hours * Clock.hour / ms))
+        return max(min(most, Engine.shortestInterval), min(most, records * hours * Clock.hour / ms))
     }
 
-    /// Advances the clock of every task of an idle stream to `time` (event time, ms). Only silence is looked at:
-    /// alerts may rise, nothing is learned, no window moves.
+    /// Advances the clock of every task of an idle stream to `time` (event time, ms). Only silent users
+    /// are scored: alerts may be raised, nothing is learned, no window moves.
     public func tick(to time: Int64) { tick(Dictionary(uniqueKeysWithValues: ordered.map { ($0.id, time) })) }
 
     /// The same for the idle ones among the partitions, each with a time of its own.
@@ -211,7 +209,7 @@ public final class Engine {
         }
     }
 
-    /// What the last step or tick has to say, in the order of the records that caused it.
+    /// The outputs of the last step or tick, in the order of the records that caused them.
     public func forEachOutput(_ body: (OutboxEntry) -> Void) {
         if ordered.count == 1 {
             for i in 0..<ordered[0].outbox.items.count { body(ordered[0].outbox.entry(i)) }
@@ -226,38 +224,5 @@ public final class Engine {
             return x != y ? x < y : a < b
         }
         for (t, i) in order { body(ordered[t].outbox.entry(i)) }
-    }
-}
-
-// MARK: - Report
-
-/// Where the engine stands.
-public struct EngineReport: Sendable, Codable {
-    public var position: Int64
-    public var counters: TaskCounters
-    public var users: Int
-    public var landmarks: Int
-    /// Lowest clock over the tasks, ms since 1970; nil before the first event.
-    public var clock: Int64?
-    public var modelVersion: Int64
-    public var learning: LearningReport
-    public var prequential: [PrequentialReport]
-    /// Bytes of memory held for users, touched or not, and those of them that users fill.
-    public var userBytes: Int
-    public var usedUserBytes: Int
-}
-
-extension Engine {
-    /// Counters, sizes and learning; with `prequential`, the metrics as well (they sort their windows).
-    public func report(prequential: Bool = true) -> EngineReport {
-        EngineReport(
-            position: position, counters: ordered.reduce(TaskCounters()) { $0 + $1.counters },
-            users: ordered.reduce(0) { $0 + $1.users.userCount },
-            landmarks: ordered.reduce(0) { $0 + $1.pool.count },
-            clock: ordered.compactMap { clock($0.id) }.min(),
-            modelVersion: serving.version, learning: learner.report,
-            prequential: prequential ? learner.prequentialReports() : [],
-            userBytes: ordered.reduce(0) { $0 + $1.users.allocatedBytes },
-            usedUserBytes: ordered.reduce(0) { $0 + $1.users.usedBytes })
     }
 }

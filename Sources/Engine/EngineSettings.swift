@@ -1,84 +1,5 @@
 import CEventParser
 import CHash
-import CKernels
-
-/// One input partition: the unit of state, restore and parallelism.
-public struct TaskID: Hashable, Comparable, Sendable, Codable, CustomStringConvertible {
-    /// Index into the engine's list of topics.
-    public var topic: Int32
-    public var partition: Int32
-
-    public init(topic: Int32, partition: Int32) {
-        self.topic = topic
-        self.partition = partition
-    }
-
-    public static func < (a: TaskID, b: TaskID) -> Bool {
-        a.topic != b.topic ? a.topic < b.topic : a.partition < b.partition
-    }
-
-    public var description: String { "\(topic)/\(partition)" }
-}
-
-/// Time that passed without records: the clock had got to `clock` (event time, ms) by idle ticks before the record at
-/// offset `before` came.
-public struct IdleTick: Sendable, Equatable {
-    public var before: Int64
-    public var clock: Int64
-
-    public init(before: Int64, clock: Int64) {
-        self.before = before
-        self.clock = clock
-    }
-}
-
-/// What became of the records of a task. `accepted + duplicates + ignored + tombstones + erased + deadLetters`
-/// equals `records`.
-public struct TaskCounters: Sendable, Equatable, Codable {
-    public var records: Int64 = 0
-    public var accepted: Int64 = 0
-    public var duplicates: Int64 = 0
-    public var ignored: Int64 = 0
-    public var tombstones: Int64 = 0
-    public var erased: Int64 = 0
-    public var deadLetters: Int64 = 0
-    /// Dead letters by `clvd_status`.
-    public var reasons = [Int64](repeating: 0, count: 32)
-    /// Records below the position already taken in: read again, not taken again.
-    public var repeated: Int64 = 0
-    public var updates: Int64 = 0
-    public var alertsRaised: Int64 = 0
-    public var alertsCleared: Int64 = 0
-    public var alertsForSilence: Int64 = 0
-    public var rescored: Int64 = 0
-    public var landmarks: Int64 = 0
-    public var evictedIdle: Int64 = 0
-    public var evictedByCap: Int64 = 0
-
-    public init() {}
-
-    public static func + (a: TaskCounters, b: TaskCounters) -> TaskCounters {
-        var c = a
-        c.records += b.records
-        c.accepted += b.accepted
-        c.duplicates += b.duplicates
-        c.ignored += b.ignored
-        c.tombstones += b.tombstones
-        c.erased += b.erased
-        c.deadLetters += b.deadLetters
-        for i in c.reasons.indices { c.reasons[i] += b.reasons[i] }
-        c.repeated += b.repeated
-        c.updates += b.updates
-        c.alertsRaised += b.alertsRaised
-        c.alertsCleared += b.alertsCleared
-        c.alertsForSilence += b.alertsForSilence
-        c.rescored += b.rescored
-        c.landmarks += b.landmarks
-        c.evictedIdle += b.evictedIdle
-        c.evictedByCap += b.evictedByCap
-        return c
-    }
-}
 
 /// What all tasks share and never changes: the configuration in the units and layouts that loops need.
 final class EngineSettings {
@@ -96,21 +17,22 @@ final class EngineSettings {
     let inputs: StepInputs
     /// Of each target, whether it is about purchases alone, so that the purchase process knows it too.
     let purchaseHeads: [Bool]
+    let activity: UserActivity
+    let landmarks: LandmarkWriter
     let alerts: AlertPolicy
     let encoder: UpdateEncoder
+    let alertEncoder: AlertEncoder
     let segmentReading: HorizonReading
     let segmentQuantiles: [Double]
     let latenessMs: Int64
-    let sessionGapMs: Int64
     let retentionMs: Int64
     let rescoreHours: Int
     /// Turns of `rescoreHours` between two landmarks of a user's grid.
     let landmarkTurns: Int
     let landmarksPerTask: Int
     let usersPerTask: Int
-    /// Shares of the 32-bit hash range.
-    let eventLandmarkShare: Double
-    private let holdOutShare: Double
+    /// A task has room for so many landmarks and users at least, however many partitions share the bounds.
+    private static let minimumPerTask = 1024
 
     var stateWidth: Int { model.stateWidth }
 
@@ -144,8 +66,17 @@ final class EngineSettings {
         purchaseHeads = configuration.targets.map {
             m.purchaseProcess && $0.category == nil && ($0.kind == .value || $0.events == [EventType.purchase.name])
         }
+        activity = UserActivity(
+            layout: userLayout, sessionGapMs: Int64(configuration.state.sessionGapMinutes) * Clock.minute,
+            subtractRefunds: configuration.state.subtractRefunds, categoryBuckets: m.categoryBuckets)
+        landmarks = LandmarkWriter(
+            layout: landmarkLayout, userLayout: userLayout, binEnds: targetTable.binEnds, rules: targetTable.rules,
+            isEnabled: configuration.learning.enabled,
+            eventShare: configuration.learning.eventLandmarkShare * HashSalt.range32,
+            holdOutShare: configuration.learning.holdOutShare * HashSalt.range32)
         alerts = AlertPolicy(configuration, targetTable)
         encoder = UpdateEncoder(targetTable: targetTable, topics: topics)
+        alertEncoder = AlertEncoder(raise: alerts.raise, clear: alerts.clear)
         guard
             let reading = targetTable.longest(named: configuration.segments.target, kind: .value)
                 ?? targetTable.targets.indices.first.map({ i in
@@ -155,19 +86,12 @@ final class EngineSettings {
         segmentReading = reading
         segmentQuantiles = [configuration.segments.high, configuration.segments.mid]
         latenessMs = Int64(configuration.time.allowedLatenessSeconds) * Clock.second
-        sessionGapMs = Int64(configuration.state.sessionGapMinutes) * 60_000
         retentionMs = Int64(configuration.state.retentionDays) * Clock.day
         rescoreHours = configuration.alerts.rescoreHours
         landmarkTurns = max(1, configuration.learning.landmarkIntervalDays * 24 / rescoreHours)
         let tasks = max(1, partitions)
-        landmarksPerTask = max(1024, configuration.learning.maxLandmarks / tasks)
-        usersPerTask = max(1024, configuration.state.maxUsers / tasks)
-        eventLandmarkShare = configuration.learning.eventLandmarkShare * 4_294_967_296
-        holdOutShare = configuration.learning.holdOutShare * 4_294_967_296
-    }
-
-    func isHeldOut(_ identity: UInt32) -> Bool {
-        Double(clvd_mix(UInt64(identity), 0x68_6F_6C_64) >> 32) < holdOutShare
+        landmarksPerTask = max(EngineSettings.minimumPerTask, configuration.learning.maxLandmarks / tasks)
+        usersPerTask = max(EngineSettings.minimumPerTask, configuration.state.maxUsers / tasks)
     }
 
     func makeScratch() -> Scratch {

@@ -45,25 +45,32 @@ typedef enum clvd_status {
     clvd_status_too_late = 30            ///< set by the engine, never by the decoder
 } clvd_status;
 
-/// Event types the engine knows. Mappings translate a source's names into these.
+/// The event types the engine knows, in the order of their codes. Mappings translate a source's names into these.
+/// Codes are kept in snapshots: a new type goes to the end.
+#define CLVD_EVENT_TYPES(TYPE) \
+    TYPE(other)                \
+    TYPE(page_view)            \
+    TYPE(search)               \
+    TYPE(view)                 \
+    TYPE(click)                \
+    TYPE(wishlist)             \
+    TYPE(add_to_cart)          \
+    TYPE(remove_from_cart)     \
+    TYPE(checkout)             \
+    TYPE(purchase)             \
+    TYPE(refund)               \
+    TYPE(session)              \
+    TYPE(message) /* a mail or push that was opened or clicked */ \
+    TYPE(return)               \
+    TYPE(user_deleted)
+
+#define CLVD_EVENT_TYPE_CODE(name) clvd_type_##name,
 typedef enum clvd_event_type {
-    clvd_type_other = 0,
-    clvd_type_page_view = 1,
-    clvd_type_search = 2,
-    clvd_type_view = 3,
-    clvd_type_click = 4,
-    clvd_type_wishlist = 5,
-    clvd_type_add_to_cart = 6,
-    clvd_type_remove_from_cart = 7,
-    clvd_type_checkout = 8,
-    clvd_type_purchase = 9,
-    clvd_type_refund = 10,
-    clvd_type_session = 11,
-    clvd_type_message = 12,              ///< a mail or push that was opened or clicked
-    clvd_type_return = 13,
-    clvd_type_user_deleted = 14,
-    clvd_type_count = 16
+    CLVD_EVENT_TYPES(CLVD_EVENT_TYPE_CODE)
+    clvd_type_named,      ///< number of the types above
+    clvd_type_count = 64  ///< codes are below this
 } clvd_event_type;
+#undef CLVD_EVENT_TYPE_CODE
 
 /// A decoded record. `status` says which of the other fields mean anything.
 typedef struct clvd_event {

@@ -2,7 +2,6 @@
 struct AlertPolicy {
     let enabled: Bool
     let churn: HorizonReading
-    let valueAtRisk: HorizonReading
     let raise: Float
     let clear: Float
     let coolDownSeconds: Int64
@@ -15,10 +14,9 @@ struct AlertPolicy {
     init(_ configuration: EngineConfiguration, _ targetTable: TargetTable) {
         let alerts = configuration.alerts
         let churn = targetTable.longest(named: alerts.target, kind: .absence)
-        let value = targetTable.longest(named: configuration.segments.target, kind: .value)
-        enabled = alerts.enabled && churn != nil && value != nil
+        let hasValue = targetTable.longest(named: configuration.segments.target, kind: .value) != nil
+        enabled = alerts.enabled && churn != nil && hasValue
         self.churn = churn ?? HorizonReading(kind: .absence, cell: 0, bins: 0)
-        valueAtRisk = value ?? HorizonReading(kind: .value, cell: 0, bins: 0)
         raise = Float(alerts.raiseThreshold)
         clear = Float(alerts.clearThreshold)
         coolDownSeconds = Int64(alerts.coolDownDays * 86_400)

@@ -1,106 +1,60 @@
 import CEventParser
 
-/// The event types the engine knows, by the names configurations use.
-public enum EventType: UInt8, Sendable, CaseIterable {
-    case other = 0
-    case pageView = 1
-    case search = 2
-    case view = 3
-    case click = 4
-    case wishlist = 5
-    case addToCart = 6
-    case removeFromCart = 7
-    case checkout = 8
-    case purchase = 9
-    case refund = 10
-    case session = 11
-    case message = 12
-    case `return` = 13
-    case userDeleted = 14
+/// The event types the engine knows, by the names configurations use. Codes and names come from the one list of
+/// types, `CLVD_EVENT_TYPES` in `CEvent.h`.
+public struct EventType: RawRepresentable, Hashable, Sendable, CaseIterable {
+    /// The code of the type, as `clvd_event.type` holds it.
+    public let rawValue: UInt8
 
-    /// Size of type vocabularies; codes are below it.
-    public static let vocabulary = Int(clvd_type_count.rawValue)
+    private init(_ type: clvd_event_type) { rawValue = UInt8(truncatingIfNeeded: type.rawValue) }
 
-    /// The name used in mappings, targets and outputs.
-    public var name: String {
-        switch self {
-        case .other: "other"
-        case .pageView: "page_view"
-        case .search: "search"
-        case .view: "view"
-        case .click: "click"
-        case .wishlist: "wishlist"
-        case .addToCart: "add_to_cart"
-        case .removeFromCart: "remove_from_cart"
-        case .checkout: "checkout"
-        case .purchase: "purchase"
-        case .refund: "refund"
-        case .session: "session"
-        case .message: "message"
-        case .return: "return"
-        case .userDeleted: "user_deleted"
-        }
+    /// The type of a code, or nil when no type has it.
+    public init?(rawValue: UInt8) {
+        guard rawValue < UInt8(truncatingIfNeeded: clvd_type_named.rawValue) else { return nil }
+        self.rawValue = rawValue
     }
 
-    /// The type of a name, or nil when there is none such.
+    /// The type of a name, or nil when no type has it.
     public init?(name: String) {
         guard let type = EventType.allCases.first(where: { $0.name == name }) else { return nil }
         self = type
     }
-}
 
-/// The classes that windows count by: the stages of the conversion funnel.
-enum FunnelStage: Int, CaseIterable {
-    case browse = 0
-    case view = 1
-    case cart = 2
-    case checkout = 3
-    case purchase = 4
+    /// The name used in mappings, targets and outputs.
+    public var name: String { String(cString: clvd_event_type_name(rawValue)) }
 
-    static let count = 5
-
-    /// Stage of a type code; nil for types that no window counts (refunds change sums only).
-    static func of(_ type: UInt8) -> FunnelStage? {
-        switch EventType(rawValue: type) {
-        case .view, .click, .wishlist: .view
-        case .addToCart: .cart
-        case .checkout: .checkout
-        case .purchase: .purchase
-        case .refund, .return, .userDeleted: nil
-        default: .browse
-        }
+    /// All types, in the order of their codes.
+    public static var allCases: [EventType] {
+        (0..<UInt8(truncatingIfNeeded: clvd_type_named.rawValue)).compactMap(EventType.init(rawValue:))
     }
 
-    /// The same as a table, for loops over events; 255 stands for nil.
-    static let table: [UInt8] = (0..<EventType.vocabulary).map { code in
-        of(UInt8(code)).map { UInt8($0.rawValue) } ?? 255
-    }
-}
+    public static var other: EventType { EventType(clvd_type_other) }
+    public static var pageView: EventType { EventType(clvd_type_page_view) }
+    public static var search: EventType { EventType(clvd_type_search) }
+    public static var view: EventType { EventType(clvd_type_view) }
+    public static var click: EventType { EventType(clvd_type_click) }
+    public static var wishlist: EventType { EventType(clvd_type_wishlist) }
+    public static var addToCart: EventType { EventType(clvd_type_add_to_cart) }
+    public static var removeFromCart: EventType { EventType(clvd_type_remove_from_cart) }
+    public static var checkout: EventType { EventType(clvd_type_checkout) }
+    public static var purchase: EventType { EventType(clvd_type_purchase) }
+    public static var refund: EventType { EventType(clvd_type_refund) }
+    public static var session: EventType { EventType(clvd_type_session) }
+    public static var message: EventType { EventType(clvd_type_message) }
+    public static var `return`: EventType { EventType(clvd_type_return) }
+    public static var userDeleted: EventType { EventType(clvd_type_user_deleted) }
 
-/// Lengths of time in milliseconds, and the UTC calendar arithmetic that features need.
-enum Clock {
-    static let second: Int64 = 1000
-    static let hour: Int64 = 3_600_000
-    static let day: Int64 = 86_400_000
+    /// Codes are below this, whatever types are added.
+    static let codes = Int(clvd_type_count.rawValue)
 
-    /// Floor division, so that instants before 1970 fall into the right hour.
+    /// Rows of the model's type embedding. The event ring has four bits for a type, and the initial weights of a
+    /// model depend on the number of its parameters, so the model knows the first 16 types; later ones are "other"
+    /// to it.
+    static let embeddedTypes = 16
+
+    /// The row of the type embedding for a code.
     @inline(__always)
-    static func index(_ time: Int64, per unit: Int64) -> Int64 {
-        let q = time / unit
-        return (time % unit < 0) ? q - 1 : q
-    }
-
-    /// The remainder of floor division, 0..<unit.
-    @inline(__always)
-    static func remainder(_ time: Int64, per unit: Int64) -> Int64 {
-        let r = time % unit
-        return r < 0 ? r + unit : r
-    }
-
-    /// Hour of the week in UTC, 0…167, 0 is Sunday 00:00.
-    @inline(__always)
-    static func hourOfWeek(_ time: Int64) -> Int {
-        let hours = index(time, per: hour) + 96  // 1970-01-01 was a Thursday
-        return Int(remainder(hours, per: 168))
+    static func embedded(_ code: UInt8) -> UInt16 {
+        code < UInt8(embeddedTypes) ? UInt16(code) : UInt16(EventType.other.rawValue)
     }
 }

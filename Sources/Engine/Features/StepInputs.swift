@@ -1,12 +1,5 @@
 import Glibc
 
-/// One stored event in chronological order, as landmarks and explanations read it.
-struct StoredEvent {
-    var time: UInt32
-    var code: UInt16
-    var amount: UInt16
-}
-
 /// What an event of the sequence is fed as: indices into the embeddings and scaled numbers. The very same
 /// function serves the live step and the training sequences, so that they cannot differ.
 struct StepInputs {
@@ -15,22 +8,6 @@ struct StepInputs {
 
     let categoryBuckets: Int
     let crossBuckets: Int
-
-    /// Names, units and formulas of the numbers, in their order; `explain` and the documentation read them here.
-    static let definitions: [FeatureDefinition] = [
-        .init("log_delta_t", "log s", "(log(1 + seconds since the previous event) - 8) / 4"),
-        .init("log_amount", "log money", "standardised log(1 + amount); 0 when there is none"),
-        .init("log_since_purchase", "log s", "(log(1 + seconds since the last purchase) - 12) / 4; 0 before the first"),
-        .init("has_purchased", "flag", "1 after the first purchase"),
-        .init("session_start", "flag", "1 when the event opens a session"),
-        .init("hour_sin", "-", "sin of the hour of day (UTC) on a circle"),
-        .init("hour_cos", "-", "cos of the hour of day (UTC) on a circle"),
-        .init("weekday_sin", "-", "sin of the day of the week (UTC) on a circle"),
-        .init("weekday_cos", "-", "cos of the day of the week (UTC) on a circle"),
-        .init("first_event", "flag", "1 when no event came before"),
-        .init("amount_scale", "log money", "log(1 + amount) / 5"),
-        .init("same_category", "flag", "1 when the previous event had the same category"),
-    ]
 
     /// Sine and cosine of hour and weekday for the 168 hours of a week.
     private static let circle: [SIMD4<Float>] = (0..<168).map { hour in
@@ -68,14 +45,17 @@ struct StepInputs {
         indices[1] = category
         indices[2] = cross(category, UInt32(hourOfWeek % 24))
         let first = context.previousTime == 0
-        n[0] = first ? 0 : (log1pf(Float(event.time &- context.previousTime)) - 8) / 4
-        let standard = (logAmount - context.amountMean) * context.amountInverse
-        n[1] = logAmount > 0 ? max(-6, min(6, standard)) : 0
         let bought = context.lastPurchase != 0
+        let standard = (logAmount - context.amountMean) * context.amountInverse
+        let c = StepInputs.circle[hourOfWeek]
+        // Logarithms of seconds are centred on an hour between events and two days since a purchase, and scaled to
+        // stay within about ± 3: e^8 s = 50 min, e^12 s = 45 h.
+        n[0] = first ? 0 : (log1pf(Float(event.time &- context.previousTime)) - 8) / 4
+        n[1] = logAmount > 0 ? max(-6, min(6, standard)) : 0
         n[2] = bought ? (log1pf(Float(event.time &- context.lastPurchase)) - 12) / 4 : 0
         n[3] = bought ? 1 : 0
         n[4] = event.code & EventRing.sessionBit != 0 ? 1 : 0
-        let c = StepInputs.circle[hourOfWeek]
+        // Hour of the day and day of the week, UTC.
         n[5] = c.x
         n[6] = c.y
         n[7] = c.z

@@ -122,7 +122,7 @@ struct ModelLayout {
             case .gru: 3 * c.units
             case .rnn: c.units
             }
-        typeTable = place("encoder.type_embedding", [EventType.vocabulary, c.typeEmbedding], decays: false)
+        typeTable = place("encoder.type_embedding", [EventType.embeddedTypes, c.typeEmbedding], decays: false)
         categoryTable = place("encoder.category_embedding", [c.categoryBuckets, c.categoryEmbedding], decays: false)
         crossTable = place("encoder.cross_embedding", [c.crossBuckets, c.crossEmbedding], decays: false)
         let isGRU = c.recurrent == .gru

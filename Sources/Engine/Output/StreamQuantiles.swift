@@ -6,6 +6,12 @@ import Glibc
 struct StreamQuantiles: Equatable {
     static let cells = 1024
     static let memory: UInt32 = 1 << 20
+    /// Numbers between two renewals of the thresholds: a renewal sums all cells, so it is done once for many numbers.
+    private static let renewalInterval: UInt32 = 256
+    /// Cells per doubling: 3 % each.
+    private static let perDoubling: Float = 24
+    /// Numbers below 1 / this share few cells: a hundredth of the currency.
+    private static let resolution: Float = 100
 
     private(set) var counts = [UInt32](repeating: 0, count: cells)
     private(set) var total: UInt32 = 0
@@ -30,11 +36,13 @@ struct StreamQuantiles: Equatable {
     var renewal: UInt32 { sinceRenewal }
 
     mutating func add(_ x: Float) {
-        let cell = min(StreamQuantiles.cells - 1, Int(24 * log2f(1 + 100 * max(0, x))))
+        let cell = min(
+            StreamQuantiles.cells - 1,
+            Int(StreamQuantiles.perDoubling * log2f(1 + StreamQuantiles.resolution * max(0, x))))
         counts[cell] += 1
         total += 1
         sinceRenewal += 1
-        if sinceRenewal >= 256 || total < 256 { renew() }
+        if sinceRenewal >= StreamQuantiles.renewalInterval || total < StreamQuantiles.renewalInterval { renew() }
         if total >= StreamQuantiles.memory { fade() }
     }
 
@@ -48,7 +56,7 @@ struct StreamQuantiles: Equatable {
                 below += counts[cell]
                 cell += 1
             }
-            thresholds[i] = (exp2f(Float(cell) / 24) - 1) / 100
+            thresholds[i] = (exp2f(Float(cell) / StreamQuantiles.perDoubling) - 1) / StreamQuantiles.resolution
         }
     }
 

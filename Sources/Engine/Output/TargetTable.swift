@@ -28,13 +28,13 @@ struct LabelRule {
     var isValue: Bool
     var cell: Int32
     /// Bit set of event type codes.
-    var types: UInt32
+    var types: UInt64
     /// Only events of this category; 0 for any.
     var category: UInt64
 
     @inline(__always)
     func counts(type: UInt8, category c: UInt64) -> Bool {
-        types & (1 << UInt32(type)) != 0 && (category == 0 || category == c)
+        types & (1 << UInt64(type)) != 0 && (category == 0 || category == c)
     }
 }
 
@@ -55,16 +55,16 @@ struct TargetTable {
         binEnds = edges.map { Int64(($0 * Double(Clock.day)).rounded()) }
         targets = configuration.targets
         rules = configuration.targets.enumerated().map { i, target in
-            var mask: UInt32 = target.events.isEmpty ? .max : 0
+            var mask: UInt64 = target.events.isEmpty ? .max : 0
             for name in target.events {
                 guard let type = EventType(name: name) else { preconditionFailure("unknown event type \(name)") }
-                mask |= 1 << UInt32(type.rawValue)
+                mask |= 1 << UInt64(type.rawValue)
             }
             // Refunds reduce the money that purchases bring.
             if target.kind == .value && configuration.state.subtractRefunds
-                && mask & (1 << UInt32(EventType.purchase.rawValue)) != 0
+                && mask & (1 << UInt64(EventType.purchase.rawValue)) != 0
             {
-                mask |= 1 << UInt32(EventType.refund.rawValue)
+                mask |= 1 << UInt64(EventType.refund.rawValue)
             }
             return LabelRule(
                 isValue: target.kind == .value, cell: Int32(i * edges.count), types: mask,

@@ -1,7 +1,25 @@
-/// Writes updates and alerts as JSON. The fixed parts are laid out once from the configuration; a value is read
-/// from the prediction row and written between two literals.
+import CEventParser
+
+/// Writes updates as JSON. The fixed parts are laid out once from the configuration; a value is read from the
+/// prediction row and written between two literals.
 struct UpdateEncoder: ~Copyable {
-    private struct Segment {
+    /// What an update says beside its event.
+    struct Update {
+        /// [cells] of the prediction.
+        var predictions: UnsafePointer<Float>
+        /// [value readings × 2], lower and upper bounds of the intervals.
+        var bounds: UnsafePointer<Float>
+        /// Net money so far, base currency.
+        var valueToDate: Double
+        var segment: Segment
+        /// Changes since the user's update before; 0 when there was none.
+        var valueChange: Double
+        var churnChange: Double
+        var confidence: Double
+        var modelVersion: Int64
+    }
+
+    private struct Piece {
         var literalAt: Int
         var literalLength: Int
         var reading: HorizonReading
@@ -10,7 +28,7 @@ struct UpdateEncoder: ~Copyable {
     }
 
     private let literals: UnsafeMutableBufferPointer<UInt8>
-    private let segments: UnsafeMutableBufferPointer<Segment>
+    private let segments: UnsafeMutableBufferPointer<Piece>
     /// Closes the last group of predictions.
     private let tailAt: Int
     /// `"source":{"topic":"…","partition":` of each topic.
@@ -19,11 +37,11 @@ struct UpdateEncoder: ~Copyable {
     /// - Parameter topics: names of the input topics by index.
     init(targetTable: TargetTable, topics: [String]) {
         var bytes: [UInt8] = []
-        var parts: [Segment] = []
+        var parts: [Piece] = []
         var text = ""
         func add(_ reading: HorizonReading, bound: Int = -1) {
             parts.append(
-                Segment(
+                Piece(
                     literalAt: bytes.count, literalLength: text.utf8.count, reading: reading, bound: Int32(bound)))
             bytes.append(contentsOf: text.utf8)
             text = ""
@@ -76,9 +94,41 @@ struct UpdateEncoder: ~Copyable {
         segments.deallocate()
     }
 
+    func write(_ update: Update, of event: UnsafePointer<clvd_event>, _ w: inout ByteWriter) {
+        let e = event.pointee
+        w.append("{\"user_id\":")
+        w.append(json: e.user!, Int(e.user_length))
+        w.append(",\"event_id\":")
+        if let id = e.event_id {
+            w.append(json: id, Int(e.event_id_length))
+        } else {
+            w.append("null")
+        }
+        w.append(",\"event_time\":")
+        w.append(time: e.time_ms)
+        source(topic: e.topic, partition: e.partition, offset: e.offset, &w)
+        predictions(update.predictions, bounds: update.bounds, &w)
+        w.append(",\"value_to_date\":")
+        w.append(number: update.valueToDate)
+        switch update.segment {
+        case .high: w.append(",\"segment\":\"high\"")
+        case .mid: w.append(",\"segment\":\"mid\"")
+        case .low: w.append(",\"segment\":\"low\"")
+        }
+        w.append(",\"change\":{\"value\":")
+        w.append(number: update.valueChange)
+        w.append(",\"churn_probability\":")
+        w.append(number: update.churnChange)
+        w.append("},\"confidence\":")
+        w.append(number: update.confidence)
+        w.append(",\"model_version\":")
+        w.append(integer: update.modelVersion)
+        w.append("}")
+    }
+
     /// The predictions of a row and the bounds of their intervals: `,"clv":{"7":…},"clv_interval":{"7":[…,…]},…`.
     @inline(__always)
-    func predictions(_ row: UnsafePointer<Float>, bounds: UnsafePointer<Float>, _ w: inout ByteWriter) {
+    private func predictions(_ row: UnsafePointer<Float>, bounds: UnsafePointer<Float>, _ w: inout ByteWriter) {
         let base = literals.baseAddress!
         for s in segments {
             w.append(base + s.literalAt, s.literalLength)
@@ -88,7 +138,7 @@ struct UpdateEncoder: ~Copyable {
     }
 
     @inline(__always)
-    func source(topic: Int32, partition: Int32, offset: Int64, _ w: inout ByteWriter) {
+    private func source(topic: Int32, partition: Int32, offset: Int64, _ w: inout ByteWriter) {
         w.append(topics[Int(topic)])
         w.append(integer: Int64(partition))
         w.append(",\"offset\":")

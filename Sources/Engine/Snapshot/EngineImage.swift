@@ -134,7 +134,7 @@ extension Engine {
     /// event ids, user by user. Engines with different models agree on it to the bit.
     package func statistics(of id: TaskID) -> [UInt8] {
         guard let task = tasks[id] else { return [] }
-        let clocks = [task.watermark, task.timerHour, task.scoredHour, task.nextOffset]
+        let clocks = [task.watermark, task.clock.timerHour, task.clock.scoredHour, task.nextOffset]
         return clocks.withUnsafeBytes { Array($0) } + task.users.statistics
     }
 

@@ -36,6 +36,8 @@ struct PaneSums {
 /// pane index at its level lies in the range above. Counters saturate at the limits of their fields.
 struct Panes {
     static let windows = 4
+    /// Lengths of the windows, days, the shortest first.
+    static let windowDays = [1, 7, 30, 90]
     static let paneHours: Int64 = 6
     static let perDay: Int32 = 4
     static let perSixDays: Int32 = 24

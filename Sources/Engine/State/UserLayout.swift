@@ -46,6 +46,7 @@ struct UserHeader {
     var sinceBoundary: UInt8 = 0
     var dedupNext: UInt8 = 0
     var flags: UInt8 = 0
+    /// Alerts raised so far, at most 255.
     var alerts: UInt8 = 0
 
     static let inUse: UInt8 = 1

@@ -167,7 +167,7 @@ struct FormatReader {
     }
 
     /// Names of the engine's event types, each at its number.
-    static let typeNames = (0...UInt8(clvd_type_user_deleted.rawValue)).map {
+    static let typeNames = (0..<UInt8(clvd_type_named.rawValue)).map {
         String(cString: clvd_event_type_name($0))
     }
 

@@ -286,7 +286,8 @@ import Testing
                 let h = LandmarkPool.header(landmark).pointee
                 let isHeldOut = h.flags & LandmarkHeader.holdOut != 0
                 #expect(
-                    isHeldOut == engine.settings.isHeldOut(engine.task.users.slot(h.user).header.pointee.identity))
+                    isHeldOut
+                        == engine.settings.landmarks.isHeldOut(engine.task.users.slot(h.user).header.pointee.identity))
                 if isHeldOut { heldOut += 1 } else { others += 1 }
                 guard isHeldOut == poisonHeldOut else { continue }
                 let cell = landmark.at(engine.settings.landmarkLayout.state + 16, as: UInt16.self)
@@ -307,11 +308,11 @@ import Testing
         var c = EngineConfiguration.small
         c.learning.holdOutShare = 0.2
         let settings = EngineSettings(c, topics: ["events"], partitions: 1)
-        let n = (0..<20_000 as Range<UInt32>).count { settings.isHeldOut($0 &* 2_654_435_761) }
+        let n = (0..<20_000 as Range<UInt32>).count { settings.landmarks.isHeldOut($0 &* 2_654_435_761) }
         #expect(abs(n - 4000) < 200)
         c.learning.holdOutShare = 0
         let none = EngineSettings(c, topics: ["events"], partitions: 1)
-        #expect(!(0..<1000 as Range<UInt32>).contains { none.isHeldOut($0) })
+        #expect(!(0..<1000 as Range<UInt32>).contains { none.landmarks.isHeldOut($0) })
     }
 
     // MARK: Early stopping

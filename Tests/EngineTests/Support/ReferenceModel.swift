@@ -148,7 +148,7 @@ extension TrainingBatch {
             batch.lengths[r] = Int32(r % (steps + 1))
             for t in 0..<steps {
                 let at = r * steps + t
-                batch.indices[at * 3] = UInt16(random.below(EventType.vocabulary))
+                batch.indices[at * 3] = UInt16(random.below(EventType.embeddedTypes))
                 batch.indices[at * 3 + 1] = UInt16(random.below(6))
                 batch.indices[at * 3 + 2] = UInt16(random.below(6))
                 for j in 0..<l.numerics { batch.numerics[at * l.numerics + j] = Float(random.normal()) }

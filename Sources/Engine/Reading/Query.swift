@@ -57,19 +57,10 @@ public final class Query {
     }
 
     private func fill(_ row: Int, _ key: String, _ timeMs: Int64) -> Bool {
-        var key = key
-        return key.withUTF8 { key in
-            guard let base = key.baseAddress else { return false }
-            let settings = engine.settings
-            for task in engine.ordered {
-                let found = task.users.find(base, key.count, hash: task.users.hash(base, key.count))
-                if found == UserTable.none { continue }
-                let slot = task.users.slot(found)
-                settings.fill(scratch, row: row, with: slot, now: max(timeMs, slot.header.pointee.lastEventMs))
-                return true
-            }
-            return false
-        }
+        guard let (task, found) = engine.find(key) else { return false }
+        let slot = task.users.slot(found)
+        engine.settings.fill(scratch, row: row, with: slot, now: max(timeMs, slot.header.pointee.lastEventMs))
+        return true
     }
 
     private func tell(

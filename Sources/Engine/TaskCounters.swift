@@ -1,0 +1,49 @@
+/// What became of the records of a task. `accepted + duplicates + ignored + tombstones + erased + deadLetters`
+/// equals `records`.
+public struct TaskCounters: Sendable, Equatable, Codable {
+    public var records: Int64 = 0
+    public var accepted: Int64 = 0
+    public var duplicates: Int64 = 0
+    public var ignored: Int64 = 0
+    public var tombstones: Int64 = 0
+    public var erased: Int64 = 0
+    public var deadLetters: Int64 = 0
+    /// Codes of `clvd_status` are below this power of two.
+    public static let statuses = 32
+    /// Dead letters by `clvd_status`.
+    public var reasons = [Int64](repeating: 0, count: statuses)
+    /// Records below the position already taken in: read again, not taken again.
+    public var repeated: Int64 = 0
+    public var updates: Int64 = 0
+    public var alertsRaised: Int64 = 0
+    public var alertsCleared: Int64 = 0
+    public var alertsForSilence: Int64 = 0
+    public var rescored: Int64 = 0
+    public var landmarks: Int64 = 0
+    public var evictedIdle: Int64 = 0
+    public var evictedByCap: Int64 = 0
+
+    public init() {}
+
+    public static func + (a: TaskCounters, b: TaskCounters) -> TaskCounters {
+        var c = a
+        c.records += b.records
+        c.accepted += b.accepted
+        c.duplicates += b.duplicates
+        c.ignored += b.ignored
+        c.tombstones += b.tombstones
+        c.erased += b.erased
+        c.deadLetters += b.deadLetters
+        for i in c.reasons.indices { c.reasons[i] += b.reasons[i] }
+        c.repeated += b.repeated
+        c.updates += b.updates
+        c.alertsRaised += b.alertsRaised
+        c.alertsCleared += b.alertsCleared
+        c.alertsForSilence += b.alertsForSilence
+        c.rescored += b.rescored
+        c.landmarks += b.landmarks
+        c.evictedIdle += b.evictedIdle
+        c.evictedByCap += b.evictedByCap
+        return c
+    }
+}

@@ -102,6 +102,34 @@ import Testing
         #expect(try rows("a.csv", before: false) != rows("b.csv", before: false))
     }
 
+    /// A landmark at the millisecond of an event sees it, one a millisecond earlier does not, and neither sees more.
+    @Test func aLandmarkSeesTheEventsUpToItsMillisecond() throws {
+        let all = events.dropFirst().map { (time: Int64(Self.field(1, $0))!, row: $0) }
+        let after = Self.start + 70 * Self.day
+        let turn = try #require(all.first { $0.time > after && Self.field(3, $0.row) == "purchase" })
+        let user = Self.field(2, turn.row)
+        let next = try #require(all.first { $0.time > turn.time && Self.field(2, $0.row) == user })
+        let instants = [turn.time - 1, turn.time, next.time - 1, next.time]
+        let rows = instants.enumerated().map { "\($0),\(user),\($1),7" }
+        _ = try folder.write((["landmark_id,user_id,time_ms,horizons"] + rows).joined(separator: "\n"), to: "ties.csv")
+        /// What is said at the four landmarks when of the user's events only those up to `last` are in the file.
+        func said(_ name: String, upTo last: Int64) throws -> [Substring] {
+            let kept = all.filter { $0.time <= last || Self.field(2, $0.row) != user }.map(\.row)
+            _ = try folder.write(([events[0]] + kept).joined(separator: "\n"), to: "kept.csv")
+            let run = try clvd(
+                "evaluate", "--events", folder.path("kept.csv"), "--landmarks", folder.path("ties.csv"), "--out",
+                folder.path(name), "--config", folder.path("clvd.yaml"), "--no-progress")
+            try #require(run.status == 0, "\(run.errors)")
+            return try folder.read(name).split(separator: "\n").dropFirst().map { $0 }
+        }
+        let whole = try said("whole.csv", upTo: .max)
+        try #require(whole.count == 4)
+        let before = try said("before.csv", upTo: turn.time - 1)
+        #expect(before[0] == whole[0] && before[1] != whole[1])
+        let with = try said("with.csv", upTo: turn.time)
+        #expect(with[1] == whole[1] && with[2] == whole[2] && with[3] != whole[3])
+    }
+
     @Test(arguments: [
         ("landmark_id,user,time_ms,horizons\n", "no column user_id"),
         ("landmark_id,user_id,time_ms,horizons\n1,a,soon,7\n", "row 2: time_ms"),

@@ -124,7 +124,8 @@ extension Engine {
         let weights = settings.model.tensors.map { tensor in
             EngineImage.Tensor(
                 name: tensor.name, shape: tensor.shape,
-                values: UnsafeBufferPointer(start: serving.parameters + tensor.offset, count: tensor.shape.reduce(1, *))
+                values: UnsafeBufferPointer(
+                    start: serving.parameters.weights + tensor.offset, count: tensor.shape.reduce(1, *))
             )
         }
         return EngineImage(metadata: metadata, sections: sections, weights: weights, copies: copies)

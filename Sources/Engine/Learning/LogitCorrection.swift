@@ -53,6 +53,11 @@ struct LogitCorrection: Codable, Equatable {
 
     init(cells: Int) { self.cells = Array(repeating: Cell(), count: cells) }
 
+    /// Whether a snapshot brought all that belongs together.
+    var isWhole: Bool {
+        cells.allSatisfy { $0.information.count == Self.priorInformation.count && $0.sums.count == Cell().sums.count }
+    }
+
     /// Time passes; `keep` of what is known stays.
     mutating func fade(_ keep: Double) {
         for i in cells.indices {

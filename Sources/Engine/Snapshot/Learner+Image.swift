@@ -62,20 +62,8 @@ extension Learner {
         weights.restore(saved, steps: image.optimizerSteps)
         let samples = try section("prequential")
         let size = MemoryLayout<PrequentialWindow.Sample>.stride
-        let fit = samples.count / size
-        let features = SnapshotFeatures.count + 1
-        guard image.windows.count == scorer.windows.count,
-            image.windows.allSatisfy({ (0...fit).contains($0.samples) && (0...$0.samples).contains($0.next) }),
-            image.windows.reduce(0, { $0 + $1.samples * size }) == samples.count,
-            image.standardMean.count == features, image.standardM2.count == features,
-            image.standardObservations.count == features,
-            image.taughtRows.count == taughtRows.count,
-            image.calibrations.map(\.cells.count) == correction.logits.map(\.cells.count),
-            image.blends.map(\.cells.count) == correction.blends.map(\.cells.count), image.blends.allSatisfy(\.isWhole),
-            image.blends.map(\.group) == correction.blends.map(\.group),
-            image.levels.values.count == scorer.levels.values.count,
-            image.drift.monitors.count == drift.detector.monitors.count, image.drift.isWhole
-        else { throw SnapshotMismatch("the prequential windows do not fit the targets") }
+        try checkFit(image)
+        try checkFit(image.windows, samples: samples.count / size, rest: samples.count % size)
         var at = 0
         for (i, window) in image.windows.enumerated() {
             let bytes = UnsafeRawBufferPointer(rebasing: samples[at..<at + window.samples * size])
@@ -105,5 +93,63 @@ extension Learner {
         scorer.levels = image.levels
         drift.detector = image.drift
         adapting = image.adapting
+    }
+
+    /// - Throws: `SnapshotMismatch` that names the first part of the image which does not fit this learner.
+    private func checkFit(_ image: Image) throws {
+        func count(_ name: String, _ saved: Int, _ now: Int) throws {
+            guard saved == now else {
+                throw SnapshotMismatch("\(name) of the learner has \(saved) entries, this configuration \(now)")
+            }
+        }
+        func whole(_ name: String, _ isWhole: Bool) throws {
+            guard isWhole else { throw SnapshotMismatch("\(name) of the learner is incomplete") }
+        }
+        let (features, cells) = (SnapshotFeatures.count + 1, settings.targetTable.cells)
+        try count("standardMean", image.standardMean.count, features)
+        try count("standardM2", image.standardM2.count, features)
+        try count("standardObservations", image.standardObservations.count, features)
+        try count("taughtRows", image.taughtRows.count, taughtRows.count)
+        try count("rates", image.rates.cells.count, cells)
+        try whole("process", image.process.isWhole)
+        try count("calibrations", image.calibrations.count, correction.logits.count)
+        for (g, saved) in image.calibrations.enumerated() {
+            try count("calibrations[\(g)]", saved.cells.count, cells)
+            try whole("calibrations[\(g)]", saved.isWhole)
+        }
+        try count("blends", image.blends.count, correction.blends.count)
+        for (g, saved) in image.blends.enumerated() {
+            try count("blends[\(g)]", saved.cells.count, cells)
+            try whole("blends[\(g)]", saved.isWhole)
+            guard saved.group == g else {
+                throw SnapshotMismatch("blends[\(g)] of the learner is of group \(saved.group)")
+            }
+        }
+        try count("levels", image.levels.values.count, scorer.levels.values.count)
+        try count("drift", image.drift.monitors.count, drift.detector.monitors.count)
+        try whole("drift", image.drift.isWhole)
+    }
+
+    /// - Parameters:
+    ///   - samples: whole samples in the section.
+    ///   - rest: bytes of the section beyond them.
+    private func checkFit(_ saved: [Image.Window], samples: Int, rest: Int) throws {
+        guard saved.count == scorer.windows.count else {
+            throw SnapshotMismatch(
+                "windows of the learner has \(saved.count) entries, this configuration \(scorer.windows.count)")
+        }
+        var left = samples
+        for (i, window) in saved.enumerated() {
+            guard (0...left).contains(window.samples), (0..<max(1, window.samples)).contains(window.next) else {
+                throw SnapshotMismatch(
+                    "windows[\(i)] of the learner has \(window.samples) samples, the oldest at \(window.next); "
+                        + "the section \"prequential\" has \(left) left")
+            }
+            left -= window.samples
+        }
+        guard left == 0, rest == 0 else {
+            throw SnapshotMismatch(
+                "the section \"prequential\" has \(left) samples and \(rest) bytes that belong to no window")
+        }
     }
 }

@@ -31,11 +31,11 @@ struct DriftMonitor {
         configuration = settings.configuration.learning
         let table = settings.targetTable
         watched = all.indices.filter { $0 == 0 || all[$0 - 1].target != all[$0].target }.flatMap { i in
-            let first = Int(all[i].reading.cell)
             let parts = all[i].interval == nil ? [nil] : [Self.chance, Self.amount]
             return parts.map {
                 Watched(
-                    metric: i, target: table.targets[all[i].target].name, part: $0, cells: first..<first + table.bins)
+                    metric: i, target: table.targets[all[i].target].name, part: $0,
+                    cells: table.cells(target: all[i].target))
             }
         }
         detector = DriftDetector(monitors: watched.count)

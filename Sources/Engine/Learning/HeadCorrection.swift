@@ -110,15 +110,15 @@ final class HeadCorrection {
             for h in 0..<heads { collect(&outcomes, row: row, head: h, bin: bin, outputs, batch) }
         }
         for h in 0..<heads {
-            let cell = h * settings.model.bins + bin
+            let cell = settings.model.cell(head: h, bin: bin)
             let mean = Double(rates.meanLogSpend(cell))
-            let isValue = settings.model.heads[h].kind == .value
+            let isMoney = settings.model.heads[h].kind.isMoney
             for g in logits.indices {
-                learn(outcomes.heads[g * heads + h], group: g, cell: cell, isValue: isValue, meanLogSpend: mean)
+                learn(outcomes.heads[g * heads + h], group: g, cell: cell, isMoney: isMoney, meanLogSpend: mean)
             }
             for g in blends.indices where settings.purchaseHeads[h] {
                 blends[g].observe(cell: cell, outcomes.blended[g * heads + h])
-                guard isValue else { continue }
+                guard isMoney else { continue }
                 blends[g].observeAmounts(cell: cell, outcomes.blended[g * heads + h], meanLogSpend: mean)
             }
         }
@@ -131,17 +131,17 @@ final class HeadCorrection {
     ) {
         let layout = settings.model
         let heads = layout.heads.count
-        let isValue = layout.heads[h].kind == .value
-        let labels = batch.labels + row * layout.cells + h * layout.bins
+        let isMoney = layout.heads[h].kind.isMoney
+        let labels = batch.labels + row * layout.cells + layout.cells(head: h).lowerBound
         let place = layout.output(head: h, bin: bin)
         let o = outputs + place
-        if !isValue && (0..<bin).contains(where: { labels[$0] > 0 }) { return }
-        guard o[0].isFinite, !isValue || o[1].isFinite && o[2].isFinite else { return }
+        guard layout.heads[h].kind.isAtRisk(labels, bin: bin), o[0].isFinite, !isMoney || o[1].isFinite && o[2].isFinite
+        else { return }
         let label = labels[bin]
         if let blend = groups[row].blend, settings.purchaseHeads[h] {
             let process = processOutputs + row * layout.outputs + place
-            let sigma = isValue ? Network.sigma(o[2]) : 0
-            let mu = isValue ? (o[1], ProcessBlend.mu(logMean: process[1], sigma: sigma)) : (0, 0)
+            let sigma = isMoney ? Network.sigma(o[2]) : 0
+            let mu = isMoney ? (o[1], ProcessBlend.mu(logMean: process[1], sigma: sigma)) : (0, 0)
             outcomes.blended[blend * heads + h].append(
                 .init(
                     heads: Double(o[0]), process: Double(process[0]), mu: (Double(mu.0), Double(mu.1)),
@@ -150,16 +150,16 @@ final class HeadCorrection {
         }
         let at = groups[row].activity * heads + h
         outcomes.heads[at].logits.append((Double(o[0]), label > 0))
-        guard isValue else { return }
+        guard isMoney else { return }
         outcomes.heads[at].amounts.append(
             (Double(o[0]), Double(o[1]), Double(Network.sigma(o[2])), Double(label)))
     }
 
     private func learn(
-        _ observed: ObservedOutcomes, group: Int, cell: Int, isValue: Bool, meanLogSpend mean: Double
+        _ observed: ObservedOutcomes, group: Int, cell: Int, isMoney: Bool, meanLogSpend mean: Double
     ) {
         logits[group].observe(cell: cell, logits: observed.logits)
-        guard isValue else { return }
+        guard isMoney else { return }
         for a in observed.amounts where a.label > 0 {
             let spend = log(min(Double(Losses.maximumSpend), a.label))
             logits[group].observe(cell: cell, mu: a.mu, logSpend: spend - mean)

@@ -112,9 +112,8 @@ final class Learner {
 
     private func observe(_ rule: LabelRule, _ labels: UnsafePointer<Float>, _ bin: Int) {
         let row = labels + Int(rule.cell)
-        var atRisk = true
-        for b in 0..<bin where row[b] > 0 { atRisk = false }
-        rates.add(cell: Int(rule.cell) + bin, label: row[bin], isValue: rule.isValue, atRisk: atRisk)
+        rates.add(
+            cell: Int(rule.cell) + bin, label: row[bin], atRisk: rule.kind.isAtRisk(row, bin: bin))
     }
 
     /// Adds the landmarks that are new to the scaling of features and to the purchase process.

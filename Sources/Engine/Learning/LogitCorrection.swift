@@ -138,12 +138,12 @@ struct LogitCorrection: Codable, Equatable {
         for o in 0..<layout.outputs { (row.added[o], row.headFactor[o]) = (0, 1) }
         for (h, head) in layout.heads.enumerated() {
             for b in 0..<layout.bins {
-                let (cell, o) = (cells[h * layout.bins + b], layout.output(head: h, bin: b))
+                let (cell, o) = (cells[layout.cell(head: h, bin: b)], layout.output(head: h, bin: b))
                 (row.added[o], row.headFactor[o]) = (Float(cell.intercept), Float(cell.slope))
-                guard head.kind == .value else { continue }
+                guard head.kind.isMoney else { continue }
                 let amount = cell.amount
                 row.added[o + 1] = Float(
-                    amount.offset + log(cell.ratio(money: rates.moneyPerHit(h * layout.bins + b))))
+                    amount.offset + log(cell.ratio(money: rates.moneyPerHit(layout.cell(head: h, bin: b)))))
                 row.headFactor[o + 1] = Float(amount.factor)
             }
         }

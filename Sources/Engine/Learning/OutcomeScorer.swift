@@ -1,5 +1,3 @@
-import Glibc
-
 /// Compares predictions with their outcomes as labels mature: the prequential windows of every target at every horizon,
 /// and the levels of the intervals.
 struct OutcomeScorer {
@@ -69,19 +67,10 @@ struct OutcomeScorer {
         for b in 0...metric.bin { total += row[b] }
         let days = Float(metric.horizon)
         let target = settings.targetTable.targets[metric.target]
-        return switch target.kind {
-        case .value: .init(prediction: prediction, naive: h.pointee.naiveValuePerDay * days, label: max(0, total))
-        case .occurrence:
-            .init(prediction: prediction, naive: 1 - expf(-naiveRate(target, h) * days), label: total > 0 ? 1 : 0)
-        case .absence:
-            .init(prediction: prediction, naive: expf(-naiveRate(target, h) * days), label: total > 0 ? 0 : 1)
-        }
-    }
-
-    private func naiveRate(
-        _ target: EngineConfiguration.Target, _ h: UnsafeMutablePointer<LandmarkHeader>
-    ) -> Float {
-        target.events.isEmpty ? h.pointee.naiveEventsPerDay : h.pointee.naiveOrdersPerDay
+        let kind = target.kind.rules
+        return PrequentialWindow.Sample(
+            prediction: prediction, naive: kind.naive(h, ofAnyEvent: target.events.isEmpty, days: days),
+            label: kind.outcome(total: total))
     }
 
     func reports() -> [PrequentialReport] {

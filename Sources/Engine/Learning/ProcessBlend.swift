@@ -149,7 +149,7 @@ struct ProcessBlend: Codable, Equatable {
         _ layout: ModelLayout, purchaseHeads: [Bool], binEnds: [Double], into row: CorrectionCoefficients.Row
     ) {
         for (h, head) in layout.heads.enumerated() where purchaseHeads[h] {
-            let first = cells[h * layout.bins]
+            let first = cells[layout.cell(head: h, bin: 0)]
             for b in 0..<layout.bins {
                 // The season is that of the middle of the first bin, whose outcomes came in just now.
                 let middle = ((b == 0 ? 0 : binEnds[b - 1]) + binEnds[b]) / 2
@@ -160,8 +160,8 @@ struct ProcessBlend: Codable, Equatable {
                     row.processFactor[o] = Float(share)
                 }
                 let o = layout.output(head: h, bin: b)
-                set(o, first.chance, share: cells[h * layout.bins + b].chance.share)
-                if head.kind == .value { set(o + 1, first.amount, share: Self.amountShare) }
+                set(o, first.chance, share: cells[layout.cell(head: h, bin: b)].chance.share)
+                if head.kind.isMoney { set(o + 1, first.amount, share: Self.amountShare) }
             }
         }
     }

@@ -12,14 +12,13 @@ extension ServingModel {
     func factors(_ s: Scratch, row r: Int, reading: HorizonReading, count: Int) -> [Factor] {
         let f = SnapshotFeatures.count
         var outputWeights = [Float](repeating: 0, count: settings.model.outputs)
-        let head = Int(reading.cell) / settings.targetTable.bins
+        let sign = reading.kind.rules.sign
         let features = s.features + r * f
         let bought = PurchaseProcess.History(features) != nil
         let factor = parameters.coefficients.row(of: features, bought: bought).headFactor
         for b in 0..<Int(reading.bins) {
-            // Absence rises as hazards fall; the other kinds rise with their logits.
-            let o = settings.model.output(head: head, bin: b)
-            outputWeights[o] = reading.kind == .absence ? -factor[o] : factor[o]
+            let o = settings.model.output(head: Int(reading.target), bin: b)
+            outputWeights[o] = sign * factor[o]
         }
         var gradient = [Float](repeating: 0, count: f)
         network.inputGradient(

@@ -64,7 +64,7 @@ final class ServingModel {
     /// The process tells the log of mean money; μ is less by half the variance that the heads see.
     @inline(__always)
     private func subtractVariance(_ row: UnsafePointer<Float>, _ process: UnsafeMutablePointer<Float>) {
-        for (h, head) in settings.model.heads.enumerated() where head.kind == .value && settings.purchaseHeads[h] {
+        for (h, head) in settings.model.heads.enumerated() where head.kind.isMoney && settings.purchaseHeads[h] {
             for b in 0..<settings.model.bins {
                 let o = settings.model.output(head: h, bin: b)
                 process[o + 1] = ProcessBlend.mu(logMean: process[o + 1], sigma: Network.sigma(row[o + 2]))
@@ -72,35 +72,24 @@ final class ServingModel {
         }
     }
 
-    /// Bins that nothing has been learned of yet relate to the bin before as they do for the population: the same
-    /// factor on money, the same factor on the cumulative hazard.
+    /// Bins that nothing has been learned of yet relate to the bin before as they do for the population; a first bin is
+    /// that of the population.
+    /// - Parameter predictions: [rows × cells].
     private func extrapolate(_ predictions: UnsafeMutablePointer<Float>, rows: Int) {
         let cells = settings.targetTable.cells
         for rule in settings.rules {
+            let kind = rule.kind.rules
+            let width = kind.cellsPerBin
             for bin in parameters.taughtBins..<settings.targetTable.bins {
-                let cell = Int(rule.cell) + bin
-                guard bin > 0 else {
-                    for r in 0..<rows { predictions[r * cells + cell] = parameters.prior[cell] }
-                    continue
-                }
-                let (now, before) = (parameters.prior[cell], parameters.prior[cell - 1])
-                if rule.isValue {
-                    let ratio = before > 0 ? now / before : 0
-                    for r in 0..<rows { predictions[r * cells + cell] = ratio * predictions[r * cells + cell - 1] }
-                } else {
-                    let ratio = cumulative(now) / cumulative(before)
-                    for r in 0..<rows {
-                        let hazard = predictions[r * cells + cell - 1]
-                        predictions[r * cells + cell] = -expm1f(-ratio * cumulative(hazard))
-                    }
+                let cell = Int(rule.cell) + bin * width
+                let prior = UnsafePointer(parameters.prior + cell)
+                for r in 0..<rows {
+                    let row = predictions + r * cells + cell
+                    if bin > 0 { kind.extrapolate(row, prior: prior) } else { row.update(from: prior, count: width) }
                 }
             }
         }
     }
-
-    /// Cumulative hazard of an event with a probability; finite and positive, also where that rounds to 0 or 1.
-    @inline(__always)
-    func cumulative(_ probability: Float) -> Float { -log1pf(-max(1e-9, min(0.999_999, probability))) }
 
     /// How far the predictions of a user rest on what was learned, and on the user's own past: 0 while population rates
     /// predict, then `evidence` times e / (e + 3) for a user of e events.

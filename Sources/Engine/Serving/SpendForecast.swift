@@ -22,7 +22,9 @@ extension ServingModel {
             }
             while bin < Int(reading.bins) {
                 let c = Int(cell) + bin
-                (chance, sigma) = spread(c, bin, outputs, before: (chance, sigma))
+                (chance, sigma) = spread(
+                    c, bin, outputs.map { $0 + settings.model.output(head: Int(reading.target), bin: bin) },
+                    before: (chance, sigma))
                 sum.add(chance: chance, expected: predictions[c], sigma: sigma)
                 bin += 1
             }
@@ -35,19 +37,19 @@ extension ServingModel {
             s.predictions + r * settings.targetTable.cells, outputs: s.outputs + r * settings.model.outputs, body)
     }
 
-    /// Chance and σ of a bin. Bins that were not taught stand to the bin before as they do for the population.
+    /// Chance and σ of a bin from its outputs. Bins that were not taught stand to the bin before as they do for the population.
     @inline(__always)
     private func spread(
-        _ cell: Int, _ bin: Int, _ outputs: UnsafePointer<Float>?, before: (chance: Float, sigma: Float)
+        _ cell: Int, _ bin: Int, _ o: UnsafePointer<Float>?, before: (chance: Float, sigma: Float)
     ) -> (Float, Float) {
-        guard let outputs, bin < parameters.taughtBins || bin > 0 else {
+        guard let o, bin < parameters.taughtBins || bin > 0 else {
             return (parameters.priorChance[cell], parameters.priorSigma[cell])
         }
         if bin < parameters.taughtBins {
-            let o = outputs + settings.model.output(head: cell / settings.targetTable.bins, bin: bin)
             return (Network.logistic(o[0]), Network.sigma(o[2]))
         }
-        let ratio = cumulative(parameters.priorChance[cell]) / cumulative(parameters.priorChance[cell - 1])
-        return (-expm1f(-ratio * cumulative(before.chance)), before.sigma)
+        let ratio =
+            Hazard.cumulative(parameters.priorChance[cell]) / Hazard.cumulative(parameters.priorChance[cell - 1])
+        return (-expm1f(-ratio * Hazard.cumulative(before.chance)), before.sigma)
     }
 }

@@ -53,7 +53,7 @@ final class EngineSettings {
         model = ModelLayout(
             configuration: m,
             heads: configuration.targets.map {
-                Head(name: $0.name, kind: $0.kind == .value ? .value : .hazard, weight: $0.weight)
+                Head(name: $0.name, kind: $0.kind, weight: $0.weight)
             },
             bins: targetTable.bins, eventNumerics: StepInputs.numerics, snapshotFeatures: SnapshotFeatures.count)
         userLayout = UserLayout(units: m.units, hasCell: m.recurrent == .lstm)

@@ -1,7 +1,7 @@
 import Glibc
 
 /// What happens to users on average, per target and bin, learned as bins mature. Predicts before the model is
-/// taught, and gives μ of the value heads its centre. The past fades with a memory of some landmarks.
+/// taught, and gives μ of the value heads its centre. Beyond `memory` landmarks the past fades.
 struct PopulationRates: Codable, Equatable {
     static let memory = 100_000.0
 
@@ -16,9 +16,9 @@ struct PopulationRates: Codable, Equatable {
 
     init(cells: Int) { self.cells = Array(repeating: Cell(), count: cells) }
 
-    /// A matured cell of a landmark. Hazards count only landmarks without an occurrence in earlier bins.
-    mutating func add(cell: Int, label: Float, isValue: Bool, atRisk: Bool) {
-        guard isValue || atRisk else { return }
+    /// A matured cell of a landmark, if it was at risk (`TargetRules.isAtRisk`).
+    mutating func add(cell: Int, label: Float, atRisk: Bool) {
+        guard atRisk else { return }
         if cells[cell].atRisk >= PopulationRates.memory {
             let keep = (PopulationRates.memory - 1) / PopulationRates.memory
             cells[cell].atRisk *= keep
@@ -68,17 +68,13 @@ struct PopulationRates: Codable, Equatable {
     /// Landmarks behind the rate of a cell, faded.
     func evidence(_ cell: Int) -> Double { cells[cell].atRisk }
 
-    /// The prediction of a cell for anybody. A bin that has not matured borrows the rate of the bin before it,
-    /// per day; the first, while nothing is known, a tenth (hazards) or nothing (money).
+    /// The prediction of a bin for a user of whom nothing is known. A bin that has not matured borrows the rate of the
+    /// bin before it, per day.
     func prior(_ rule: LabelRule, bin: Int, binEnds: [Int64]) -> Float {
         let cell = cells[Int(rule.cell) + bin]
-        if cell.atRisk > 0 {
-            return rule.isValue
-                ? Float(cell.money / cell.atRisk) : Float((cell.hits + 0.5) / (cell.atRisk + 5))
-        }
-        guard bin > 0 else { return rule.isValue ? 0 : 0.1 }
-        let before = prior(rule, bin: bin - 1, binEnds: binEnds)
-        let ratio = ratio(bin, binEnds)
-        return rule.isValue ? before * ratio : 1 - powf(1 - before, ratio)
+        let kind = rule.kind.rules
+        if cell.atRisk > 0 { return kind.prior(cell) }
+        guard bin > 0 else { return kind.firstPrior }
+        return kind.prior(before: prior(rule, bin: bin - 1, binEnds: binEnds), ratio: ratio(bin, binEnds))
     }
 }

@@ -78,18 +78,18 @@ public struct PrequentialReport: Sendable, Equatable, Codable {
 
 extension PrequentialWindow {
     func report(target: EngineConfiguration.Target, horizon: Double) -> PrequentialReport {
-        let score = target.kind == .value ? valueScore : probabilityScore
+        let kind = target.kind.rules
         var report = PrequentialReport(
             target: target.name, horizonDays: horizon, landmarks: samples.count, seen: seen,
-            model: score(\.prediction), naive: score(\.naive))
-        guard target.kind == .value, !samples.isEmpty else { return report }
+            model: kind.score(self, \.prediction), naive: kind.score(self, \.naive))
+        guard target.kind.isMoney, !samples.isEmpty else { return report }
         report.coverage = samples.reduce(0) { $0 + Double($1.covered) } / Double(samples.count)
         report.coverageEver = covered / Double(seen)
         report.inside = samples.reduce(0) { $0 + Double($1.inside) } / Double(samples.count)
         return report
     }
 
-    private func valueScore(_ p: KeyPath<Sample, Float>) -> PrequentialReport.Score {
+    func valueScore(_ p: KeyPath<Sample, Float>) -> PrequentialReport.Score {
         var score = PrequentialReport.Score()
         guard !samples.isEmpty else { return score }
         let labels = samples.map { Double($0.label) }
@@ -116,7 +116,7 @@ extension PrequentialWindow {
         return (area / cumulative - (n + 1) / 2) / n
     }
 
-    private func probabilityScore(_ p: KeyPath<Sample, Float>) -> PrequentialReport.Score {
+    func probabilityScore(_ p: KeyPath<Sample, Float>) -> PrequentialReport.Score {
         var score = PrequentialReport.Score()
         guard !samples.isEmpty else { return score }
         let n = Double(samples.count)

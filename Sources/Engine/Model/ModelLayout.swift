@@ -1,16 +1,19 @@
 /// One head of the model: what it predicts for every horizon bin.
 struct Head: Equatable {
-    enum Kind {
-        /// Three outputs a bin: logit of P(spend > 0), μ and raw σ of log spend (ZILN; Wang et al. 2019, arXiv 1912.07753).
-        case value
-        /// One output a bin: logit of P(event in the bin | none in earlier bins).
-        case hazard
-
-        var outputs: Int { self == .value ? 3 : 1 }
-    }
     var name: String
-    var kind: Kind
+    var kind: TargetKind
     var weight: Float
+    /// Widths of a bin (`TargetRules`), kept here for hot loops.
+    let outputsPerBin: Int
+    let cellsPerBin: Int
+
+    init(name: String, kind: TargetKind, weight: Float) {
+        self.name = name
+        self.kind = kind
+        self.weight = weight
+        outputsPerBin = kind.rules.outputsPerBin
+        cellsPerBin = kind.rules.cellsPerBin
+    }
 }
 
 /// All parameters of the model in one buffer: what each stretch is, its shape and place.
@@ -63,7 +66,10 @@ struct ModelLayout {
     let hiddenBias: Int
     let headWeight: Int
     let headBias: Int
+    /// First output of each head, and the number of outputs in use.
     private let headOffsets: [Int]
+    /// First cell of each head, and the number of cells.
+    private let headCells: [Int]
 
     /// Gate columns: 4 for LSTM, 3 for GRU, 1 for RNN, each of `units`.
     var gates: Int {
@@ -77,10 +83,15 @@ struct ModelLayout {
     /// Width of the input of the hidden layer, and of the heads.
     var hiddenInput: Int { units + features }
     var headInput: Int { hidden + features }
-    var cells: Int { heads.count * bins }
+    /// Cells of a row of labels or predictions: those of one head after the other.
+    var cells: Int { headCells[heads.count] }
 
     /// Column of the first output of a head's bin.
-    func output(head: Int, bin: Int) -> Int { headOffsets[head] + bin * heads[head].kind.outputs }
+    func output(head: Int, bin: Int) -> Int { headOffsets[head] + bin * heads[head].outputsPerBin }
+    /// The first cell of a head's bin.
+    func cell(head: Int, bin: Int) -> Int { headCells[head] + bin * heads[head].cellsPerBin }
+    /// All cells of a head.
+    func cells(head: Int) -> Range<Int> { headCells[head]..<headCells[head + 1] }
 
     init(
         configuration c: EngineConfiguration.Model, heads: [Head], bins: Int, eventNumerics: Int, snapshotFeatures: Int
@@ -100,14 +111,9 @@ struct ModelLayout {
         crossEmbedding = c.crossEmbedding
         inputWidth = padded(c.typeEmbedding + c.categoryEmbedding + c.crossEmbedding + eventNumerics)
         stateWidth = c.recurrent == .lstm ? 2 * c.units : c.units
-        var used = 0
-        var offsets: [Int] = []
-        for head in heads {
-            offsets.append(used)
-            used += head.kind.outputs * bins
-        }
-        headOffsets = offsets
-        outputs = padded(used)
+        headOffsets = heads.reduce(into: [0]) { $0.append($0.last! + $1.outputsPerBin * bins) }
+        headCells = heads.reduce(into: [0]) { $0.append($0.last! + $1.cellsPerBin * bins) }
+        outputs = padded(headOffsets[heads.count])
 
         var list: [Tensor] = []
         var at = 0
@@ -151,12 +157,12 @@ struct ModelLayout {
         }
         if recurrent == .lstm { for j in units..<2 * units { p[recurrentBias + j] = 1 } }
         // The heads start small, so that the first predictions are near their biases.
-        let used = heads.reduce(0) { $0 + $1.kind.outputs * bins }
+        let used = headOffsets[heads.count]
         for i in 0..<headInput {
             for j in 0..<outputs { p[headWeight + i * outputs + j] *= j < used ? 0.1 : 0 }
         }
         for (h, head) in heads.enumerated() {
-            for bin in 0..<bins { p[headBias + output(head: h, bin: bin)] = head.kind == .value ? -1.5 : -1 }
+            for bin in 0..<bins { p[headBias + output(head: h, bin: bin)] = head.kind.rules.initialBias }
         }
     }
 }

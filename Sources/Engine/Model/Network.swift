@@ -132,8 +132,8 @@ struct Network {
     @inline(__always)
     static func logistic(_ x: Float) -> Float { 1 / (1 + expf(-x)) }
 
-    /// Predictions [rows × heads × bins]: for a value head E[spend in the bin] = p·exp(μ₀ + μ + σ²/2) with the centre
-    /// μ₀ of log spend (`meanLogSpend`, [heads × bins]), for a hazard head the hazard. All finite.
+    /// Predictions [rows × cells] from head outputs [rows × outputs], as the kinds of targets say. All finite.
+    /// - Parameter meanLogSpend: [cells], centres of log spend.
     func predict(
         rows: Int, outputs: UnsafePointer<Float>, meanLogSpend: UnsafePointer<Float>,
         predictions: UnsafeMutablePointer<Float>
@@ -141,18 +141,11 @@ struct Network {
         for r in 0..<rows {
             let row = outputs + r * layout.outputs
             let out = predictions + r * layout.cells
-            for h in 0..<layout.heads.count {
-                let isValue = layout.heads[h].kind == .value
+            for (h, head) in layout.heads.enumerated() {
                 for b in 0..<layout.bins {
-                    let o = row + layout.output(head: h, bin: b)
-                    let p = Network.logistic(o[0])
-                    if isValue {
-                        let s = Network.sigma(o[2])
-                        let logMean = meanLogSpend[h * layout.bins + b] + o[1] + s * s / 2
-                        out[h * layout.bins + b] = p * expf(min(Network.maximumLogMean, logMean))
-                    } else {
-                        out[h * layout.bins + b] = p
-                    }
+                    let cell = layout.cell(head: h, bin: b)
+                    head.kind.predict(
+                        row + layout.output(head: h, bin: b), mean: meanLogSpend[cell], into: out + cell)
                 }
             }
         }

@@ -72,6 +72,9 @@ struct PurchaseProcess: Codable, Equatable {
         return true
     }
 
+    /// Whether a snapshot brought all that belongs together.
+    var isWhole: Bool { weights.count == Self.nodes && sums.count == Self.nodes }
+
     private static func geometric(from: Double, to: Double, count: Int) -> [Double] {
         (0..<count).map { from * pow(to / from, Double($0) / Double(count - 1)) }
     }

@@ -70,8 +70,8 @@ final class Trainer {
     private func meanLoss(_ n: Int, _ batch: TrainingBatch) -> Float {
         var total = 0.0
         for i in 0..<n {
-            for cell in 0..<layout.cells {
-                total += chunks[i].sums[cell] * Double(layout.heads[cell / layout.bins].weight)
+            for (h, head) in layout.heads.enumerated() {
+                for cell in layout.cells(head: h) { total += chunks[i].sums[cell] * Double(head.weight) }
             }
         }
         return Float(total / Double(batch.rows))

@@ -48,8 +48,8 @@ struct UpdateEncoder: ~Copyable {
         }
         var bounds = 0
         for (i, target) in targetTable.targets.enumerated() {
-            let name = target.kind == .value ? target.name : "\(target.name)_probability"
-            if target.kind == .absence, let longest = target.horizonsDays.last {
+            let name = target.kind.rules.field(target.name)
+            if target.kind.rules.isPublishedAtLongestHorizonOnly, let longest = target.horizonsDays.last {
                 text += ",\"\(name)\":"
                 add(targetTable.reading(target: i, horizon: longest))
                 continue
@@ -60,7 +60,7 @@ struct UpdateEncoder: ~Copyable {
                 add(targetTable.reading(target: i, horizon: days))
             }
             text += "}"
-            guard target.kind == .value else { continue }
+            guard target.kind.isMoney else { continue }
             text += ",\"\(name)_interval\":{"
             for (k, days) in target.horizonsDays.enumerated() {
                 text += (k == 0 ? "" : ",") + "\"\(TargetTable.name(days))\":["

@@ -124,7 +124,8 @@ extension Engine {
         let weights = settings.model.tensors.map { tensor in
             EngineImage.Tensor(
                 name: tensor.name, shape: tensor.shape,
-                values: UnsafeBufferPointer(start: serving.parameters + tensor.offset, count: tensor.shape.reduce(1, *))
+                values: UnsafeBufferPointer(
+                    start: serving.parameters.weights + tensor.offset, count: tensor.shape.reduce(1, *))
             )
         }
         return EngineImage(metadata: metadata, sections: sections, weights: weights, copies: copies)
@@ -182,7 +183,7 @@ extension Engine {
             landmarks: section("\(name)-landmarks"))
     }
 
-    /// What decides the layout of state and weights must be equal; rates, thresholds and budgets may differ. So may the
+    /// What decides the layout of state and weights and the meaning of labels must be equal; rates, thresholds and budgets may differ. So may the
     /// number of partitions: a task keeps the bounds that it was made with.
     private func checkCompatible(_ metadata: EngineImage.Metadata) throws {
         let format = EngineImage.Metadata.currentFormat
@@ -195,15 +196,23 @@ extension Engine {
         }
         let (saved, now) = (metadata.configuration, configuration)
         check("input topics", metadata.topics, topics)
-        check(
-            "targets", saved.targets.map { "\($0.name):\($0.kind.rawValue)" },
-            now.targets.map { "\($0.name):\($0.kind.rawValue)" })
+        check("targets", saved.targets.map(\.meaning), now.targets.map(\.meaning))
         check("binEdgesDays", saved.binEdgesDays, now.binEdgesDays)
         check("model", saved.model, now.model)
+        check("state.subtractRefunds", saved.state.subtractRefunds, now.state.subtractRefunds)
         check("state.hashSeed", saved.state.hashSeed, now.state.hashSeed)
         check("learning.maxLandmarks", saved.learning.maxLandmarks, now.learning.maxLandmarks)
         guard differences.isEmpty else {
             throw SnapshotMismatch("the snapshot is of another configuration: " + differences.joined(separator: "; "))
         }
+    }
+}
+
+extension EngineConfiguration.Target {
+    /// Everything that decides its labels and its place in the state; not its weight in the loss.
+    fileprivate var meaning: String {
+        let events = events.isEmpty ? "any event" : Set(events).sorted().joined(separator: ", ")
+        let days = horizonsDays.map { TargetTable.name($0) }.joined(separator: ", ")
+        return "\(name) (\(kind.rawValue) of \(events)\(category.map { " in \($0)" } ?? ""), \(days) days)"
     }
 }

@@ -195,7 +195,7 @@ import Testing
 
     @Test func noAlertsBeforeTheModelServes() throws {
         let engine = try KnownModel.engine()
-        engine.serving.version = 0
+        engine.serving.parameters.version = 0
         #expect(try Self.alerts(engine.run(Self.silence())).isEmpty)
     }
 

@@ -293,7 +293,7 @@ import Testing
                     events[t], logAmount: clvd_float_of_half(events[t].amount), context, indices: &indices,
                     numerics: &numerics)
                 network.recurrentStep(
-                    engine.serving.parameters, rows: 1, indices: indices, numerics: numerics, state: &state,
+                    engine.serving.parameters.weights, rows: 1, indices: indices, numerics: numerics, state: &state,
                     workspace: workspace)
                 context.previousTime = events[t].time
                 context.previousCode = events[t].code

@@ -36,24 +36,24 @@ import Testing
     /// Over a stream that changes, the scaling follows.
     @Test func populationRatesFade() {
         var rates = PopulationRates(cells: 1)
-        for _ in 0..<120_000 { rates.add(cell: 0, label: 0, isValue: true, atRisk: true) }
-        for _ in 0..<300_000 { rates.add(cell: 0, label: 10, isValue: true, atRisk: true) }
-        let rule = LabelRule(isValue: true, cell: 0, types: .max, category: 0)
+        for _ in 0..<120_000 { rates.add(cell: 0, label: 0, atRisk: true) }
+        for _ in 0..<300_000 { rates.add(cell: 0, label: 10, atRisk: true) }
+        let rule = LabelRule(kind: .value, cell: 0, types: .max, category: 0)
         #expect(abs(rates.prior(rule, bin: 0, binEnds: [day]) - 9.5) < 0.1)
         #expect(abs(rates.meanLogSpend(0) - logf(10)) < 1e-4)
     }
 
     @Test func priorsOfBinsThatHaveNotMatured() {
         var rates = PopulationRates(cells: 6)
-        let value = LabelRule(isValue: true, cell: 0, types: .max, category: 0)
-        let hazard = LabelRule(isValue: false, cell: 3, types: .max, category: 0)
+        let value = LabelRule(kind: .value, cell: 0, types: .max, category: 0)
+        let hazard = LabelRule(kind: .occurrence, cell: 3, types: .max, category: 0)
         let ends = [7 * day, 30 * day, 90 * day]
         #expect(rates.prior(value, bin: 0, binEnds: ends) == 0)
         #expect(rates.prior(hazard, bin: 0, binEnds: ends) == 0.1)
         for i in 0..<100 {
-            rates.add(cell: 0, label: i < 20 ? 35 : 0, isValue: true, atRisk: true)
-            rates.add(cell: 3, label: i < 20 ? 1 : 0, isValue: false, atRisk: true)
-            rates.add(cell: 4, label: 1, isValue: false, atRisk: false)
+            rates.add(cell: 0, label: i < 20 ? 35 : 0, atRisk: true)
+            rates.add(cell: 3, label: i < 20 ? 1 : 0, atRisk: true)
+            rates.add(cell: 4, label: 1, atRisk: false)
         }
         #expect(abs(rates.prior(value, bin: 0, binEnds: ends) - 7) < 1e-4)
         // A day brings one: 23 in the next bin, and 60 in the last.

@@ -114,7 +114,7 @@ import Testing
             #expect(
                 Set(try said.filter { $0.kind == .update }.map { try $0.json()["model_version"] as? Int }).count == 1)
             let report = engine.report(prequential: false)
-            taught.append(engine.serving.taughtBins)
+            taught.append(engine.serving.parameters.taughtBins)
             #expect(report.modelVersion == (report.learning.steps >= 6 ? report.learning.steps : 0))
         }
         #expect(versions.contains(0) && versions.count > 4)
@@ -180,7 +180,7 @@ import Testing
         #expect(none < 0.8 ? intervals["20"]![1] > 0 : intervals["20"]![1] == 0)
     }
 
-    private func rates(_ engine: Engine, _ cell: Int) -> Float { engine.serving.priorChance[cell] }
+    private func rates(_ engine: Engine, _ cell: Int) -> Float { engine.serving.parameters.priorChance[cell] }
 
     /// Before any label has matured there is nothing to predict from: no money, a tenth for every event of the first
     /// bin and as much a day after it, no confidence, no model; and never what random weights say.
@@ -207,7 +207,7 @@ import Testing
         let engine = try KnownModel.engine()
         let stream = TestStream()
         for i in 0..<6 { stream.add("a", .view, at: epoch + Int64(i) * hour) }
-        engine.serving.evidence = 0.5
+        engine.serving.parameters.evidence = 0.5
         let grown = try engine.run(stream).map { try #require(try $0.json()["confidence"] as? Double) }
         #expect(grown == grown.sorted() && abs(grown[0] - 0.125) < 1e-6 && abs(grown[5] - 1.0 / 3) < 1e-6, "\(grown)")
     }
@@ -221,8 +221,8 @@ import Testing
         var all: [Float] = []
         for at in stride(from: 0, to: stream.events.count, by: 256) {
             engine.run(stream, at..<min(stream.events.count, at + 256))
-            all.append(engine.serving.evidence)
-            #expect(engine.serving.taughtBins > 0 || all.last! == 0)
+            all.append(engine.serving.parameters.evidence)
+            #expect(engine.serving.parameters.taughtBins > 0 || all.last! == 0)
         }
         #expect(all == all.sorted() && all[0] < 0.3 && (0.5..<1).contains(all.last!), "\(all)")
     }
@@ -232,10 +232,10 @@ import Testing
         let engine = try KnownModel.engine()
         let (serving, settings) = (engine.serving, engine.settings)
         let priors: [Float] = [4, 10, 0, 0.2, 0.4, 0.1, 0.5, 0.6, 0.3]
-        for (cell, prior) in priors.enumerated() { serving.prior[cell] = prior }
+        for (cell, prior) in priors.enumerated() { serving.parameters.prior[cell] = prior }
         let scratch = settings.makeScratch()
         func predictions(taught: Int, rows: Int) -> [Float] {
-            serving.taughtBins = taught
+            serving.parameters.taughtBins = taught
             for i in 0..<rows * SnapshotFeatures.count { scratch.features[i] = Float(i % 7) / 5 }
             for i in 0..<rows * settings.stateWidth { scratch.state[i] = 0 }
             serving.predict(scratch, rows: rows)
@@ -341,7 +341,7 @@ import Testing
                 frozen = nil
                 continue
             }
-            let weights = (0..<engine.settings.model.count).map { engine.serving.parameters[$0] }
+            let weights = (0..<engine.settings.model.count).map { engine.serving.parameters.weights[$0] }
             if let frozen, frozen.stops == report.learning.earlyStops {
                 held += 1
                 #expect(report.modelVersion == frozen.version && weights == frozen.weights)

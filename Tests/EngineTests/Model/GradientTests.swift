@@ -9,7 +9,7 @@ import Testing
         let weights = Weights(layout: layout, seed: seed)
         var random = RandomNumbers(seed: seed + 100)
         // Away from the initial values, biases and heads too; the padding of the heads stays what it is.
-        let used = layout.heads.reduce(0) { $0 + $1.kind.outputs * layout.bins }
+        let used = layout.heads.reduce(0) { $0 + $1.outputsPerBin * layout.bins }
         for tensor in layout.tensors {
             for i in 0..<tensor.count where !tensor.name.hasPrefix("heads") || i % layout.outputs < used {
                 weights.parameters[tensor.offset + i] += Float(0.15 * random.normal())

@@ -21,8 +21,8 @@ import Testing
         ModelLayout(
             configuration: configuration.model,
             heads: [
-                Head(name: "clv", kind: .value, weight: 1), Head(name: "purchase", kind: .hazard, weight: 1),
-                Head(name: "other", kind: .hazard, weight: 1),
+                Head(name: "clv", kind: .value, weight: 1), Head(name: "purchase", kind: .occurrence, weight: 1),
+                Head(name: "other", kind: .occurrence, weight: 1),
             ], bins: 3, eventNumerics: StepInputs.numerics, snapshotFeatures: SnapshotFeatures.count)
     }
 
@@ -134,7 +134,8 @@ import Testing
         #expect(abs(often - 0.3) < 0.05, "\(often)")
         // Deciles of the forecast against what happens in the 30 days after.
         let layout = ModelLayout(
-            configuration: EngineConfiguration.small.model, heads: [Head(name: "p", kind: .hazard, weight: 1)], bins: 1,
+            configuration: EngineConfiguration.small.model, heads: [Head(name: "p", kind: .occurrence, weight: 1)],
+            bins: 1,
             eventNumerics: StepInputs.numerics, snapshotFeatures: SnapshotFeatures.count)
         var (low, high) = ((n: 0.0, said: 0.0, came: 0.0), (n: 0.0, said: 0.0, came: 0.0))
         for _ in 0..<8000 {

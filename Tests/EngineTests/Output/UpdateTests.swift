@@ -112,7 +112,9 @@ import Testing
         ]
         let engine = Engine.make(c)
         #expect(engine.settings.model.heads.map(\.name) == ["clv", "purchase", "churn", "refund", "demand", "visit"])
-        #expect(engine.settings.model.heads.map(\.kind) == [.value, .hazard, .hazard, .hazard, .value, .hazard])
+        #expect(
+            engine.settings.model.heads.map(\.kind)
+                == [.value, .occurrence, .absence, .occurrence, .value, .absence])
         let stream = RandomStream(users: 40, events: 2500).make(seed: 62)
         let said = engine.run(stream)
         let report = engine.report()

@@ -105,10 +105,10 @@ import Testing
         let written = try Written(source)
         let here = Engine.make(partitions: 2)
         here.removeTask(Self.first)
-        let model = (0..<here.settings.model.count).map { here.serving.parameters[$0] }
+        let model = (0..<here.settings.model.count).map { here.serving.parameters.weights[$0] }
         #expect(try written.adopt(Self.first, into: here))
         #expect(here.holds(Self.first) && here.nextOffset(Self.first) == source.nextOffset(Self.first))
-        #expect((0..<here.settings.model.count).map { here.serving.parameters[$0] } == model)
+        #expect((0..<here.settings.model.count).map { here.serving.parameters.weights[$0] } == model)
         let after = try Written(here)
         for part in ["users", "keys", "landmarks"] {
             #expect(after.sections["task-0-0-\(part)"] == written.sections["task-0-0-\(part)"])

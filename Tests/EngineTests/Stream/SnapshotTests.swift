@@ -87,9 +87,39 @@ import Testing
         }
         // Rates and thresholds may differ.
         var other = EngineConfiguration.small
+        other.targets[1].weight = 2
         other.learning.learningRate = 1e-4
         other.alerts.raiseThreshold = 0.9
         #expect(try image.restored(other).position == engine.position)
+    }
+
+    /// Another meaning of a target's labels is another target, whatever its name; the message says what changed.
+    @Test func anotherMeaningOfATargetIsRefused() throws {
+        var saved = EngineConfiguration.small
+        saved.targets[1].events = ["purchase", "add_to_cart"]
+        let engine = Engine.make(saved)
+        engine.run(RandomStream(events: 300).make(seed: 24))
+        let image = try Written(engine)
+        let changes: [(String, (inout EngineConfiguration) -> Void)] = [
+            ("purchase (occurrence of add_to_cart", { $0.targets[1].events = ["add_to_cart"] }),
+            ("churn (absence of purchase", { $0.targets[2].events = ["purchase"] }),
+            ("clv (value of purchase in shoes", { $0.targets[0].category = "shoes" }),
+            ("churn (absence of any event, 20 days", { $0.targets[2].horizonsDays = [20] }),
+            ("subtractRefunds", { $0.state.subtractRefunds = false }),
+        ]
+        for (name, change) in changes {
+            var other = saved
+            change(&other)
+            do {
+                _ = try image.restored(other)
+                Issue.record("\(name) was not noticed")
+            } catch let mismatch as SnapshotMismatch {
+                #expect(mismatch.description.contains(name), "\(mismatch)")
+            }
+        }
+        var other = saved
+        other.targets[1].events = ["add_to_cart", "purchase"]
+        #expect(try image.restored(other).position == engine.position, "their order means nothing")
     }
 
     /// A topic has got more partitions: what there was goes on as it would have, beside the new one.

@@ -37,12 +37,12 @@ enum KnownModel {
             parameters[layout.headBias + column] = 2
             parameters[layout.headWeight + (layout.hidden + recency) * layout.outputs + column] = -3
         }
-        engine.serving.copy(parameters)
+        engine.serving.parameters.copy(weights: parameters)
         let n = SnapshotFeatures.count + 1
-        engine.serving.standardizer = Standardizer(
+        engine.serving.parameters.standardizer = Standardizer(
             features: SnapshotFeatures.count, mean: [Double](repeating: 0, count: n),
             m2: [Double](repeating: 100, count: n), observations: [Double](repeating: 100, count: n))
-        engine.serving.version = 7
-        engine.serving.taughtBins = layout.bins
+        engine.serving.parameters.version = 7
+        engine.serving.parameters.taughtBins = layout.bins
     }
 }

@@ -85,7 +85,7 @@ struct ReferenceModel {
                 // -log of the probability of what happened, logistic of the logit or of its negative.
                 let logit = label > 0 ? o[at] : -o[at]
                 var loss = max(-logit, 0) + log1p(exp(-abs(logit)))
-                if head.kind == .hazard {
+                if head.kind != .value {
                     happened = label > 0
                 } else if label > 0 {
                     let sigma = min(3, log(1 + exp(o[at + 2])) + 0.05)
@@ -127,8 +127,8 @@ extension ModelLayout {
         c.categoryBuckets = 16
         c.crossBuckets = 16
         let heads = [
-            Head(name: "clv", kind: .value, weight: 0.7), Head(name: "purchase", kind: .hazard, weight: 1),
-            Head(name: "churn", kind: .hazard, weight: 1.3),
+            Head(name: "clv", kind: .value, weight: 0.7), Head(name: "purchase", kind: .occurrence, weight: 1),
+            Head(name: "churn", kind: .absence, weight: 1.3),
         ]
         return ModelLayout(
             configuration: c, heads: heads, bins: 3, eventNumerics: StepInputs.numerics,

@@ -3,10 +3,10 @@ import Testing
 
 @testable import Engine
 
-@Suite struct CalibrationTests {
+@Suite struct LogitCorrectionTests {
     /// Outcomes whose log-odds are 0.4 x - 1 where the head says x.
     @Test func logitsAreMappedToWhatHappens() {
-        var calibration = Calibration(cells: 2)
+        var calibration = LogitCorrection(cells: 2)
         var random = RandomNumbers(seed: 5)
         func teach(_ batches: Int, intercept: Double, slope: Double) {
             for _ in 0..<batches {
@@ -29,7 +29,7 @@ import Testing
     }
 
     @Test func amountsAndTheirSum() {
-        var calibration = Calibration(cells: 1)
+        var calibration = LogitCorrection(cells: 1)
         var random = RandomNumbers(seed: 6)
         for _ in 0..<20_000 {
             let mu = random.normal()
@@ -46,8 +46,8 @@ import Testing
 
     /// After a drift what comes counts for more; until it comes, nothing is forgotten.
     @Test func loosened() {
-        func taught(_ drift: Bool) -> Calibration {
-            var calibration = Calibration(cells: 1)
+        func taught(_ drift: Bool) -> LogitCorrection {
+            var calibration = LogitCorrection(cells: 1)
             for _ in 0..<50 {
                 calibration.observe(cell: 0, logits: (0..<100).map { (x: Double($0 % 5 - 2), hit: $0 < 80) })
                 calibration.observe(cell: 0, predicted: 2000, actual: 1000)
@@ -86,10 +86,12 @@ import Testing
             #expect(gaps.allSatisfy { (16...256).contains($0) } && (16...50).contains(gaps.sorted()[gaps.count / 2]))
         }
         let n = engine.settings.model.outputs
-        let corrected = (0..<Calibration.groups).reduce(0) { count, g in
-            let c = engine.serving.coefficients(calibration: g, blend: nil)
-            return count + (0..<n).count { c[$0] != 0 || c[n + $0] != 1 }
+        let corrected = (0..<LogitCorrection.groups).reduce(0) { count, g in
+            let row = engine.serving.parameters.coefficients.row(activity: g, blend: nil)
+            return count + (0..<n).count { row.added[$0] != 0 || row.headFactor[$0] != 1 }
         }
-        #expect((corrected > Calibration.groups * n / 2) == (hours > 0), "\(corrected) of \(Calibration.groups * n)")
+        #expect(
+            (corrected > LogitCorrection.groups * n / 2) == (hours > 0), "\(corrected) of \(LogitCorrection.groups * n)"
+        )
     }
 }

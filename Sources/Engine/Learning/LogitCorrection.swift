@@ -1,21 +1,21 @@
 import Glibc
 
-/// Corrects what the heads say by how the serving weights fare on the landmarks that have just matured, before these
-/// are learned from: weights follow a stream that changes, and labels that come late, only slowly. Each cell has
+/// Corrects the head outputs by the errors of the serving weights on landmarks that have just matured, before the
+/// weights learn from these: weights follow a stream that changes, and labels that come late, only slowly. Each cell has
 ///
 /// - an affine map of its logit (logistic regression of the outcome on the logit),
 /// - for value cells one of μ (least squares of log spend on μ), and a factor on the expected money, actual / predicted.
 ///
 /// All of it is Bayesian with forgetting in event time: the posterior fades into a prior at "no correction".
-struct Calibration: Codable, Equatable {
+struct LogitCorrection: Codable, Equatable {
     /// Worth of the priors: information on intercept and slope of a logit, and spenders.
     static let interceptPrior = 4.0
     static let slopePrior = 20.0
     static let spenderPrior = 50.0
     fileprivate static let priorInformation = [interceptPrior, 0, slopePrior]
 
-    /// Users who act at the instant, and those who are silent: models err in opposite directions on them, and how many
-    /// instants of either kind there are says nothing.
+    /// Users who act at the instant, and those who do not: models err in opposite directions on them, and the share of
+    /// either kind among the instants is arbitrary.
     static let groups = 2
 
     @inline(__always)
@@ -52,6 +52,11 @@ struct Calibration: Codable, Equatable {
     private(set) var cells: [Cell]
 
     init(cells: Int) { self.cells = Array(repeating: Cell(), count: cells) }
+
+    /// Whether a snapshot brought all that belongs together.
+    var isWhole: Bool {
+        cells.allSatisfy { $0.information.count == Self.priorInformation.count && $0.sums.count == Cell().sums.count }
+    }
 
     /// Time passes; `keep` of what is known stays.
     mutating func fade(_ keep: Double) {
@@ -128,19 +133,18 @@ struct Calibration: Codable, Equatable {
         return ((m[2] * r.0 - m[1] * r.1) / determinant, (m[0] * r.1 - m[1] * r.0) / determinant)
     }
 
-    /// Coefficients for each output of the heads, a row of `outputs` each: what is added, and the factor on the heads.
-    func write(_ layout: ModelLayout, rates: PopulationRates, into coefficients: UnsafeMutablePointer<Float>) {
-        let n = layout.outputs
-        for o in 0..<n { (coefficients[o], coefficients[n + o]) = (0, 1) }
+    /// Coefficients of every output of the heads: what is added, and the factor on the heads.
+    func write(_ layout: ModelLayout, rates: borrowing PopulationRates, into row: CorrectionCoefficients.Row) {
+        for o in 0..<layout.outputs { (row.added[o], row.headFactor[o]) = (0, 1) }
         for (h, head) in layout.heads.enumerated() {
             for b in 0..<layout.bins {
-                let (cell, o) = (cells[h * layout.bins + b], layout.output(head: h, bin: b))
-                (coefficients[o], coefficients[n + o]) = (Float(cell.intercept), Float(cell.slope))
-                guard head.kind == .value else { continue }
+                let (cell, o) = (cells[layout.cell(head: h, bin: b)], layout.output(head: h, bin: b))
+                (row.added[o], row.headFactor[o]) = (Float(cell.intercept), Float(cell.slope))
+                guard head.kind.isMoney else { continue }
                 let amount = cell.amount
-                coefficients[o + 1] = Float(
-                    amount.offset + log(cell.ratio(money: rates.moneyPerHit(h * layout.bins + b))))
-                coefficients[n + o + 1] = Float(amount.factor)
+                row.added[o + 1] = Float(
+                    amount.offset + log(cell.ratio(money: rates.moneyPerHit(layout.cell(head: h, bin: b)))))
+                row.headFactor[o + 1] = Float(amount.factor)
             }
         }
     }

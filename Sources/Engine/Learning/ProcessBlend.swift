@@ -1,17 +1,18 @@
 import Glibc
 
-/// How the purchase process is heard beside the heads, for who has bought:
+/// Blends the heads with the purchase process, for users who have bought:
 ///
 ///     logit = (1 - share) · heads + share · process + season + shift
 ///     μ     = (1 - amountShare) · heads + amountShare · process + season + shift
 ///
-/// The two err differently, so a mean of them is better than either; which is better by how much differs between
-/// streams, and outcomes teach the share. Season and shift are how much more or less all of them buy and spend than is
-/// said: a season comes and goes within weeks and counts less the further ahead a bin is, a shift stays. They are those
-/// of the shortest bin, whose outcomes are known first. A share is learned beside the season and shift of its own cell:
-/// who is right about the order of customers may not depend on whose level happens to be nearer the season's.
-struct Blend: Codable, Equatable {
-    /// What the process can know of a customer: all there is, or not that there was activity since the last purchase.
+/// The two err differently, so a weighted mean is better than either. The best weights differ between streams, so the
+/// share is learned from outcomes. Season and shift say how much more or less all users buy and spend than is predicted:
+/// a season comes and goes within weeks and counts less the further ahead a bin is, a shift stays. They are those of the
+/// shortest bin, whose outcomes are known first. A share is learned together with the season and shift of its own cell,
+/// so that it depends on which of the two ranks users better, not on which happens to have the right level.
+struct ProcessBlend: Codable, Equatable {
+    /// Users without activity since their last purchase, of whom the process knows everything; and users with, of whom
+    /// it does not know that.
     static let groups = 2
 
     /// - Parameter features: a finished row of snapshot features.
@@ -53,7 +54,7 @@ struct Blend: Codable, Equatable {
             }
         }
 
-        mutating func loosen() { covariance[2].z += Blend.jump }
+        mutating func loosen() { covariance[2].z += ProcessBlend.jump }
 
         /// - Parameters:
         ///   - x: what the predicted value moves by with (share, season, shift).
@@ -76,7 +77,7 @@ struct Blend: Codable, Equatable {
     /// A head and bin.
     struct Cell: Codable, Equatable {
         var chance: Filter
-        var amount = Filter(share: Blend.amountShare, variance: Blend.amountVariance)
+        var amount = Filter(share: ProcessBlend.amountShare, variance: ProcessBlend.amountVariance)
     }
     private(set) var cells: [Cell]
     /// Of `group(_:)`.
@@ -142,28 +143,25 @@ struct Blend: Codable, Equatable {
     @inline(__always)
     static func mu(logMean: Float, sigma: Float) -> Float { logMean - sigma * sigma / 2 }
 
-    /// Coefficients of the outputs of purchase heads, a row of `outputs` each: what is added, the factor on the heads,
-    /// the factor on the process.
+    /// Coefficients of the outputs of purchase heads.
     /// - Parameter binEnds: days.
     func write(
-        _ layout: ModelLayout, purchaseHeads: [Bool], binEnds: [Double],
-        into coefficients: UnsafeMutablePointer<Float>
+        _ layout: ModelLayout, purchaseHeads: [Bool], binEnds: [Double], into row: CorrectionCoefficients.Row
     ) {
-        let n = layout.outputs
         for (h, head) in layout.heads.enumerated() where purchaseHeads[h] {
-            let first = cells[h * layout.bins]
+            let first = cells[layout.cell(head: h, bin: 0)]
             for b in 0..<layout.bins {
                 // The season is that of the middle of the first bin, whose outcomes came in just now.
                 let middle = ((b == 0 ? 0 : binEnds[b - 1]) + binEnds[b]) / 2
                 let left = exp(-(binEnds[0] / 2 + middle) / Self.days.y)
                 func set(_ o: Int, _ level: Filter, share: Double) {
-                    coefficients[o] = Float(max(-2, min(2, left * level.season + level.shift)))
-                    coefficients[n + o] = Float(1 - share)
-                    coefficients[2 * n + o] = Float(share)
+                    row.added[o] = Float(max(-2, min(2, left * level.season + level.shift)))
+                    row.headFactor[o] = Float(1 - share)
+                    row.processFactor[o] = Float(share)
                 }
                 let o = layout.output(head: h, bin: b)
-                set(o, first.chance, share: cells[h * layout.bins + b].chance.share)
-                if head.kind == .value { set(o + 1, first.amount, share: Self.amountShare) }
+                set(o, first.chance, share: cells[layout.cell(head: h, bin: b)].chance.share)
+                if head.kind.isMoney { set(o + 1, first.amount, share: Self.amountShare) }
             }
         }
     }

@@ -3,12 +3,12 @@ import Testing
 
 @testable import Engine
 
-@Suite struct BlendTests {
+@Suite struct ProcessBlendTests {
     /// Outcomes follow one of two opinions: the share goes there and, told nothing more, back to the prior. That all buy
     /// less than both say is the season's doing, and no reason to follow who happens to say less.
     @Test(arguments: [(0.0, 0.0), (1, 0), (0, -1), (1, -1)])
     func theShareGoesToWhoIsRight(truth: Double, level: Double) {
-        var blend = Blend(cells: 2, group: 0)
+        var blend = ProcessBlend(cells: 2, group: 0)
         var random = RandomNumbers(seed: 3)
         for _ in 0..<150 {
             blend.advance(days: 1)
@@ -22,16 +22,17 @@ import Testing
         let cell = blend.cells[1].chance
         #expect(abs(cell.share - truth) < 0.1, "\(cell.share)")
         #expect(abs(cell.season + cell.shift - level) < 0.15, "\(cell)")
-        #expect(blend.cells[0].chance.share == Blend.prior[0])
+        #expect(blend.cells[0].chance.share == ProcessBlend.prior[0])
         blend.advance(days: 1e5)
-        #expect(abs(blend.cells[1].chance.share - Blend.prior[0]) < 0.01 && abs(blend.cells[1].chance.shift) < 0.01)
+        #expect(
+            abs(blend.cells[1].chance.share - ProcessBlend.prior[0]) < 0.01 && abs(blend.cells[1].chance.shift) < 0.01)
     }
 
     /// The filter against the posterior of a Bayesian linear regression in closed form.
     @Test func theFilterIsARegression() {
         var random = RandomNumbers(seed: 4)
         let variance = SIMD3(0.5, 0.2, 0.1)
-        var filter = Blend.Filter(share: 0.3, variance: variance)
+        var filter = ProcessBlend.Filter(share: 0.3, variance: variance)
         // Precision A and A · mean, of y = x · w + noise of variance ½.
         var a = (0..<3).map { i in (0..<3).map { j in i == j ? 1 / variance[i] : 0.0 } }
         var b = [0.3 / variance.x, 0, 0]
@@ -57,7 +58,7 @@ import Testing
     /// All spend half of what was expected: the mean comes right, at once where a drift was noticed.
     @Test func amountsComeRight() {
         func spending(_ batches: Int, drift: Bool) -> Double {
-            var blend = Blend(cells: 1, group: 0)
+            var blend = ProcessBlend(cells: 1, group: 0)
             var random = RandomNumbers(seed: 7)
             if drift { blend.loosenAmounts(cell: 0) }
             for _ in 0..<batches {
@@ -81,7 +82,7 @@ import Testing
     @Test func seasonsPass() {
         let engine = Engine.make(.small)
         let layout = engine.settings.model
-        var blend = Blend(cells: layout.cells, group: 0)
+        var blend = ProcessBlend(cells: layout.cells, group: 0)
         let head = layout.heads.firstIndex { $0.kind == .value }!
         let none = coefficients(blend, engine)
         for _ in 0..<60 {
@@ -97,16 +98,19 @@ import Testing
         #expect((0..<layout.bins).allSatisfy { none[layout.output(head: head, bin: $0)] == 0 })
     }
 
-    private func coefficients(_ blend: Blend, _ engine: Engine) -> [Float] {
-        var c = [Float](repeating: 0, count: 3 * engine.settings.model.outputs)
+    /// [outputs] of what is added.
+    private func coefficients(_ blend: ProcessBlend, _ engine: Engine) -> [Float] {
+        let n = engine.settings.model.outputs
+        let coefficients = CorrectionCoefficients(outputs: n)
+        let row = coefficients.row(activity: 0, blend: 0)
         blend.write(
             engine.settings.model, purchaseHeads: engine.settings.purchaseHeads, binEnds: engine.settings.binEndDays,
-            into: &c)
-        return c
+            into: row)
+        return (0..<n).map { row.added[$0] }
     }
 
-    private func sample(_ heads: Double, _ process: Double, label: Double) -> Blend.Sample {
-        Blend.Sample(heads: heads, process: process, mu: (0, 0), sigma: 0, label: label)
+    private func sample(_ heads: Double, _ process: Double, label: Double) -> ProcessBlend.Sample {
+        ProcessBlend.Sample(heads: heads, process: process, mu: (0, 0), sigma: 0, label: label)
     }
 
     /// Who has done something since the last purchase has shown what the process does not see.
@@ -115,7 +119,7 @@ import Testing
         func group(recency: Float, purchase: Float) -> Int {
             features[SnapshotFeatures.recency] = log1p(recency)
             features[SnapshotFeatures.purchaseRecency] = log1p(purchase)
-            return Blend.group(features)
+            return ProcessBlend.group(features)
         }
         #expect(group(recency: 0, purchase: 0) == 0 && group(recency: 30, purchase: 30) == 0)
         #expect(group(recency: 0, purchase: 0.01) == 0, "within the hour")
@@ -130,16 +134,16 @@ import Testing
         let engine = Engine.make(c)
         engine.run(RandomStream(users: 40, events: 1500, days: 60, troubles: false).make(seed: 77), 0..<1500)
         let layout = engine.settings.model
-        let n = layout.outputs
-        for (g, blend) in (0..<Calibration.groups).flatMap({ g in (0..<Blend.groups).map { (g, $0) } }) {
+        for (g, blend) in (0..<LogitCorrection.groups).flatMap({ g in (0..<ProcessBlend.groups).map { (g, $0) } }) {
             for (h, head) in layout.heads.enumerated() {
                 for b in 0..<layout.bins {
                     let o = layout.output(head: h, bin: b)
-                    let bought = engine.serving.coefficients(calibration: g, blend: blend)
-                    #expect(engine.serving.coefficients(calibration: g, blend: nil)[2 * n + o] == 0)
+                    let bought = engine.serving.parameters.coefficients.row(activity: g, blend: blend)
+                    let others = engine.serving.parameters.coefficients.row(activity: g, blend: nil)
+                    #expect(others.processFactor[o] == 0)
                     let blended = on && engine.settings.purchaseHeads[h]
-                    #expect((bought[2 * n + o] > 0) == blended, "\(head.name) \(b)")
-                    if blended { #expect(abs(bought[n + o] + bought[2 * n + o] - 1) < 1e-6) }
+                    #expect((bought.processFactor[o] > 0) == blended, "\(head.name) \(b)")
+                    if blended { #expect(abs(bought.headFactor[o] + bought.processFactor[o] - 1) < 1e-6) }
                 }
             }
         }

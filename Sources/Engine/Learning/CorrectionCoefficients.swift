@@ -1,0 +1,55 @@
+/// The correction of head outputs as the serving model applies it:
+///
+///     corrected = added + headFactor · heads + processFactor · process
+///
+/// Owns the layout [activity groups of `LogitCorrection` × (who has not bought, groups of `ProcessBlend`) × 3 × outputs].
+struct CorrectionCoefficients: ~Copyable {
+    /// The coefficients of one group of users; [outputs] each.
+    struct Row {
+        let added: UnsafeMutablePointer<Float>
+        let headFactor: UnsafeMutablePointer<Float>
+        let processFactor: UnsafeMutablePointer<Float>
+
+        @inline(__always)
+        fileprivate init(_ base: UnsafeMutablePointer<Float>, outputs n: Int) {
+            (added, headFactor, processFactor) = (base, base + n, base + 2 * n)
+        }
+
+        /// Corrects a row of head outputs in place.
+        /// - Parameters:
+        ///   - row: [outputs] of the heads.
+        ///   - process: [outputs] of the purchase process.
+        @inline(__always)
+        func apply(_ row: UnsafeMutablePointer<Float>, process: UnsafePointer<Float>, count: Int) {
+            for o in 0..<count { row[o] = added[o] + headFactor[o] * row[o] + processFactor[o] * process[o] }
+        }
+    }
+
+    private let outputs: Int
+    private let memory: UnsafeMutablePointer<Float>
+
+    /// All zero.
+    init(outputs: Int) {
+        self.outputs = outputs
+        let count = LogitCorrection.groups * (1 + ProcessBlend.groups) * 3 * outputs
+        memory = .allocate(capacity: count)
+        memory.initialize(repeating: 0, count: count)
+    }
+
+    deinit { memory.deallocate() }
+
+    /// - Parameters:
+    ///   - activity: group of `LogitCorrection`.
+    ///   - blend: group of `ProcessBlend` of a user who has bought; nil for others.
+    @inline(__always)
+    func row(activity: Int, blend: Int?) -> Row {
+        let row = activity * (1 + ProcessBlend.groups) + (blend.map { 1 + $0 } ?? 0)
+        return Row(memory + row * 3 * outputs, outputs: outputs)
+    }
+
+    /// Those of a finished row of snapshot features.
+    @inline(__always)
+    func row(of features: UnsafePointer<Float>, bought: Bool) -> Row {
+        row(activity: LogitCorrection.group(features), blend: bought ? ProcessBlend.group(features) : nil)
+    }
+}

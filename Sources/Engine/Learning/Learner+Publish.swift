@@ -1,0 +1,50 @@
+/// What the learner hands to the model that predicts.
+extension Learner {
+    /// Part of the rows of the first `minimumSteps` minibatches that has to teach a bin before its weights predict: from
+    /// then on they are better than the extrapolation of the bin before.
+    static let taughtShare = 0.25
+
+    /// Matured landmarks that make a half of full evidence.
+    static let halfEvidence = 1000.0
+
+    /// Brings the parameters of the serving model to the present state.
+    func publish(to serving: ServingModel) {
+        write(to: &spare)
+        swap(&spare, &serving.parameters)
+    }
+
+    private func write(to p: inout ServingParameters) {
+        p.standardizer = standardizer
+        p.amountMean = standardizer.amountMean
+        p.amountInverse = standardizer.amountInverse
+        p.version = served >= Int64(configuration.minimumSteps) ? served : 0
+        let enough = Double(configuration.minimumSteps * configuration.batchSize) * Self.taughtShare
+        p.taughtBins = taughtRows.prefix { $0 >= enough }.count
+        correction.write(rates: rates, into: p.coefficients)
+        p.purchases.set(process)
+        p.evidence = Float(evidence(taughtBins: p.taughtBins))
+        for i in scorer.levels.values.indices { p.levels[i] = Float(scorer.levels.values[i]) }
+        p.copy(weights: servingWeights)
+        for rule in settings.rules {
+            for bin in 0..<settings.targetTable.bins {
+                let cell = Int(rule.cell) + bin
+                p.prior[cell] = rates.prior(rule, bin: bin, binEnds: settings.binEnds)
+                p.meanLogSpend[cell] = rule.isValue ? rates.meanLogSpend(cell) : 0
+                guard rule.isValue else { continue }
+                p.priorChance[cell] = rates.chance(rule, bin: bin, binEnds: settings.binEnds)
+                p.priorSigma[cell] = rates.sigma(rule, bin: bin)
+            }
+        }
+    }
+
+    /// How far predictions of the ranking target rest on outcomes that were learned from: the mean over its bins of
+    /// n / (n + 1,000), where n landmarks matured lately; a bin that was not taught counts 0.
+    private func evidence(taughtBins: Int) -> Double {
+        let reading = settings.segmentReading
+        let known = (0..<min(taughtBins, Int(reading.bins))).reduce(0.0) {
+            let n = rates.evidence(Int(reading.cell) + $1)
+            return $0 + n / (n + Learner.halfEvidence)
+        }
+        return known / Double(reading.bins)
+    }
+}

@@ -1,0 +1,81 @@
+/// Compares predictions with their outcomes as labels mature: the prequential windows of every target at every horizon,
+/// and the levels of the intervals.
+struct OutcomeScorer {
+    struct Metric {
+        /// Place of the target in the configuration.
+        var target: Int
+        /// Days.
+        var horizon: Double
+        var reading: HorizonReading
+        /// Bin whose maturity completes the horizon.
+        var bin: Int
+        /// Place among the value readings; nil of other targets.
+        var interval: Int?
+    }
+
+    private let settings: EngineSettings
+    let metrics: [Metric]
+    /// One for each metric.
+    var windows: [PrequentialWindow]
+    var levels: IntervalLevels
+
+    init(_ settings: EngineSettings) {
+        self.settings = settings
+        let table = settings.targetTable
+        metrics = table.targets.enumerated().flatMap { i, target in
+            target.horizonsDays.map { days in
+                let reading = table.reading(target: i, horizon: days)
+                return Metric(
+                    target: i, horizon: days, reading: reading, bin: Int(reading.bins) - 1,
+                    interval: settings.valueReadings.firstIndex(of: reading))
+            }
+        }
+        windows = metrics.map { _ in PrequentialWindow(capacity: settings.configuration.learning.prequentialWindow) }
+        levels = IntervalLevels(count: settings.valueReadings.count)
+    }
+
+    /// Scores a landmark at the horizons that its maturity in a bin completes. Predictions of population rates are not
+    /// scored.
+    mutating func observe(_ landmark: UnsafeMutableRawPointer, bin: Int, drift: inout DriftMonitor) {
+        guard LandmarkPool.header(landmark).pointee.flags & LandmarkHeader.fromModel != 0 else { return }
+        for i in metrics.indices where metrics[i].bin == bin { score(i, landmark, &drift) }
+    }
+
+    private mutating func score(_ i: Int, _ landmark: UnsafeMutableRawPointer, _ drift: inout DriftMonitor) {
+        let metric = metrics[i]
+        let h = LandmarkPool.header(landmark)
+        var sample = sample(metric, landmark)
+        var distribution: SpendDistribution?
+        if let interval = metric.interval {
+            let spread = landmark.at(settings.landmarkLayout.spreads, as: LandmarkSpread.self)[interval]
+            let y = Double(sample.label)
+            let published = spread.distribution.interval(level: Double(spread.level))
+            sample.covered = Float(published.coverage(of: y))
+            sample.inside = published.isInside(y) ? 1 : 0
+            levels.observe(interval, spread.distribution, outcome: y)
+            distribution = spread.distribution
+        }
+        drift.observe(metric: i, sample, distribution, instant: h.pointee.instant)
+        windows[i].add(sample)
+    }
+
+    private func sample(_ metric: Metric, _ landmark: UnsafeMutableRawPointer) -> PrequentialWindow.Sample {
+        let h = LandmarkPool.header(landmark)
+        let prediction = metric.reading.value(landmark.at(settings.landmarkLayout.predictions, as: Float.self))
+        let row = landmark.at(settings.landmarkLayout.labels, as: Float.self) + Int(metric.reading.cell)
+        var total: Float = 0
+        for b in 0...metric.bin { total += row[b] }
+        let days = Float(metric.horizon)
+        let target = settings.targetTable.targets[metric.target]
+        let kind = target.kind.rules
+        return PrequentialWindow.Sample(
+            prediction: prediction, naive: kind.naive(h, ofAnyEvent: target.events.isEmpty, days: days),
+            label: kind.outcome(total: total))
+    }
+
+    func reports() -> [PrequentialReport] {
+        zip(metrics, windows).map { metric, window in
+            window.report(target: settings.targetTable.targets[metric.target], horizon: metric.horizon)
+        }
+    }
+}

@@ -107,9 +107,8 @@ extension Engine {
         }
         for task in ordered {
             let name = "task-\(task.id.topic)-\(task.id.partition)"
-            let longKeys = task.users.longKeyBytes
             sections.append(.init(name: "\(name)-users", regions: [task.users.slotBytes]))
-            sections.append(.init(name: "\(name)-keys", regions: [longKeys.withUnsafeBytes { copied($0) }]))
+            sections.append(.init(name: "\(name)-keys", regions: [task.users.longKeyBytes]))
             sections.append(.init(name: "\(name)-landmarks", regions: task.pool.regions))
         }
         let learned = learner.image(copied: copied)

@@ -738,6 +738,7 @@ final class PartitionTask {
         guard image.evictionHand >= 0, image.quantileCounts.count == 4 * fresh.counts.count,
             image.quantileThresholds.count == fresh.thresholds.count
         else { throw SnapshotMismatch("the state of partition \(image.id) does not fit its own description") }
+        try image.check(settings)
         id = image.id
         self.settings = settings
         users = try UserTable(layout: settings.userLayout, image: image.users, slots: slots, longKeys: longKeys)
@@ -759,5 +760,8 @@ final class PartitionTask {
         nextOffset = image.nextOffset
         evictionHand = image.evictionHand
         counters = image.counters
+        let check = StateCheck(settings: settings, partition: id)
+        try check.check(users, pool)
+        try check.check(pool, users)
     }
 }

@@ -72,6 +72,13 @@ struct PurchaseProcess: Codable, Equatable {
         return true
     }
 
+    /// Whether a snapshot brought all that belongs together.
+    var isWhole: Bool {
+        weights.count == Self.nodes && sums.count == Self.nodes && weights.allSatisfy { $0 > 0 && $0 <= 1 }
+            && sums.allSatisfy { $0 >= 0 && $0.isFinite } && spend.isFinite && spendSum.isFinite
+            && (0..<Self.batch).contains(count) && (0...Int(StateCheck.counts.upperBound)).contains(steps)
+    }
+
     private static func geometric(from: Double, to: Double, count: Int) -> [Double] {
         (0..<count).map { from * pow(to / from, Double($0) / Double(count - 1)) }
     }

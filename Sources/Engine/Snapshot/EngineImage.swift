@@ -155,7 +155,13 @@ extension Engine {
     ) throws {
         precondition(position == 0, "a model for a fresh engine")
         try checkCompatible(metadata)
-        try learner.restore(metadata.learner, section: section)
+        try learner.restore(metadata.learner) { name in
+            let bytes = try section(name)
+            guard name != "weights" || StateCheck.areFinite(bytes) else {
+                throw SnapshotMismatch("weights that are no numbers")
+            }
+            return bytes
+        }
         learner.publish(to: serving)
         restore(position: metadata.position, schedule: metadata.schedule)
     }
@@ -204,5 +210,6 @@ extension Engine {
         guard differences.isEmpty else {
             throw SnapshotMismatch("the snapshot is of another configuration: " + differences.joined(separator: "; "))
         }
+        try metadata.check()
     }
 }

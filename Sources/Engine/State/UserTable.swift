@@ -277,21 +277,33 @@ extension UserTable {
     /// Bytes of memory the table holds (touched or not).
     var allocatedBytes: Int { slotCapacity * layout.size + indexCapacity * 8 + longKeys.capacity }
 
-    /// Whether as many slots are in use as there are users, and every long key lies in the arena.
-    private static func areSound(
-        _ slots: UnsafeRawBufferPointer, _ layout: UserLayout, users: Int, longKeys: Int
-    ) -> Bool {
-        var used = 0
-        for at in stride(from: 0, to: slots.count, by: layout.size) {
-            let header = slots.loadUnaligned(fromByteOffset: at, as: UserHeader.self)
-            guard header.flags & UserHeader.inUse != 0 else { continue }
-            used += 1
-            let length = Int(header.keyLength)
-            if length <= UserLayout.keyBytes { continue }
-            let key = slots.loadUnaligned(fromByteOffset: at + layout.key, as: UInt64.self)
-            guard key <= UInt64(longKeys), length <= longKeys - Int(key) else { return false }
+    /// What is wrong with slots and long keys, if anything: in use are as many slots as there are users; the others are in
+    /// the list of free ones, each once; every long key has bytes of its own in the arena.
+    private static func fault(
+        _ slots: UnsafeRawBufferPointer, _ layout: UserLayout, _ image: Image, longKeys: Int
+    ) -> StaticString? {
+        var isFree = [Bool](repeating: false, count: image.slotCount)
+        for slot in image.freeSlots {
+            guard Int(slot) < image.slotCount, !isFree[Int(slot)] else { return "the list of free slots" }
+            isFree[Int(slot)] = true
         }
-        return used == users
+        var keys: [(at: UInt64, length: Int)] = []
+        for i in 0..<image.slotCount {
+            let header = slots.loadUnaligned(fromByteOffset: i * layout.size, as: UserHeader.self)
+            guard (header.flags & UserHeader.inUse == 0) == isFree[i] else { return "slots in use and free ones" }
+            let length = Int(header.keyLength)
+            if isFree[i] || length <= UserLayout.keyBytes { continue }
+            keys.append((slots.loadUnaligned(fromByteOffset: i * layout.size + layout.key, as: UInt64.self), length))
+        }
+        keys.sort { $0.at < $1.at }
+        var end = 0
+        for key in keys {
+            guard key.at >= UInt64(end), key.at <= UInt64(longKeys), key.length <= longKeys - Int(key.at) else {
+                return "the long keys"
+            }
+            end = Int(key.at) + key.length
+        }
+        return nil
     }
 
     init(layout: UserLayout, image: Image, slots bytes: UnsafeRawBufferPointer, longKeys: UnsafeRawBufferPointer) throws
@@ -302,10 +314,11 @@ extension UserTable {
             (0...image.slotCount).contains(image.userCount),
             image.freeSlots.count == image.slotCount - image.userCount,
             (128...max(1024, 16 * image.slotCount)).contains(image.indexCapacity),
-            image.freeSlots.allSatisfy({ Int($0) < image.slotCount }),
-            image.userCount * 100 <= image.indexCapacity * 85,
-            UserTable.areSound(bytes, layout, users: image.userCount, longKeys: longKeys.count)
+            image.userCount * 100 <= image.indexCapacity * 85
         else { throw SnapshotMismatch("the user table does not fit its own description") }
+        if let fault = UserTable.fault(bytes, layout, image, longKeys: longKeys.count) {
+            throw SnapshotMismatch("the user table does not fit its own description: \(fault)")
+        }
         self.layout = layout
         seed = image.seed
         slotCount = image.slotCount
@@ -320,5 +333,16 @@ extension UserTable {
         indexCapacity = image.indexCapacity
         index = .allocate(capacity: indexCapacity)
         rebuildIndex()
+        longKeyGarbage = self.longKeys.count - livingLongKeys
+    }
+
+    /// Bytes of the long keys of the users there are.
+    private var livingLongKeys: Int {
+        var bytes = 0
+        for i in 0..<slotCount where slot(UInt32(i)).header.pointee.flags & UserHeader.inUse != 0 {
+            let length = Int(slot(UInt32(i)).header.pointee.keyLength)
+            if length > UserLayout.keyBytes { bytes += length }
+        }
+        return bytes
     }
 }

@@ -41,11 +41,11 @@ struct SnapshotTarget {
         Engine(configuration: c, topics: ["events"], partitions: 1, executor: SerialExecutor())
     }
 
-    /// Some users, one of them with a long name, and their landmarks.
-    private static func live(_ engine: Engine) {
-        let users = ["a", "b", String(repeating: "long", count: 20)].map { Array($0.utf8) }
-        for i in 0..<60 {
-            users[i % 3].withUnsafeBufferPointer { user in
+    /// Some users, one of them with a long name, and their landmarks: the events of a range.
+    private static func live(_ engine: Engine, _ range: Range<Int> = 0..<60) {
+        let users = ["a", "b", String(repeating: "long", count: 20), "later"].map { Array($0.utf8) }
+        for i in range {
+            users[i < 60 ? i % 3 : i % 4].withUnsafeBufferPointer { user in
                 var e = clvd_event()
                 e.offset = Int64(i)
                 e.time_ms = 1_704_067_200_000 + Int64(i) * 43_200_000
@@ -117,13 +117,20 @@ struct SnapshotTarget {
             let byName = Dictionary(uniqueKeysWithValues: sections.map { ($0.name, $0.bytes) })
             var held: [UnsafeMutableRawBufferPointer] = []
             defer { for h in held { h.deallocate() } }
-            try Self.engine(configuration).restore(description) { name in
+            let engine = Self.engine(configuration)
+            try engine.restore(description) { name in
                 guard let bytes = byName[name] else { throw SnapshotMismatch("no section \(name)") }
                 let copy = UnsafeMutableRawBufferPointer.allocate(byteCount: bytes.count, alignment: 16)
                 copy.copyBytes(from: bytes)
                 held.append(copy)
                 return UnsafeRawBufferPointer(copy)
             }
+            // It goes on: events half a day apart for weeks, with their timers, and then silence.
+            guard engine.taskIDs == [TaskID(topic: 0, partition: 0)] else { return }
+            Self.live(engine, 60..<130)
+            engine.tick(to: 1_704_067_200_000 + 150 * 43_200_000)
+            _ = engine.report()
+            _ = engine.image()
         } catch is SnapshotMismatch, is DecodingError {
             return
         } catch { fatalError("\(error)") }

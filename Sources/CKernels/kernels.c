@@ -18,6 +18,7 @@
 typedef float v16 __attribute__((vector_size(64)));
 typedef int32_t i16 __attribute__((vector_size(64)));
 typedef double d16 __attribute__((vector_size(128)));
+typedef int64_t l16 __attribute__((vector_size(128)));
 #define ALWAYS inline __attribute__((always_inline))
 
 struct table {
@@ -49,6 +50,90 @@ struct table {
     void (*int8_from_unit)(intptr_t, const float *, int8_t *);
     void (*unit_from_int8)(intptr_t, const int8_t *, float *);
 };
+
+#if defined(__x86_64__)
+// What SSE2 lacks, with the same bits: without these the compiler calls a library for every element.
+
+// fma of the lanes where a sum in double precision was not enough: the double is rounded to odd (Boldo and Melquiond 2008,
+// "Emulation of FMA and Correctly Rounded Sums"), so that rounding it to a float rounds the exact sum.
+static __attribute__((noinline)) void fma_rounded_to_odd(const float *a, const float *b, const float *c, float *y) {
+    for (int i = 0; i < 16; i++) {
+        const double p = (double)a[i] * (double)b[i], z = c[i];
+        double s = p + z;
+        const double back = s - p, error = (p - (s - back)) + (z - back);  // exact (Knuth's TwoSum)
+        if (error < 0 || error > 0) {
+            int64_t bits;
+            memcpy(&bits, &s, sizeof bits);
+            if ((bits & 1) == 0) bits += (error > 0) == (s > 0) ? 1 : -1;
+            memcpy(&s, &bits, sizeof s);
+        }
+        y[i] = (float)s;
+    }
+}
+
+// The product of two floats is exact in double precision, the sum is rounded there and once more to a float. Twice is once,
+// unless the double lies in the middle of two floats, or the float is subnormal, where middles have other bits.
+static ALWAYS v16 fma_in_double(v16 a, v16 b, v16 c) {
+    d16 s = __builtin_convertvector(a, d16) * __builtin_convertvector(b, d16) + __builtin_convertvector(c, d16);
+    v16 y = __builtin_convertvector(s, v16);
+    l16 bits;
+    __builtin_memcpy(&bits, &s, sizeof bits);
+    i16 middle = (__builtin_convertvector(bits, i16) & 0x1FFFFFFF) == 0x10000000;
+    i16 magnitude;
+    __builtin_memcpy(&magnitude, &y, sizeof magnitude);
+    magnitude &= 0x7FFFFFFF;
+    i16 unsure = middle | ((magnitude > 0) & (magnitude <= 0x00800000));
+    if (__builtin_expect(__builtin_reduce_or(unsure) != 0, 0)) {
+        float in[3][16], out[16];
+        __builtin_memcpy(in[0], &a, sizeof a);
+        __builtin_memcpy(in[1], &b, sizeof b);
+        __builtin_memcpy(in[2], &c, sizeof c);
+        fma_rounded_to_odd(in[0], in[1], in[2], out);
+        __builtin_memcpy(&y, out, sizeof y);
+    }
+    return y;
+}
+
+// To the nearest integer, ties to even, for |x| < 2^22.
+static ALWAYS float round_small(float x) { return (x + 12582912.0f) - 12582912.0f; }
+static ALWAYS v16 round_small16(v16 x) { return (x + 12582912.0f) - 12582912.0f; }
+
+// After Giesen ("Float to half conversion"): the addition of a power of two rounds what becomes subnormal.
+static ALWAYS uint16_t half_of_float(float x) {
+    uint32_t u, tiny;
+    memcpy(&u, &x, 4);
+    const uint32_t sign = u & 0x80000000u;
+    u ^= sign;
+    float f;
+    memcpy(&f, &u, 4);
+    f += 0.5f;
+    memcpy(&tiny, &f, 4);
+    tiny -= 0x3F000000u;
+    const uint32_t normal = (u + 0xC8000FFFu + ((u >> 13) & 1)) >> 13;
+    const uint32_t special = u > 0x7F800000u ? 0x7E00u | (u >> 13 & 0x3FFu) : 0x7C00u;
+    const uint32_t y = u >= 0x47800000u ? special : u < 0x38800000u ? tiny : normal;
+    return (uint16_t)(y | sign >> 16);
+}
+static ALWAYS float float_of_half(uint16_t x) {
+    const uint32_t magnitude = (uint32_t)(x & 0x7FFF) << 13, exponent = magnitude & 0x0F800000u;
+    uint32_t normal = magnitude + 0x38000000u;
+    if (exponent == 0x0F800000u) normal = (normal + 0x38000000u) | (magnitude & 0x007FE000u ? 0x00400000u : 0);
+    uint32_t bits = magnitude + 0x38800000u;
+    float tiny;
+    memcpy(&tiny, &bits, 4);
+    tiny -= 0x1p-14f;
+    memcpy(&bits, &tiny, 4);
+    bits = (exponent == 0 ? bits : normal) | (uint32_t)(x & 0x8000) << 16;
+    float y;
+    memcpy(&y, &bits, 4);
+    return y;
+}
+#define FMA fma_in_double
+#define ROUND16 round_small16
+#define ROUND round_small
+#define HALF_OF_FLOAT half_of_float
+#define FLOAT_OF_HALF float_of_half
+#endif
 
 #define NAME(x) x##_portable
 #define MR 4

@@ -16,7 +16,4 @@ static inline uint64_t clvd_mix(uint64_t x, uint64_t salt) {
     return x ^ (x >> 31);
 }
 
-/// Asks for the cache line of an address.
-static inline void clvd_prefetch(const void *address) { __builtin_prefetch(address); }
-
 #endif

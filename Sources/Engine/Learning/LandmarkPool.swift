@@ -28,7 +28,8 @@ struct LandmarkPool: ~Copyable {
         self.capacity = capacity
         self.binEnds = binEnds
         frontier = Array(repeating: 1, count: binEnds.count)
-        memory = malloc(capacity * layout.size)!
+        // Links may lead to places that nothing was put in yet: zeros end a chain.
+        memory = calloc(capacity, layout.size)!
     }
 
     deinit { free(memory) }
@@ -38,6 +39,10 @@ struct LandmarkPool: ~Copyable {
     /// The landmark of a sequence number that is held.
     @inline(__always)
     func at(_ sequence: Int64) -> UnsafeMutableRawPointer { memory + Int(sequence % Int64(capacity)) * layout.size }
+
+    /// How users and landmarks name the landmark of a sequence number: its place + 1.
+    @inline(__always)
+    func link(_ sequence: Int64) -> UInt32 { UInt32(sequence % Int64(capacity)) + 1 }
 
     @inline(__always)
     static func header(_ landmark: UnsafeMutableRawPointer) -> UnsafeMutablePointer<LandmarkHeader> {
@@ -62,7 +67,7 @@ struct LandmarkPool: ~Copyable {
         LandmarkPool.header(place).initialize(
             to: LandmarkHeader(
                 instant: instant, sequence: tail, user: user, previous: header.pointee.landmark, priority: priority))
-        header.pointee.landmark = UInt32(tail % Int64(capacity)) + 1
+        header.pointee.landmark = link(tail)
         tail += 1
         return place
     }
@@ -106,7 +111,7 @@ struct LandmarkPool: ~Copyable {
             let user = users.slot(h.pointee.user).header
             h.pointee.sequence = s
             h.pointee.previous = user.pointee.landmark
-            user.pointee.landmark = UInt32(s % Int64(capacity)) + 1
+            user.pointee.landmark = link(s)
         }
     }
 

@@ -73,7 +73,11 @@ struct PurchaseProcess: Codable, Equatable {
     }
 
     /// Whether a snapshot brought all that belongs together.
-    var isWhole: Bool { weights.count == Self.nodes && sums.count == Self.nodes }
+    var isWhole: Bool {
+        weights.count == Self.nodes && sums.count == Self.nodes && weights.allSatisfy { $0 > 0 && $0 <= 1 }
+            && sums.allSatisfy { $0 >= 0 && $0.isFinite } && spend.isFinite && spendSum.isFinite
+            && (0..<Self.batch).contains(count) && (0...Int(StateCheck.counts.upperBound)).contains(steps)
+    }
 
     private static func geometric(from: Double, to: Double, count: Int) -> [Double] {
         (0..<count).map { from * pow(to / from, Double($0) / Double(count - 1)) }
@@ -81,6 +85,17 @@ struct PurchaseProcess: Codable, Equatable {
 }
 
 /// A purchase process ready to forecast: its nodes and bins in flat memory.
+///
+/// After the last purchase of a living customer, whatever comes first ends the wait: the next purchase (rate λ) or death
+/// (rate μ). So the customer returns with probability λ/(λ+μ), and the wait lasts an exponential time of rate s = λ+μ in
+/// either case. For x purchases after the first, the last of them at t, and now T (days since the first purchase):
+///
+///     P(history, returns)       = λ^x · λ/s · e^(-sT)       the wait goes on at T
+///     P(history, never returns) = λ^x · μ/s · e^(-st)       death ends the wait, before T or after it
+///
+/// Their sum is the likelihood of Schmittlein, Morrison and Colombo (1987). Split by who is alive now it is
+/// λ^x · e^(-sT) for the living and λ^x · μ/s · (e^(-st) - e^(-sT)) for the dead, a difference of near numbers right after
+/// a purchase; who returns needs none.
 final class PurchaseForecast {
     private static let nodes = PurchaseProcess.nodes
     private static let hopeless: Float = -87
@@ -88,9 +103,9 @@ final class PurchaseForecast {
     /// Of each node: log λ, λ + μ, log of weight · μ/(λ+μ) and of weight · λ/(λ+μ).
     private let logRate: UnsafeMutablePointer<Float>
     private let total: UnsafeMutablePointer<Float>
-    private let dead: UnsafeMutablePointer<Float>
-    private let alive: UnsafeMutablePointer<Float>
-    /// [bins × nodes] for who lives now: P(a purchase before the bin's end), P(a purchase in the bin), expected
+    private let leaves: UnsafeMutablePointer<Float>
+    private let returns: UnsafeMutablePointer<Float>
+    /// [bins × nodes] for customers who return: P(a purchase before the bin's end), P(a purchase in the bin), expected
     /// purchases in the bin.
     private let before: UnsafeMutablePointer<Float>
     private let any: UnsafeMutablePointer<Float>
@@ -106,48 +121,50 @@ final class PurchaseForecast {
             p.initialize(repeating: 0, count: count)
             return p
         }
-        (logRate, total, dead, alive) = (floats(n), floats(n), floats(n), floats(n))
+        (logRate, total, leaves, returns) = (floats(n), floats(n), floats(n), floats(n))
         (before, any, number) = (floats(n * bins), floats(n * bins), floats(n * bins))
         for (i, rate) in PurchaseProcess.rates.enumerated() {
             for (j, death) in PurchaseProcess.deathRates.enumerated() {
                 let (k, s) = (i * PurchaseProcess.deathRates.count + j, rate + death)
                 logRate[k] = Float(log(rate))
                 total[k] = Float(s)
-                func some(_ days: Double) -> Double { rate / s * -expm1(-s * days) }
+                // Each is the living customer's divided by λ/s, as only who returns buys. That of the bin: alive at its
+                // start, P = e^(-μ·start), and a purchase before death within it.
+                func some(_ days: Double) -> Double { -expm1(-s * days) }
                 for (b, end) in ends.enumerated() {
                     let start = b == 0 ? 0 : ends[b - 1]
                     before[b * n + k] = Float(some(end))
                     any[b * n + k] = Float(exp(-death * start) * some(end - start))
-                    number[b * n + k] = Float(rate / death * exp(-death * start) * -expm1(-death * (end - start)))
+                    number[b * n + k] = Float(s / death * exp(-death * start) * -expm1(-death * (end - start)))
                 }
             }
         }
         set(PurchaseProcess())
     }
 
-    deinit { for p in [logRate, total, dead, alive, before, any, number] { p.deallocate() } }
+    deinit { for p in [logRate, total, leaves, returns, before, any, number] { p.deallocate() } }
 
     func set(_ process: PurchaseProcess) {
         spend = Float(process.spend)
         for k in 0..<Self.nodes {
             let rate = PurchaseProcess.rates[k / PurchaseProcess.deathRates.count]
             let death = PurchaseProcess.deathRates[k % PurchaseProcess.deathRates.count]
-            dead[k] = Float(log(process.weights[k] * death / (rate + death)))
-            alive[k] = Float(log(process.weights[k] * rate / (rate + death)))
+            leaves[k] = Float(log(process.weights[k] * death / (rate + death)))
+            returns[k] = Float(log(process.weights[k] * rate / (rate + death)))
         }
     }
 
-    /// P(node, dead) and P(node, alive) given a history, [nodes] each.
+    /// P(node, never returns) and P(node, returns) given a history, [nodes] each. They sum to 1.
     @inline(__always)
     func posterior(
-        _ h: PurchaseProcess.History, dead d: UnsafeMutablePointer<Float>, alive a: UnsafeMutablePointer<Float>
+        _ h: PurchaseProcess.History, leaves d: UnsafeMutablePointer<Float>, returns a: UnsafeMutablePointer<Float>
     ) {
         let n = Self.nodes
         var most = -Float.infinity
         for k in 0..<n {
             let bought = h.repeats * logRate[k]
-            d[k] = bought + dead[k] - total[k] * h.last
-            a[k] = bought + alive[k] - total[k] * h.now
+            d[k] = bought + leaves[k] - total[k] * h.last
+            a[k] = bought + returns[k] - total[k] * h.now
             most = max(most, max(d[k], a[k]))
         }
         for k in 0..<n {
@@ -168,7 +185,7 @@ final class PurchaseForecast {
     /// P(node | history), [nodes].
     func responsibilities(_ h: PurchaseProcess.History, into r: UnsafeMutablePointer<Float>) {
         withUnsafeTemporaryAllocation(of: Float.self, capacity: Self.nodes) { a in
-            posterior(h, dead: r, alive: a.baseAddress!)
+            posterior(h, leaves: r, returns: a.baseAddress!)
             for k in 0..<Self.nodes { r[k] += a[k] }
         }
     }
@@ -186,7 +203,7 @@ final class PurchaseForecast {
         let n = Self.nodes
         withUnsafeTemporaryAllocation(of: Float.self, capacity: 2 * n) { buffer in
             let (d, a) = (buffer.baseAddress!, buffer.baseAddress! + n)
-            posterior(h, dead: d, alive: a)
+            posterior(h, leaves: d, returns: a)
             let k = Float(PurchaseProcess.spendPrior)
             let money = (k * spend + (h.repeats + 1) * h.spend) / (k + h.repeats + 1)
             var earlier: Float = 0

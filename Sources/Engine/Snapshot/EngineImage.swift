@@ -107,9 +107,8 @@ extension Engine {
         }
         for task in ordered {
             let name = "task-\(task.id.topic)-\(task.id.partition)"
-            let longKeys = task.users.longKeyBytes
             sections.append(.init(name: "\(name)-users", regions: [task.users.slotBytes]))
-            sections.append(.init(name: "\(name)-keys", regions: [longKeys.withUnsafeBytes { copied($0) }]))
+            sections.append(.init(name: "\(name)-keys", regions: [task.users.longKeyBytes]))
             sections.append(.init(name: "\(name)-landmarks", regions: task.pool.regions))
         }
         let learned = learner.image(copied: copied)
@@ -157,7 +156,13 @@ extension Engine {
     ) throws {
         precondition(position == 0, "a model for a fresh engine")
         try checkCompatible(metadata)
-        try learner.restore(metadata.learner, section: section)
+        try learner.restore(metadata.learner) { name in
+            let bytes = try section(name)
+            guard name != "weights" || StateCheck.areFinite(bytes) else {
+                throw SnapshotMismatch("weights that are no numbers")
+            }
+            return bytes
+        }
         learner.publish(to: serving)
         restore(position: metadata.position, schedule: metadata.schedule)
     }
@@ -205,6 +210,7 @@ extension Engine {
         guard differences.isEmpty else {
             throw SnapshotMismatch("the snapshot is of another configuration: " + differences.joined(separator: "; "))
         }
+        try metadata.check()
     }
 }
 

@@ -37,6 +37,7 @@ extension PartitionTask {
         guard image.evictionHand >= 0, image.quantileCounts.count == 4 * fresh.counts.count,
             image.quantileThresholds.count == fresh.thresholds.count
         else { throw SnapshotMismatch("the state of partition \(image.id) does not fit its own description") }
+        try image.check(settings)
         self.init(
             id: image.id, settings: settings,
             users: try UserTable(layout: settings.userLayout, image: image.users, slots: slots, longKeys: longKeys),
@@ -55,5 +56,8 @@ extension PartitionTask {
         nextOffset = image.nextOffset
         evictionHand = image.evictionHand
         counters = image.counters
+        let check = StateCheck(settings: settings, partition: id)
+        try check.check(users, pool)
+        try check.check(pool, users)
     }
 }

@@ -1,6 +1,32 @@
 import CHash
 import Glibc
 
+/// Bytes one after the other in memory of their own; where they lie changes only when they are appended to.
+private struct ByteArena: ~Copyable {
+    private(set) var bytes: UnsafeMutablePointer<UInt8>
+    private(set) var count = 0
+    private(set) var capacity: Int
+
+    init(capacity: Int = 0) {
+        self.capacity = max(64, capacity)
+        bytes = .allocate(capacity: self.capacity)
+    }
+
+    deinit { bytes.deallocate() }
+
+    mutating func append(_ source: UnsafePointer<UInt8>, _ length: Int) {
+        if count + length > capacity {
+            capacity = max(2 * capacity, count + length)
+            let larger = UnsafeMutablePointer<UInt8>.allocate(capacity: capacity)
+            larger.update(from: bytes, count: count)
+            bytes.deallocate()
+            bytes = larger
+        }
+        (bytes + count).update(from: source, count: length)
+        count += length
+    }
+}
+
 /// The users of one partition task: dense slots of fixed size, an open-addressing index over them, and an arena
 /// for the few keys that do not fit a slot. Slots never move while their user lives, so a slot number is a
 /// user's name inside the task. Memory grows by `realloc`, whose untouched pages cost nothing.
@@ -17,7 +43,8 @@ struct UserTable: ~Copyable {
     private var indexCapacity: Int
     /// Slots freed by evictions, last in first out.
     private var freeSlots: [UInt32] = []
-    private var longKeys: [UInt8] = []
+    private var longKeys = ByteArena()
+    /// Bytes of the arena whose users have left.
     private var longKeyGarbage = 0
 
     static let none = UInt32.max
@@ -51,13 +78,13 @@ struct UserTable: ~Copyable {
         Int(hash.multipliedFullWidth(by: UInt64(indexCapacity)).high)
     }
 
-    /// The bytes of a user's key.
+    /// The bytes of a user's key. They stay where they are until the next insertion or removal.
     func key(of slot: UserSlot) -> UnsafeBufferPointer<UInt8> {
         let length = Int(slot.header.pointee.keyLength)
         let inline = (slot + layout.key).assumingMemoryBound(to: UInt8.self)
         if length <= UserLayout.keyBytes { return UnsafeBufferPointer(start: inline, count: length) }
         let at = Int((slot + layout.key).loadUnaligned(as: UInt64.self))
-        return longKeys.withUnsafeBufferPointer { UnsafeBufferPointer(rebasing: $0[at..<at + length]) }
+        return UnsafeBufferPointer(start: longKeys.bytes + at, count: length)
     }
 
     /// Whether a slot's key is the one given. Full bytes are compared.
@@ -67,10 +94,6 @@ struct UserTable: ~Copyable {
         if length <= UserLayout.keyBytes { return memcmp(slot + layout.key, key, length) == 0 }
         return memcmp(self.key(of: slot).baseAddress!, key, length) == 0
     }
-
-    /// Brings the index entry of a hash into the cache.
-    @inline(__always)
-    func prefetch(_ hash: UInt64) { clvd_prefetch(index + place(hash)) }
 
     /// The slot of a user, or `none`.
     func find(_ key: UnsafePointer<UInt8>, _ length: Int, hash: UInt64) -> UInt32 {
@@ -109,7 +132,7 @@ struct UserTable: ~Copyable {
             memcpy(s + layout.key, key, length)
         } else {
             (s + layout.key).storeBytes(of: UInt64(longKeys.count), as: UInt64.self)
-            longKeys.append(contentsOf: UnsafeBufferPointer(start: key, count: length))
+            longKeys.append(key, length)
         }
         link(new, hash)
         userCount += 1
@@ -137,7 +160,7 @@ struct UserTable: ~Copyable {
         unlink(at: i)
         if key.count > UserLayout.keyBytes {
             let at = Int((s + layout.key).loadUnaligned(as: UInt64.self))
-            for k in at..<at + key.count { longKeys[k] = 0 }
+            memset(longKeys.bytes + at, 0, key.count)
             longKeyGarbage += key.count
         }
         memset(s, 0, layout.size)
@@ -189,14 +212,14 @@ struct UserTable: ~Copyable {
     }
 
     private mutating func compactLongKeys() {
-        var kept: [UInt8] = []
+        var kept = ByteArena(capacity: longKeys.count - longKeyGarbage)
         for i in 0..<slotCount {
             let s = slot(UInt32(i))
             guard s.header.pointee.flags & UserHeader.inUse != 0, Int(s.header.pointee.keyLength) > UserLayout.keyBytes
             else { continue }
             let k = key(of: s)
             (s + layout.key).storeBytes(of: UInt64(kept.count), as: UInt64.self)
-            kept.append(contentsOf: k)
+            kept.append(k.baseAddress!, k.count)
         }
         longKeys = kept
         longKeyGarbage = 0
@@ -225,7 +248,7 @@ extension UserTable {
     /// The slots in use and free, as they lie in memory.
     var slotBytes: UnsafeRawBufferPointer { UnsafeRawBufferPointer(start: slots, count: slotCount * layout.size) }
 
-    var longKeyBytes: [UInt8] { longKeys }
+    var longKeyBytes: UnsafeRawBufferPointer { UnsafeRawBufferPointer(start: longKeys.bytes, count: longKeys.count) }
 
     /// The slots in use and the long keys without what a model has had a hand in: predictions, alerts, recurrent states,
     /// and landmarks, which are kept as learning needs them.
@@ -245,7 +268,7 @@ extension UserTable {
             }
             copy.withUnsafeBytes { bytes.append(contentsOf: $0) }
         }
-        return bytes + longKeys
+        return bytes + longKeyBytes
     }
 
     /// Bytes that hold something: slots ever used, index, long keys.
@@ -254,21 +277,33 @@ extension UserTable {
     /// Bytes of memory the table holds (touched or not).
     var allocatedBytes: Int { slotCapacity * layout.size + indexCapacity * 8 + longKeys.capacity }
 
-    /// Whether as many slots are in use as there are users, and every long key lies in the arena.
-    private static func areSound(
-        _ slots: UnsafeRawBufferPointer, _ layout: UserLayout, users: Int, longKeys: Int
-    ) -> Bool {
-        var used = 0
-        for at in stride(from: 0, to: slots.count, by: layout.size) {
-            let header = slots.loadUnaligned(fromByteOffset: at, as: UserHeader.self)
-            guard header.flags & UserHeader.inUse != 0 else { continue }
-            used += 1
-            let length = Int(header.keyLength)
-            if length <= UserLayout.keyBytes { continue }
-            let key = slots.loadUnaligned(fromByteOffset: at + layout.key, as: UInt64.self)
-            guard key <= UInt64(longKeys), length <= longKeys - Int(key) else { return false }
+    /// What is wrong with slots and long keys, if anything: in use are as many slots as there are users; the others are in
+    /// the list of free ones, each once; every long key has bytes of its own in the arena.
+    private static func fault(
+        _ slots: UnsafeRawBufferPointer, _ layout: UserLayout, _ image: Image, longKeys: Int
+    ) -> StaticString? {
+        var isFree = [Bool](repeating: false, count: image.slotCount)
+        for slot in image.freeSlots {
+            guard Int(slot) < image.slotCount, !isFree[Int(slot)] else { return "the list of free slots" }
+            isFree[Int(slot)] = true
         }
-        return used == users
+        var keys: [(at: UInt64, length: Int)] = []
+        for i in 0..<image.slotCount {
+            let header = slots.loadUnaligned(fromByteOffset: i * layout.size, as: UserHeader.self)
+            guard (header.flags & UserHeader.inUse == 0) == isFree[i] else { return "slots in use and free ones" }
+            let length = Int(header.keyLength)
+            if isFree[i] || length <= UserLayout.keyBytes { continue }
+            keys.append((slots.loadUnaligned(fromByteOffset: i * layout.size + layout.key, as: UInt64.self), length))
+        }
+        keys.sort { $0.at < $1.at }
+        var end = 0
+        for key in keys {
+            guard key.at >= UInt64(end), key.at <= UInt64(longKeys), key.length <= longKeys - Int(key.at) else {
+                return "the long keys"
+            }
+            end = Int(key.at) + key.length
+        }
+        return nil
     }
 
     init(layout: UserLayout, image: Image, slots bytes: UnsafeRawBufferPointer, longKeys: UnsafeRawBufferPointer) throws
@@ -278,11 +313,12 @@ extension UserTable {
             image.slotCount == bytes.count / layout.size,
             (0...image.slotCount).contains(image.userCount),
             image.freeSlots.count == image.slotCount - image.userCount,
-            image.freeSlots.allSatisfy({ Int($0) < image.slotCount }),
             (128...max(1024, 16 * image.slotCount)).contains(image.indexCapacity),
-            image.userCount * 100 <= image.indexCapacity * 85,
-            UserTable.areSound(bytes, layout, users: image.userCount, longKeys: longKeys.count)
+            image.userCount * 100 <= image.indexCapacity * 85
         else { throw SnapshotMismatch("the user table does not fit its own description") }
+        if let fault = UserTable.fault(bytes, layout, image, longKeys: longKeys.count) {
+            throw SnapshotMismatch("the user table does not fit its own description: \(fault)")
+        }
         self.layout = layout
         seed = image.seed
         slotCount = image.slotCount
@@ -291,9 +327,22 @@ extension UserTable {
         slots = malloc(slotCapacity * layout.size)!
         if let base = bytes.baseAddress { memcpy(slots, base, bytes.count) }
         freeSlots = image.freeSlots
-        self.longKeys = Array(longKeys)
+        if let base = longKeys.baseAddress {
+            self.longKeys.append(base.assumingMemoryBound(to: UInt8.self), longKeys.count)
+        }
         indexCapacity = image.indexCapacity
         index = .allocate(capacity: indexCapacity)
         rebuildIndex()
+        longKeyGarbage = self.longKeys.count - livingLongKeys
+    }
+
+    /// Bytes of the long keys of the users there are.
+    private var livingLongKeys: Int {
+        var bytes = 0
+        for i in 0..<slotCount where slot(UInt32(i)).header.pointee.flags & UserHeader.inUse != 0 {
+            let length = Int(slot(UInt32(i)).header.pointee.keyLength)
+            if length > UserLayout.keyBytes { bytes += length }
+        }
+        return bytes
     }
 }

@@ -156,4 +156,88 @@ import Testing
             #expect(sequence >= pool.frontier[1])
         }
     }
+
+    /// The threshold falls while open landmarks fill the ring. It doubles once a turn of the ring when what is held reaches
+    /// further back than four times the longest horizon, and never beyond all.
+    @Test func theThresholdRisesAgain() {
+        var random = RandomNumbers(seed: 11)
+        var users = UserTable(layout: Self.user, seed: 1)
+        let slot = users.insert([1], 1, hash: users.hash([1], 1))
+        var pool = LandmarkPool(layout: Self.layout, capacity: 64, binEnds: [day / 2, day])
+        var now = epoch
+        for _ in 0..<500 {
+            now += 60_000
+            Self.offer(&pool, users, slot, at: now, priority: UInt32(truncatingIfNeeded: random.next()))
+        }
+        // 500 candidates for 64 places within a day: thinned to an eighth, or to a sixteenth.
+        let low = pool.threshold
+        #expect(low == 1 << 29 || low == 1 << 28)
+        // All have matured; with 64 landmarks 48 minutes apart they reach back less than four days.
+        now += day + hour
+        for _ in 0..<300 {
+            now += day / 30
+            Self.offer(&pool, users, slot, at: now, priority: 0)
+        }
+        #expect(pool.threshold == low)
+        // Ten hours apart they reach back 26 days.
+        for _ in 0..<64 {
+            now += 10 * hour
+            Self.offer(&pool, users, slot, at: now, priority: 0)
+        }
+        var turns = 0
+        let before = pool.threshold
+        #expect(before == low || before == 2 * low)
+        for _ in 0..<64 * 6 {
+            if pool.count == 64 && pool.head % 64 == 0 { turns += 1 }
+            now += 10 * hour
+            Self.offer(&pool, users, slot, at: now, priority: 0)
+            #expect(pool.threshold == min(1 << 32, before << UInt64(turns)), "after \(turns) turns")
+        }
+        #expect(turns == 6 && pool.threshold == 1 << 32)
+    }
+
+    private static func offer(
+        _ pool: inout LandmarkPool, _ users: borrowing UserTable, _ slot: UInt32, at now: Int64, priority: UInt32
+    ) {
+        for bin in 0..<2 { pool.mature(bin: bin, watermark: now) { _ in } }
+        guard pool.admits(priority) else { return }
+        _ = pool.append(user: slot, instant: now, priority: priority, users: users)
+    }
+
+    /// Landmarks of who has left make room first: a thinned ring holds none of them.
+    @Test func landmarksOfTheDepartedGo() {
+        var random = RandomNumbers(seed: 12)
+        var users = UserTable(layout: Self.user, seed: 1)
+        let slots = (0..<2).map { users.insert([UInt8($0)], 1, hash: users.hash([UInt8($0)], 1)) }
+        var pool = LandmarkPool(layout: Self.layout, capacity: 64, binEnds: [day, 1000 * day])
+        for i in 0..<64 {
+            _ = pool.append(
+                user: slots[i % 2], instant: epoch + Int64(i) * hour,
+                priority: UInt32(truncatingIfNeeded: random.next()), users: users)
+        }
+        pool.forget(user: slots[1], newest: users.slot(slots[1]).header.pointee.landmark)
+        users.remove(slots[1])
+        var departed = 0
+        for sequence in pool.head..<pool.tail {
+            let landmark = pool.at(sequence)
+            guard LandmarkPool.header(landmark).pointee.user == UserTable.none else { continue }
+            departed += 1
+            #expect(landmark.at(Self.layout.events, as: UInt8.self)[0] == 0)
+        }
+        #expect(departed == 32)
+        // Another customer takes the slot; what was held of the first is not taken for the newcomer's.
+        let next = users.insert([9], 1, hash: users.hash([9], 1))
+        #expect(next == slots[1])
+        _ = pool.append(user: next, instant: epoch + 64 * hour, priority: 0, users: users)
+        var chain = 0
+        pool.forEachOpen(of: next, newest: users.slot(next).header.pointee.landmark, at: .min) { _ in chain += 1 }
+        #expect(chain == 1)
+        for held in Self.users(pool) { #expect(held == slots[0] || held == next) }
+    }
+
+    private static func users(_ pool: borrowing LandmarkPool) -> [UInt32] {
+        var all: [UInt32] = []
+        for sequence in pool.head..<pool.tail { all.append(LandmarkPool.header(pool.at(sequence)).pointee.user) }
+        return all
+    }
 }

@@ -64,7 +64,7 @@ import Testing
         #expect(table.longKeyBytes.count { $0 != 0 } == long)
 
         let bytes = Array(table.slotBytes)
-        let longKeys = table.longKeyBytes
+        let longKeys = Array(table.longKeyBytes)
         try bytes.withUnsafeBytes { slots in
             try longKeys.withUnsafeBytes { long in
                 var again = try UserTable(layout: Self.layout, image: table.image, slots: slots, longKeys: long)
@@ -76,6 +76,32 @@ import Testing
                 #expect(a == table.insert(key, key.count, hash: table.hash(key, key.count)))
             }
         }
+    }
+
+    /// Long keys come and go while the table grows: a key lies still while others are looked up, and what is read through
+    /// its address is the key.
+    @Test func longKeysUnderChurn() {
+        var random = RandomNumbers(seed: 6)
+        var table = UserTable(layout: Self.layout, seed: 6)
+        func long(_ i: Int) -> [UInt8] {
+            Array("\(i)/".utf8) + [UInt8](repeating: UInt8(65 + i % 26), count: 40 + i % 300)
+        }
+        var living: [Int: UInt32] = [:]
+        var largest = 0
+        for i in 0..<3000 {
+            living[i] = table.insert(long(i), long(i).count, hash: table.hash(long(i), long(i).count))
+            // Up to 600 users, then about 40.
+            while living.count > (i % 1000 < 600 ? 600 : 40) {
+                let leaving = living.keys.sorted()[random.below(living.count)]
+                table.remove(living.removeValue(forKey: leaving)!)
+            }
+            largest = max(largest, table.longKeyBytes.count)
+            guard i % 37 == 0, living[i] != nil else { continue }
+            let key = table.key(of: table.slot(living[i]!))
+            for (other, slot) in living { #expect(Self.find(table, long(other)) == slot) }
+            #expect(Array(key) == long(i) && key.baseAddress == table.key(of: table.slot(living[i]!)).baseAddress)
+        }
+        #expect(table.longKeyBytes.count < largest / 3)
     }
 
     /// Every key in one place of the index: probing, growing and closing the gaps still find each.

@@ -47,7 +47,7 @@ let package = Package(
             name: "EventInput",
             dependencies: ["CEventParser", .product(name: "Yams", package: "Yams")],
             resources: [.embedInCode("Formats")], swiftSettings: strict),
-        // Streams of events that never were: simulated users with known truth, the CDNOW log.
+        // Simulated users with known truth, and the CDNOW log, as streams of events.
         .target(name: "Simulation", dependencies: ["CEventParser"], swiftSettings: strict),
         // What is drawn on a terminal: live view, progress bars, tables.
         .target(name: "Terminal", swiftSettings: strict),

@@ -13,7 +13,7 @@ public final class EventFile {
     private let decoder: EventDecoder
     private let columns: Columns?
 
-    // The batch at hand. What is handed out points into these and into the reader's buffer.
+    // The current batch. What is handed out points into these and into the reader's buffer.
     private var rows: [RowReader.Row] = []
     private var records: [clvd_record] = []
     private var events = UnsafeMutableBufferPointer<clvd_event>.allocate(capacity: 0)
@@ -23,7 +23,7 @@ public final class EventFile {
     private let messages = NativeMessages()
     /// Of each message that was handed out, its row in the batch; nil when events were handed out.
     private var rowsOfMessages: [Int]?
-    /// Rows of all batches before the one at hand.
+    /// Rows of all batches before the current one.
     private var rowsBefore: Int64 = 0
     /// Why the file could not be read on, held back until the rows before it have been handed out.
     private var failure: InputError?

@@ -3,7 +3,7 @@ import EventInput
 import Foundation
 import Kafka
 
-/// Sends the rows of an event file to a topic as a stream that once was: in the order of the file, keyed by user, with
+/// Sends the rows of an event file to a topic as a stream: in the order of the file, keyed by user, with
 /// the event times as the records' timestamps. It belongs to one thread, as its producer does.
 package final class EventReplay {
     /// How fast event time goes by.
@@ -13,7 +13,7 @@ package final class EventReplay {
         case times(Double)
     }
 
-    /// How far it may run ahead of whoever reads the topic: the embedded cluster forgets what is read too late.
+    /// How far it may run ahead of the reader of the topic: the embedded cluster drops what is read too late.
     package struct FlowControl {
         /// Records sent and not yet consumed, at most.
         package var maxAhead: Int64
@@ -63,7 +63,7 @@ package final class EventReplay {
     private var pace: Pace?
 
     private static let batchRows: Int64 = 1000
-    /// Records on their way at most: bounds memory, and the wait when the brokers have gone.
+    /// Most records in flight: bounds memory, and the wait when the brokers are gone.
     private static let maxQueued = 100_000
 
     /// - Parameters:

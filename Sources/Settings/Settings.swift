@@ -36,7 +36,7 @@ public struct Settings: Sendable, Equatable {
         }
 
         /// Names this instance among those of the group: static membership, the transactional id and its folder of
-        /// snapshots hang on it.
+        /// snapshots depend on it.
         public var instanceId: String = "0"
         /// Whether its partitions wait for an instance that is restarted within `session.timeout.ms`.
         public var staticMembership: Bool = true
@@ -53,7 +53,7 @@ public struct Settings: Sendable, Equatable {
         public var format: String = "native"
         /// Where to begin when the group has committed nothing and there is no snapshot.
         public var start: Start = .earliest
-        /// How long partitions that are behind wait for one of them that has no records at hand, ms; 0: not in step.
+        /// How long partitions that are ahead wait for one that has delivered no records yet, ms; 0: not aligned.
         public var alignmentWaitMs: Int = 500
         public var limits = InputLimits()
         public var currency = CurrencyTable()

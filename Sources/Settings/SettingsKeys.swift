@@ -44,8 +44,8 @@ extension Settings {
         SettingKey("kafka.groupId", \.kafka.groupId, "Consumer group.", .notEmpty),
         SettingKey(
             "kafka.instanceId", \.kafka.instanceId,
-            "Names this instance among those of the group; static membership, the transactional id and its folder of "
-                + "snapshots hang on it.",
+            "Names this instance within the group. Static membership, the transactional id and its folder of snapshots "
+                + "depend on it.",
             .instance),
         SettingKey(
             "kafka.staticMembership", \.kafka.staticMembership,
@@ -72,8 +72,9 @@ extension Settings {
             "Where to begin when the group has committed nothing and there is no snapshot."),
         SettingKey(
             "input.alignmentWaitMs", \.input.alignmentWaitMs,
-            "Partitions that are behind proceed side by side in the time of their records. So long they wait for one of "
-                + "them that has none at hand; 0: records come as they arrive.", unit: "ms", .within(0...60_000)),
+            "Partitions are read side by side in the time of their records. This is how long partitions that are ahead "
+                + "wait for one that has delivered no records yet; 0: records come as they arrive.", unit: "ms",
+            .within(0...60_000)),
         SettingKey(
             "input.limits.maxRecordBytes", \.input.limits.maxRecordBytes, "Largest record.", unit: "bytes",
             .within(1...1 << 30)),
@@ -360,7 +361,7 @@ extension Settings {
             .within(0...1e12)),
         SettingKey(
             "alerts.rescoreHours", \.engine.alerts.rescoreHours,
-            "Silent users are scored again so often, in event time.", unit: "hours", .within(1...8760)),
+            "How often silent users are scored again, in event time.", unit: "hours", .within(1...8760)),
         SettingKey("alerts.factors", \.engine.alerts.factors, "Factors named in an alert.", .within(0...16)),
     ]
 }

@@ -82,7 +82,7 @@ struct Place: Sendable {
     }
 }
 
-/// The settings on their way in: what was wrong so far and where values came from.
+/// Settings while they are read: the problems so far, and where values came from.
 struct Reading {
     let environment: [String: String]
     var problems: [SettingsProblem] = []
@@ -220,7 +220,7 @@ struct Reading {
         rejectUnknownVariables()
     }
 
-    /// A variable in the name of one of our sections is meant for us. Others are not ours to judge: Kubernetes sets
+    /// A variable named like one of our sections must be a setting. Other variables are left alone: Kubernetes sets
     /// `CLVD_SERVICE_HOST` and `CLVD_PORT_9090_TCP` for a service called clvd, `CLVD_KAFKA_SERVICE_HOST` for another.
     private mutating func rejectUnknownVariables() {
         var known: Suggestions?

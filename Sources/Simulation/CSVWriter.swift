@@ -26,7 +26,7 @@ public final class CSVWriter {
 
     deinit { if let file { _ = clvd_output_close(file) } }
 
-    /// Writes what is still buffered and closes the file. Whoever does not call this does not learn of a full disk.
+    /// Writes what is still buffered and closes the file. Without this call a full disk stays unnoticed.
     public func finish() throws {
         defer { file = nil }
         if let file, !clvd_output_close(file) { throw SimulationError(path, "cannot write", errno) }

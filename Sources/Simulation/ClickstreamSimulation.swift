@@ -85,7 +85,7 @@ public struct ClickstreamSimulation: Sendable {
     public let parameters: ClickstreamParameters
 
     private var states: [State]
-    /// Binary heap of the users who have an event ahead, the earliest first.
+    /// Binary heap of the users with a next event, the earliest first.
     private var heap: [Ahead] = []
     private var number: Int64 = 0
     private let endMs: Int64
@@ -224,7 +224,7 @@ public struct ClickstreamSimulation: Sendable {
 
     private struct State: Sendable {
         var random: SplitMix64
-        /// When the visit at hand ends; before the first one, when the user starts.
+        /// When the current visit ends; before the first one, when the user starts.
         var visitMs: Int64
         /// When the user leaves, or the period ends.
         var churnMs: Int64

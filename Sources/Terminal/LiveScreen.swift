@@ -62,7 +62,7 @@ public final class LiveScreen: Sendable {
         // No cursor, no wrapping of lines while the window is being made narrower.
         var text = "\u{1b}[?25l\u{1b}[?7l"
         if let last = painting.size, last != size {
-            // After a resize nobody knows which line is where: start from an empty screen.
+            // After a resize the places of lines are unknown: start from an empty screen.
             text += "\u{1b}[2J\u{1b}[H"
         } else if painting.height > 0 {
             text += "\r\u{1b}[\(painting.height)A"

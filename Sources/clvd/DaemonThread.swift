@@ -41,7 +41,7 @@ final class DaemonThread: Service {
             }
         } onGracefulShutdown: { [daemon] in
             daemon.stop()
-            // Whoever asks a second time means it.
+            // A second signal ends the process at once.
             signal(SIGINT, SIG_DFL)
             signal(SIGTERM, SIG_DFL)
         }

@@ -116,7 +116,7 @@ struct EvaluateCommand: ParsableCommand {
         } else {
             instants = .grid(days: everyDays, horizons: try Self.horizons(settings.engine))
         }
-        // They change no prediction, and nobody hears them here but for the truth's sake.
+        // Alerts change no prediction; only the comparison with the truth needs them.
         configuration.alerts.enabled = truth != nil && configuration.alerts.enabled
         if let seed { (configuration.model.seed, configuration.learning.seed) = (seed, seed) }
         let pool = WorkerPool(threads: threads ?? settings.runtime.threadCount)

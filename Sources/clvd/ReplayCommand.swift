@@ -11,7 +11,7 @@ import Terminal
 struct ReplayCommand: ParsableCommand {
     static let configuration = CommandConfiguration(
         commandName: "replay",
-        abstract: "Send an event file to a topic, as a stream that once was.",
+        abstract: "Send an event file to a topic, with its event times.",
         discussion: """
             Reads CSV with a header row or JSON lines, plain or gzip, and sends one record for each row: keyed by user, \
             in the order of the file, with the event time as the record's timestamp. CSV rows become JSON in the format \

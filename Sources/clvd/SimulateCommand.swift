@@ -7,7 +7,7 @@ import Terminal
 struct SimulateCommand: ParsableCommand {
     static let configuration = CommandConfiguration(
         commandName: "simulate",
-        abstract: "Write the clickstream of a shop's visitors who never were, and the truth about them.",
+        abstract: "Write a simulated shop's clickstream, and the true behaviour of its visitors.",
         discussion: """
             Each user buys at a rate of their own until they leave for ever, unobserved, after a lifetime of their own \
             rate (Pareto/NBD); views and carts lead up to purchases, most sessions to none. The events are clvd's CSV, in \
@@ -103,7 +103,7 @@ struct SimulateCommand: ParsableCommand {
             throw CommandFailure("\(error)", code: .validationFailure)
         }
         StopSignal.install()
-        // By days, since how many events they will have nobody knows.
+        // By days: the number of events is not known in advance.
         let reporter = progress ? ProgressReporter(label: "Simulate", total: Int64(days), unit: "days") : nil
         let events: Int64
         do {

@@ -112,7 +112,7 @@ final class NativeMessages {
             || (event.status >= UInt8(clvd_status_first_rejection.rawValue)
                 && event.rejected_field == UInt16(clvd_field_event_type.rawValue))
         if isUnresolved {
-            // Under another name, lest `native` takes an unknown type for `other`.
+            // Under another name: `native` would take an unknown type for `other`.
             member("source_event_type", text: source ?? UnsafeBufferPointer(start: nil, count: 0))
             return
         }
@@ -185,7 +185,7 @@ final class NativeMessages {
         count += bytes.count
     }
 
-    /// As a JSON string. Invalid UTF-8 stays as it is, so that whoever reads the message rejects it too.
+    /// As a JSON string. Invalid UTF-8 stays as it is, so that the reader of the message rejects it too.
     private func append(quoted bytes: UnsafeBufferPointer<UInt8>) {
         reserve(bytes.count * 6 + 2)
         json[count] = UInt8(ascii: "\"")

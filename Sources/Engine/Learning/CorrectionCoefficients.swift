@@ -2,7 +2,7 @@
 ///
 ///     corrected = added + headFactor · heads + processFactor · process
 ///
-/// Owns the layout [activity groups of `LogitCorrection` × (who has not bought, groups of `ProcessBlend`) × 3 × outputs].
+/// Owns the layout [activity groups of `LogitCorrection` × (not bought, groups of `ProcessBlend`) × 3 × outputs].
 struct CorrectionCoefficients: ~Copyable {
     /// The coefficients of one group of users; [outputs] each.
     struct Row {

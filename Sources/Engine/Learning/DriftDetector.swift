@@ -13,10 +13,10 @@ public struct DriftAlarm: Sendable, Codable, Equatable {
 }
 
 /// Page–Hinkley test (Page 1954) on one prequential loss, in excess of what the predictor itself expected to lose: a
-/// population that changes while predictions stay right shows nothing. Losses are averaged over batches of at least a day of event
-/// time and `leastCount` outcomes; a batch counts by its distance from the mean of the past in standard deviations,
-/// at most `bound`, less the tolerated one. Their sum, never below 0, raises the alarm at a threshold, upwards and
-/// downwards apart: too few purchases cost less than was expected.
+/// population that changes while predictions stay right shows nothing. Losses are averaged over batches of at least a
+/// day of event time and `leastCount` outcomes; a batch counts by its distance from the mean of the past in standard
+/// deviations, at most `bound`, less the tolerated one. Their sum, never below 0, raises the alarm at a threshold,
+/// upwards and downwards apart: too few purchases cost less than was expected.
 struct PageHinkley: Codable, Equatable {
     static let leastCount = 32.0
     /// Batches that say what is normal before any can be abnormal, and batches after which the past counts a third.

@@ -63,7 +63,7 @@ final class HeadCorrection {
 
     // MARK: Learning
 
-    /// Finds the group of each landmark of a batch, and what the purchase process says of it.
+    /// Finds the group of each landmark of a batch, and the outputs of the purchase process for it.
     func collectProcessOutputs(
         _ picks: [LandmarkPick], from tasks: [PartitionTask], _ purchases: PurchaseForecast, _ batch: TrainingBatch
     ) {

@@ -14,6 +14,16 @@ struct LogitCorrection: Codable, Equatable {
     static let spenderPrior = 50.0
     fileprivate static let priorInformation = [interceptPrior, 0, slopePrior]
 
+    /// Bounds of the corrections, so that a few strange outcomes cannot turn predictions upside down (chosen wide, not
+    /// measured): intercept and slope of a logit, offset and factor of μ, and the factor on money.
+    static let interceptBounds = -4.0...4.0
+    static let slopeBounds = 0.25...2.0
+    static let offsetBounds = -2.0...2.0
+    static let amountFactorBounds = 0.25...1.5
+    static let moneyBounds = 0.2...5.0
+    /// Spread of μ among spenders, relative to their mean square, below which no line is fitted.
+    static let leastSpread = 1e-6
+
     /// Users who act at the instant, and those who do not: models err in opposite directions on them, and the share of
     /// either kind among the instants is arbitrary.
     static let groups = 2
@@ -37,15 +47,15 @@ struct LogitCorrection: Codable, Equatable {
             let k = spenderPrior
             let (n, x, y, xx, xy) = (sums[0] + k, sums[1], sums[2], sums[3] + k, sums[4] + k)
             let determinant = n * xx - x * x
-            guard determinant > 1e-6 * n * xx else { return (0, 1) }
-            let factor = max(0.25, min(1.5, (n * xy - x * y) / determinant))
-            return (max(-2, min(2, (y - factor * x) / n)), factor)
+            guard determinant > leastSpread * n * xx else { return (0, 1) }
+            let factor = amountFactorBounds.clamp((n * xy - x * y) / determinant)
+            return (offsetBounds.clamp((y - factor * x) / n), factor)
         }
 
         /// Factor on expected money; `money` is what a spender spends on average.
         func ratio(money: Double) -> Double {
             let prior = spenderPrior * money
-            return prior > 0 ? max(0.2, min(5, (actual + prior) / (predicted + prior))) : 1
+            return prior > 0 ? moneyBounds.clamp((actual + prior) / (predicted + prior)) : 1
         }
     }
 
@@ -110,8 +120,8 @@ struct LogitCorrection: Codable, Equatable {
             gradient.1 += ((hit ? 1 : 0) - p) * x
         }
         let step = Self.solve(cell.information, gradient)
-        cell.intercept = max(-4, min(4, cell.intercept + step.0))
-        cell.slope = max(0.25, min(2, cell.slope + step.1))
+        cell.intercept = Self.interceptBounds.clamp(cell.intercept + step.0)
+        cell.slope = Self.slopeBounds.clamp(cell.slope + step.1)
         cells[i] = cell
     }
 
@@ -148,4 +158,10 @@ struct LogitCorrection: Codable, Equatable {
             }
         }
     }
+}
+
+extension ClosedRange<Double> {
+    /// The nearest number in the range.
+    @inline(__always)
+    func clamp(_ x: Double) -> Double { Swift.max(lowerBound, Swift.min(upperBound, x)) }
 }

@@ -31,6 +31,13 @@ struct ProcessBlend: Codable, Equatable {
     static let chanceVariance = SIMD3(5e-5, 0.1, 0.002)
     static let amountVariance = SIMD3(0, 0.03, 0.006)
     static let days = SIMD3(360.0, 30, 360)
+    /// Bounds of season and shift together, on the scale of a logit or a logarithm of money (chosen wide, not measured).
+    static let levelBounds = -2.0...2.0
+    /// Bounds of the dispersion of amounts, exp(σ²) - 1: the least, and the largest σ².
+    static let leastDispersion = 0.25
+    static let mostVariance = 3.0
+    /// No user counts for more than so many standard deviations of money.
+    static let mostDeviations = 4.0
     /// Variance that a drift of amounts adds to their shift. Chances have none: theirs drift with every season.
     static let jump = 0.25
 
@@ -125,16 +132,15 @@ struct ProcessBlend: Codable, Equatable {
         }
     }
 
-    /// What spenders among the same outcomes spent, of a value head: the quasi-likelihood of a gamma distribution with
-    /// the lognormal's coefficient of variation, so that it is the mean that comes right and not its logarithm.
+    /// The money of the spenders among the same outcomes teaches a cell of a value head: the quasi-likelihood of a gamma
+    /// distribution with the lognormal's coefficient of variation, so that the mean comes right and not its logarithm.
     mutating func observeAmounts(cell i: Int, _ samples: [Sample], meanLogSpend: Double) {
         for s in samples where s.hit {
             let x = SIMD3(s.mu.process - s.mu.heads, 1, 1)
             let variance = s.sigma * s.sigma
             let mean = exp(meanLogSpend + s.mu.heads + (cells[i].amount.mean * x).sum() + variance / 2)
-            let dispersion = max(0.25, exp(min(3, variance)) - 1)
-            // Nobody counts for more than four standard deviations.
-            let ratio = min(1 + 4 * dispersion.squareRoot(), Double(s.label) / mean)
+            let dispersion = max(Self.leastDispersion, exp(min(Self.mostVariance, variance)) - 1)
+            let ratio = min(1 + Self.mostDeviations * dispersion.squareRoot(), Double(s.label) / mean)
             cells[i].amount.observe(x, gradient: (ratio - 1) / dispersion, information: 1 / dispersion)
         }
     }
@@ -155,7 +161,7 @@ struct ProcessBlend: Codable, Equatable {
                 let middle = ((b == 0 ? 0 : binEnds[b - 1]) + binEnds[b]) / 2
                 let left = exp(-(binEnds[0] / 2 + middle) / Self.days.y)
                 func set(_ o: Int, _ level: Filter, share: Double) {
-                    row.added[o] = Float(max(-2, min(2, left * level.season + level.shift)))
+                    row.added[o] = Float(Self.levelBounds.clamp(left * level.season + level.shift))
                     row.headFactor[o] = Float(1 - share)
                     row.processFactor[o] = Float(share)
                 }

@@ -156,7 +156,7 @@ struct ModelLayout {
             for i in 0..<tensor.count { p[tensor.offset + i] = Float((2 * random.uniform() - 1) * limit) }
         }
         if recurrent == .lstm { for j in units..<2 * units { p[recurrentBias + j] = 1 } }
-        // The heads start small, so that the first predictions are near their biases.
+        // The heads start at a tenth, so that the first predictions are near their biases.
         let used = headOffsets[heads.count]
         for i in 0..<headInput {
             for j in 0..<outputs { p[headWeight + i * outputs + j] *= j < used ? 0.1 : 0 }

@@ -128,7 +128,8 @@ final class Trainer {
         return Result(applied: true, loss: loss, learningRate: rate, norm: Float(norm))
     }
 
-    /// The average forgets its random start faster than its later past.
+    /// The average forgets its random start faster than its later past: (1 + n) / (10 + n) after n steps, as in
+    /// TensorFlow's `ExponentialMovingAverage`.
     private func averageDecay(_ step: Int64) -> Float {
         min(configuration.emaDecay, Float(1 + step) / Float(10 + step))
     }

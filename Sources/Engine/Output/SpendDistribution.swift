@@ -57,7 +57,7 @@ struct SpendDistribution: Equatable {
     }
 
     /// The part (ℓ, ℓ + level] of the probability that an interval of this level holds: nothing is left out below zero,
-    /// so what is left out lies above; only where nearly everybody spends, part of it lies below.
+    /// so what is left out lies above; only where nearly all users spend, part of it lies below.
     @inline(__always)
     private func lowerLevel(_ level: Double) -> Double { max(0, (1 - level) / 2 - Double(zero)) }
 

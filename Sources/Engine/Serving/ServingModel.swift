@@ -61,7 +61,10 @@ final class ServingModel {
         if parameters.taughtBins < settings.targetTable.bins { extrapolate(s.predictions, rows: rows) }
     }
 
-    /// The process tells the log of mean money; μ is less by half the variance that the heads see.
+    /// Turns the process's log of mean money into μ, which is less by half the variance of the heads.
+    /// - Parameters:
+    ///   - row: [outputs] of the heads.
+    ///   - process: [outputs] of the process, changed in place.
     @inline(__always)
     private func subtractVariance(_ row: UnsafePointer<Float>, _ process: UnsafeMutablePointer<Float>) {
         for (h, head) in settings.model.heads.enumerated() where head.kind.isMoney && settings.purchaseHeads[h] {
@@ -91,10 +94,13 @@ final class ServingModel {
         }
     }
 
+    /// Events of a user at which its own past makes a half of full confidence (chosen, not measured).
+    static let halfConfidence: Float = 3
+
     /// How far the predictions of a user rest on what was learned, and on the user's own past: 0 while population rates
-    /// predict, then `evidence` times e / (e + 3) for a user of e events.
+    /// predict, then `evidence` times e / (e + `halfConfidence`) for a user of e events.
     @inline(__always)
     func confidence(events: UInt32) -> Float {
-        parameters.version > 0 ? parameters.evidence * Float(events) / (Float(events) + 3) : 0
+        parameters.version > 0 ? parameters.evidence * Float(events) / (Float(events) + Self.halfConfidence) : 0
     }
 }

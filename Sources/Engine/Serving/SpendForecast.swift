@@ -3,10 +3,10 @@ import Glibc
 /// Distributions of the money that a user spends, which give the intervals.
 extension ServingModel {
     /// The distributions of spend of a row that was predicted, in the order of `EngineSettings.valueReadings`. The
-    /// heads give the chance and the σ of each bin, the prediction its mean, so that an interval belongs to what is said.
+    /// heads give the chance and the σ of each bin, the prediction its mean, so that intervals fit the predictions.
     /// - Parameters:
     ///   - predictions: [cells] of the row.
-    ///   - outputs: of the heads, corrected; nil for a user who is like anybody.
+    ///   - outputs: [outputs] of the heads, corrected; nil for a user of whom nothing is known.
     @inline(__always)
     func forEachDistribution(
         _ predictions: UnsafePointer<Float>, outputs: UnsafePointer<Float>?, _ body: (Int, SpendDistribution) -> Void
@@ -37,7 +37,8 @@ extension ServingModel {
             s.predictions + r * settings.targetTable.cells, outputs: s.outputs + r * settings.model.outputs, body)
     }
 
-    /// Chance and σ of a bin from its outputs. Bins that were not taught stand to the bin before as they do for the population.
+    /// Chance and σ of a bin from its outputs. Bins that were not taught relate to the bin before as they do for the
+    /// population.
     @inline(__always)
     private func spread(
         _ cell: Int, _ bin: Int, _ o: UnsafePointer<Float>?, before: (chance: Float, sigma: Float)

@@ -82,7 +82,13 @@ extension TargetKind {
 /// What hot loops ask, by direct calls.
 extension TargetKind {
     @inline(__always)
-    var isMoney: Bool { self == .value }
+    var isMoney: Bool {
+        switch self {
+        case .value: ValueTarget.isMoney
+        case .occurrence: OccurrenceTarget.isMoney
+        case .absence: AbsenceTarget.isMoney
+        }
+    }
 
     @inline(__always)
     func isAtRisk(after label: Float) -> Bool {

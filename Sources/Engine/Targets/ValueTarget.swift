@@ -9,7 +9,7 @@ enum ValueTarget: TargetRules {
     static let isMoney = true
     static let initialBias: Float = -1.5
 
-    /// Every bin teaches: who has spent may spend again.
+    /// Every bin teaches: users who have spent may spend again.
     @inline(__always)
     static func isAtRisk(_ labels: UnsafePointer<Float>, bin: Int) -> Bool { true }
     @inline(__always)

@@ -106,7 +106,9 @@ import Testing
         blend.write(
             engine.settings.model, purchaseHeads: engine.settings.purchaseHeads, binEnds: engine.settings.binEndDays,
             into: row)
-        return (0..<n).map { row.added[$0] }
+        let added = (0..<n).map { row.added[$0] }
+        withExtendedLifetime(coefficients) {}
+        return added
     }
 
     private func sample(_ heads: Double, _ process: Double, label: Double) -> ProcessBlend.Sample {

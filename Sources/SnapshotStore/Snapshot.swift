@@ -4,16 +4,17 @@ public import Foundation
 /// Which snapshot, where, how large, how old.
 public struct SnapshotInfo: Sendable, Equatable, Codable {
     public let position: Int64
-    /// The name of the folder.
+    /// The name of the snapshot, which its folder has.
     public let name: String
-    /// The folder, absolute.
+    /// The folder, absolute; in another kind of store what stands for it.
     public let path: String
     /// Bytes of all files.
     public let bytes: Int64
     /// When it was begun, to the second.
     public let createdAt: Date
 
-    init(position: Int64, path: String, bytes: Int64, createdAt: Date) {
+    /// - Parameter path: absolute; its last component is the snapshot's name.
+    public init(position: Int64, path: String, bytes: Int64, createdAt: Date) {
         self.position = position
         self.name = (path as NSString).lastPathComponent
         self.path = path
@@ -44,17 +45,19 @@ public final class Snapshot {
     /// The application's JSON object, byte for byte as it was given.
     public let metadata: Data
     public let sectionNames: [String]
-    /// The files, without the manifest, with their XXH3-128 as `xxh128sum` prints it.
+    /// The files, without the manifest, with their XXH3-128 as `xxh128sum` prints it; none in another kind of store.
     public let files: [(name: String, bytes: Int64, checksum: String)]
+    /// The sections that were read.
     private var contents: [String: Content] = [:]
-    private let folder: Folder
+    /// Reads and verifies a section.
+    private let read: (String) throws -> Content
 
     /// - Parameter wholly: verifies everything at once; otherwise the manifest, and each section when it is read. Those
     ///   sections are copied into memory, as the files may be removed by another machine while they are in use.
     /// - Throws: `SnapshotError`: `corrupt` when it is not what was written, `missing` when there is no such folder,
     ///   `io` when it cannot be read.
     init(path: String, wholly: Bool = true) throws {
-        folder = try Folder(path)
+        let folder = try Folder(path)
         let (manifest, metadata, bytes) = try folder.manifest()
         if let position = SnapshotName.position(of: (path as NSString).lastPathComponent) {
             guard position == manifest.position else {
@@ -67,26 +70,59 @@ public final class Snapshot {
         info = SnapshotInfo(
             position: manifest.position, path: path, bytes: manifest.files.reduce(Int64(bytes)) { $0 + $1.bytes },
             createdAt: manifest.createdAt)
-        expected = manifest.files
-        if wholly { for file in manifest.files { contents[file.name] = try folder.map(file) } }
+        let filesByName = Dictionary(uniqueKeysWithValues: manifest.files.map { ($0.name, $0) })
+        let expected = Dictionary(
+            uniqueKeysWithValues: manifest.sections.compactMap { section in
+                filesByName[Manifest.fileName(ofSection: section)].map { (section, $0) }
+            })
+        read = { name in
+            guard let file = expected[name] else { throw Snapshot.noSection(name, path) }
+            return try folder.copy(file)
+        }
+        guard wholly else { return }
+        var mapped: [String: Content] = [:]
+        for file in manifest.files { mapped[file.name] = try folder.map(file) }
+        contents = expected.compactMapValues { mapped[$0.name] }
     }
 
-    private let expected: [Manifest.File]
+    /// A snapshot of another kind of store than a folder.
+    /// - Parameters:
+    ///   - metadata: the application's JSON object, byte for byte.
+    ///   - read: the bytes of a section, one of `sectionNames`. Called when the section is first asked for; the bytes are
+    ///     copied. Throws `SnapshotError`: `corrupt` when they are not what was written, `missing` when the snapshot's
+    ///     owner has removed it meanwhile, `io`.
+    public init(
+        info: SnapshotInfo, metadata: Data, sectionNames: [String], read: @escaping (_ section: String) throws -> Data
+    ) {
+        self.info = info
+        self.metadata = metadata
+        self.sectionNames = sectionNames
+        files = []
+        self.read = { name in
+            let bytes = try read(name)
+            guard let content = Content(copying: bytes.count) else {
+                throw SnapshotError("read section \(name) of", info.path, errno: errno)
+            }
+            if !bytes.isEmpty { bytes.copyBytes(to: UnsafeMutableRawBufferPointer(mutating: content.bytes)) }
+            return content
+        }
+    }
 
     /// The bytes of a section, aligned to a page, valid while the snapshot lives: keep it by `withExtendedLifetime`.
     /// - Throws: `SnapshotError`: `missing` when it has no such section; where it was not verified wholly `corrupt`
     ///   when it is not what was written, `missing` when its owner has removed it meanwhile, `io`.
     public func section(_ name: String) throws -> UnsafeRawBufferPointer {
-        let fileName = Manifest.fileName(ofSection: name)
-        if let content = contents[fileName], sectionNames.contains(name) { return content.bytes }
-        guard sectionNames.contains(name), let file = expected.first(where: { $0.name == fileName }) else {
-            throw SnapshotError(
-                .missing, "read", info.path, "it has no section \(name)",
-                advice: "it was written by another version of this program, or with another configuration")
-        }
-        let content = try folder.copy(file)
-        contents[fileName] = content
+        if let content = contents[name] { return content.bytes }
+        guard sectionNames.contains(name) else { throw Snapshot.noSection(name, info.path) }
+        let content = try read(name)
+        contents[name] = content
         return content.bytes
+    }
+
+    private static func noSection(_ name: String, _ path: String) -> SnapshotError {
+        SnapshotError(
+            .missing, "read", path, "it has no section \(name)",
+            advice: "it was written by another version of this program, or with another configuration")
     }
 }
 

@@ -3,8 +3,8 @@ public import Foundation
 
 /// Raw memory under a name: the concatenation of its regions.
 public struct SnapshotSection {
-    let name: String
-    let regions: [UnsafeRawBufferPointer]
+    public let name: String
+    public let regions: [UnsafeRawBufferPointer]
 
     /// - Parameter name: anything that no other section of the snapshot is called.
     public init(name: String, regions: [UnsafeRawBufferPointer]) {
@@ -15,9 +15,9 @@ public struct SnapshotSection {
 
 /// A tensor for other programs to read, row-major.
 public struct SnapshotTensor {
-    let name: String
-    let shape: [Int]
-    let values: UnsafeBufferPointer<Float>
+    public let name: String
+    public let shape: [Int]
+    public let values: UnsafeBufferPointer<Float>
 
     /// - Parameter values: as many as the product of `shape`.
     public init(name: String, shape: [Int], values: UnsafeBufferPointer<Float>) {
@@ -31,12 +31,12 @@ public struct SnapshotTensor {
 /// What one snapshot consists of. Memory is the caller's and is only read until `begin` or `write` returns: the fork
 /// copies it.
 public struct SnapshotContent {
-    let position: Int64
-    let metadata: Data
-    let sections: [SnapshotSection]
-    let weights: [SnapshotTensor]
-    /// Whether it is a part of the state, which replaces nothing.
-    let isPart: Bool
+    public let position: Int64
+    public let metadata: Data
+    public let sections: [SnapshotSection]
+    public let weights: [SnapshotTensor]
+    /// Whether it is a part of the state, which does not replace another one of its position.
+    public let isPart: Bool
     /// Tells parts of the same position apart; the store chooses it.
     var part: Int?
 

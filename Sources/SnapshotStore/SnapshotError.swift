@@ -27,7 +27,11 @@ public struct SnapshotError: Error, Sendable, Equatable, CustomStringConvertible
 
     public var description: String { "\(operation) \(path): \(reason); \(advice)" }
 
-    init(_ kind: Kind, _ operation: String, _ path: String, _ reason: String, advice: String) {
+    /// - Parameters:
+    ///   - operation: what was tried: a verb such as `read`.
+    ///   - path: what it was tried on.
+    ///   - advice: what to do about it.
+    public init(_ kind: Kind, _ operation: String, _ path: String, _ reason: String, advice: String) {
         self.kind = kind
         self.operation = operation
         self.path = path

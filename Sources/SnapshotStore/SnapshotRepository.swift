@@ -22,13 +22,14 @@ public struct SnapshotListing: Sendable, Equatable {
 /// A store that the instances of a group share: each writes and removes its own snapshots and reads those of all. It
 /// belongs to one thread at a time.
 ///
-/// What is asked of an implementation, `SharedSnapshotFolder` or one over an object store: a snapshot is listed when all
-/// of it is there, and not before; one that its owner removes while it is being read is `missing`, never half read.
+/// An implementation, `SharedSnapshotFolder` or one over an object store, lists a snapshot when all of it is there, and
+/// not before. A snapshot that its owner removes while it is being read is `missing`, never half read. Names are those of
+/// `SnapshotListing.name(position:part:)`. `SnapshotRepositoryConformance` in the tests checks an implementation.
 public protocol SnapshotRepository: AnyObject {
     /// What this instance is called in the store.
     var instance: String { get }
 
-    /// What there is of all instances, in no order. What cannot be told by its description is logged and left out.
+    /// The snapshots of all instances, in no order. Those whose description cannot be read are logged and left out.
     /// - Throws: `SnapshotError` when the store cannot be read.
     func list() throws -> [SnapshotListing]
 
@@ -43,16 +44,36 @@ public protocol SnapshotRepository: AnyObject {
     /// Removes a snapshot of this instance.
     func removeOwn(name: String)
 
-    /// See `SnapshotStore`, which does the writing.
+    /// Starts writing beside the stream and returns at once; the memory is the caller's again. No write may be in
+    /// progress.
+    /// - Throws: `SnapshotError` when writing cannot start.
     func begin(_ content: SnapshotContent) throws
+
+    /// Writes and waits. No write may be in progress, unless this is a part: that does not wait for it. A snapshot
+    /// replaces a whole one of its position, if it is whole itself, and those of this instance with later positions.
+    /// - Throws: `SnapshotError`; the old snapshots are then as they were.
     func write(_ content: SnapshotContent) throws -> SnapshotInfo
+
+    /// Whether a write has begun whose outcome has not been asked for.
     var isWriting: Bool { get }
+
+    /// The outcome of the write in progress when it has ended, once; nil while it runs or when none was begun.
     func poll() -> SnapshotOutcome?
+
+    /// Waits for a write in progress; nil when none was begun.
     func finish() -> SnapshotOutcome?
+
+    /// Stops a write in progress, whose outcome is then a failure of kind `cancelled`.
     func cancel()
 }
 
 extension SnapshotListing {
+    /// The name of a snapshot. Names tell which of two snapshots of one instance is older.
+    /// - Parameters:
+    ///   - position: not negative.
+    ///   - part: tells parts of the same position apart, from 1; nil: a whole snapshot.
+    public static func name(position: Int64, part: Int? = nil) -> String { SnapshotName.text(of: position, part: part) }
+
     /// Of two snapshots of one instance, whether the first was taken before.
     public static func isOlder(_ a: SnapshotListing, _ b: SnapshotListing) -> Bool {
         SnapshotName.precedes(a.name, b.name)

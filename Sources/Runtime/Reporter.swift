@@ -10,6 +10,7 @@ final class Reporter {
     private let settings: Settings
     private let shared: SharedState
     private let logger: Logger
+    private let clock: any LoopClock
     private var metrics = RuntimeMetrics()
     private var statusAt = 0.0
     private var reportAt: Double
@@ -21,16 +22,17 @@ final class Reporter {
     private var drifts: Int64?
     private var phase = DaemonStatus.Phase.starting
 
-    init(_ settings: Settings, shared: SharedState, logger: Logger) {
+    init(_ settings: Settings, shared: SharedState, logger: Logger, clock: any LoopClock) {
         self.settings = settings
+        self.clock = clock
         self.shared = shared
         self.logger = logger
-        reportAt = monotonic()
+        reportAt = clock.now
     }
 
     /// To be called every turn.
     func report(_ engine: Engine, lag: @autoclosure () -> Int64?, phase now: DaemonStatus.Phase) {
-        let time = monotonic()
+        let time = clock.now
         guard time - statusAt >= 0.2 else { return }
         statusAt = time
         if now != phase {
@@ -194,7 +196,7 @@ final class Reporter {
     /// An error that does not end anything: logged once in half a minute.
     /// - Parameter kind: what tells it from others.
     func trouble(_ kind: String, _ error: String) {
-        let now = monotonic()
+        let now = clock.now
         if let last = troubles[kind], now - last < 30 { return }
         troubles[kind] = now
         logger.warning("trouble with Kafka", metadata: ["error": "\(error)"])

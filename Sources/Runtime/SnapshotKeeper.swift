@@ -19,6 +19,7 @@ final class SnapshotKeeper {
     private let repository: any SnapshotRepository
     private let settings: Settings
     private let logger: Logger
+    private let clock: any LoopClock
     /// Own snapshots that the life began without, as they are damaged or of another configuration.
     private var passedOver: Set<String> = []
     /// The own snapshot that this life began with; let go once partitions were taken from it.
@@ -30,7 +31,8 @@ final class SnapshotKeeper {
     var newestPosition: Int64? { newest?.position }
     private var pending: (position: Int64, partitions: Set<TaskID>)?
 
-    init(_ repository: any SnapshotRepository, _ settings: Settings, logger: Logger) {
+    init(_ repository: any SnapshotRepository, _ settings: Settings, logger: Logger, clock: any LoopClock) {
+        self.clock = clock
         self.repository = repository
         self.settings = settings
         self.logger = logger
@@ -41,7 +43,7 @@ final class SnapshotKeeper {
     /// Gives a fresh engine the model of the newest snapshot of this instance. Its partitions come with `adopt`.
     /// - Returns: position of the snapshot; nil when there is none.
     func restoreOwn(_ engine: Engine) throws -> Int64? {
-        let start = monotonic()
+        let start = clock.now
         guard let snapshot = try repository.newestOwn() else {
             logger.notice("no snapshot of this instance")
             return nil
@@ -68,7 +70,7 @@ final class SnapshotKeeper {
     /// From here on each instance learns by itself; weights averaged over instances would be made and given here.
     func restoreModel(_ engine: Engine) throws {
         guard !hasModel, engine.position == 0 else { return }
-        let start = monotonic()
+        let start = clock.now
         try tryEach({ $0.models() }) { listing in
             let snapshot = try repository.open(listing)
             let metadata = try EngineSnapshot.metadata(snapshot)
@@ -82,7 +84,7 @@ final class SnapshotKeeper {
     /// the group has committed.
     /// - Returns: nil when nobody has kept any.
     func adopt(_ id: TaskID, _ p: TopicPartition, committed: Int64?, into engine: Engine) throws -> Adoption? {
-        let start = monotonic()
+        let start = clock.now
         var adoption: Adoption?
         try tryEach({ $0.states(of: p, committed: committed) }) { listing in
             let isBase = listing.instance == repository.instance && listing.name == base?.snapshot.info.name
@@ -96,7 +98,7 @@ final class SnapshotKeeper {
             }
             guard isHeld else { throw SnapshotMismatch("\(listing.name) does not hold \(p), as it says") }
             adoption = Adoption(
-                instance: listing.instance, snapshot: listing.name, bytes: bytes, seconds: monotonic() - start)
+                instance: listing.instance, snapshot: listing.name, bytes: bytes, seconds: clock.now - start)
         }
         return adoption
     }
@@ -172,7 +174,7 @@ final class SnapshotKeeper {
             metadata: [
                 "snapshot": "\(snapshot.info.name)", "instance": "\(instance)", "users": "\(metadata.users)",
                 "model_version": "\(metadata.modelVersion)", "bytes": "\(snapshot.info.bytes)",
-                "seconds": "\(rounded(monotonic() - start))",
+                "seconds": "\(rounded(clock.now - start))",
             ])
         if metadata.kernels != engine.kernels {
             logger.warning(

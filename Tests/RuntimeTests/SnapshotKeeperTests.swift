@@ -25,7 +25,7 @@ import Testing
         var settings = Settings()
         settings.snapshots.directory = folder.path
         settings.snapshots.keep = 2
-        return SnapshotKeeper(repository, settings, logger: log.logger)
+        return SnapshotKeeper(repository, settings, logger: log.logger, clock: StepClock())
     }
 
     private func engine(at offset: Int64? = nil, units: Int = 16) -> Engine {
@@ -82,7 +82,7 @@ import Testing
         #expect(refused?.description.contains("snapshots.discardIncompatible: true") == true)
         var settings = Settings()
         settings.snapshots.discardIncompatible = true
-        let lenient = SnapshotKeeper(b, settings, logger: log.logger)
+        let lenient = SnapshotKeeper(b, settings, logger: log.logger, clock: StepClock())
         #expect(try lenient.adopt(Self.id, Self.partition, committed: 5, into: engine()) == nil)
         try lenient.restoreModel(engine())
         #expect(log.count("left aside") == 2)

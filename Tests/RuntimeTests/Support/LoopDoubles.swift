@@ -1,0 +1,148 @@
+import CEventParser
+import Kafka
+import Runtime
+
+/// A member of a group that is told what each poll brings.
+final class ScriptedSource: RecordSource {
+    enum Step {
+        case nothing
+        case assign([Int32])
+        case revoke([Int32])
+        case lost([Int32], records: Int)
+        /// So many, from all partitions in turn.
+        case records(Int)
+    }
+
+    var next = Step.nothing
+    var onPoll: (ScriptedSource) -> Void = { _ in }
+    var onUnassign: () -> Void = {}
+    /// Ends of logs that the next poll reports.
+    var ends: [Int32: Int64] = [:]
+    /// The offset after the last record of each log.
+    var high: Int64 = 1000
+    /// Takes no offsets, as the group is about to share its partitions out anew.
+    var isRefusing = false
+    private(set) var committed: [Int32: Int64] = [:]
+    private(set) var given: [Int32] = []
+    private(set) var isReading = false
+    private var positions: [Int32: Int64] = [:]
+    private var shop = Shop(seed: 61)
+    private var held: [UnsafeMutableRawBufferPointer] = []
+    private let batch = UnsafeMutableBufferPointer<clvd_record>.allocate(capacity: 64)
+    private let clock: StepClock
+
+    init(_ clock: StepClock) { self.clock = clock }
+
+    deinit {
+        batch.deallocate()
+        for bytes in held { bytes.deallocate() }
+    }
+
+    func poll(milliseconds: Int) -> Consumer.Poll {
+        precondition(!isReading, "the batch before was not released")
+        clock.sleep(0.1)
+        let ends = Dictionary(uniqueKeysWithValues: ends.map { (TopicPartition("events", $0), $1) })
+        defer {
+            next = .nothing
+            self.ends = [:]
+            onPoll(self)
+        }
+        func named(_ list: [Int32]) -> [TopicPartition] { list.map { TopicPartition("events", $0) } }
+        let none = UnsafeBufferPointer<clvd_record>(start: nil, count: 0)
+        switch next {
+        case .nothing: return Consumer.Poll(records: none, ends: ends)
+        case .assign(let list):
+            return Consumer.Poll(records: none, rebalance: .assign(named(list)))
+        case .revoke(let list):
+            return Consumer.Poll(records: none, rebalance: .revoke(named(list)))
+        case .lost(let list, let count): return Consumer.Poll(records: read(count), rebalance: .lost(named(list)))
+        case .records(let count): return Consumer.Poll(records: read(count), ends: ends)
+        }
+    }
+
+    private func read(_ count: Int) -> UnsafeBufferPointer<clvd_record> {
+        let partitions = positions.keys.sorted()
+        for (i, input) in shop.events(count).enumerated() {
+            let partition = partitions[i % partitions.count]
+            var record = clvd_record()
+            let (key, value) = (bytes(input.key ?? []), bytes(input.value ?? []))
+            record.key = UnsafePointer(key.baseAddress?.assumingMemoryBound(to: UInt8.self))
+            record.key_length = UInt32(key.count)
+            record.value = UnsafePointer(value.baseAddress?.assumingMemoryBound(to: UInt8.self))
+            record.value_length = UInt32(value.count)
+            record.partition = partition
+            record.offset = positions[partition]!
+            record.timestamp_ms = input.timestampMs
+            positions[partition]! += 1
+            batch[i] = record
+        }
+        isReading = true
+        return UnsafeBufferPointer(rebasing: UnsafeBufferPointer(batch)[..<count])
+    }
+
+    private func bytes(_ source: [UInt8]) -> UnsafeMutableRawBufferPointer {
+        let copy = UnsafeMutableRawBufferPointer.allocate(byteCount: source.count, alignment: 1)
+        copy.copyBytes(from: source)
+        held.append(copy)
+        return copy
+    }
+
+    func release() { isReading = false }
+    func subscribe() {}
+    func assign(_ offsets: [TopicPartition: PartitionOffset]) {
+        for (p, offset) in offsets { positions[p.partition] = offset.offset }
+    }
+    func unassign(_ partitions: [TopicPartition]) {
+        onUnassign()
+        for p in partitions {
+            positions[p.partition] = nil
+            given.append(p.partition)
+        }
+    }
+    var isAssignmentLost: Bool { false }
+    func committed(
+        _ partitions: [TopicPartition], milliseconds: Int
+    ) -> [TopicPartition: PartitionOffset] {
+        partitions.reduce(into: [:]) { found, p in
+            if let offset = committed[p.partition] { found[p] = PartitionOffset(offset: offset) }
+        }
+    }
+    func commit(_ offsets: [TopicPartition: PartitionOffset], milliseconds: Int) throws(KafkaError) {
+        if isRefusing { throw KafkaError("commit", code: 27, reason: "the group is about to share out anew") }
+        for (p, offset) in offsets { committed[p.partition] = offset.offset }
+    }
+    let sessionTimeoutMs = 45_000
+    func watermarks(_ p: TopicPartition, milliseconds: Int) -> (low: Int64, high: Int64) { (0, high) }
+    func knownEnd(_ p: TopicPartition) -> Int64? { nil }
+    func partitionCounts(_ names: [String], milliseconds: Int) -> [String: Int] { ["events": 3] }
+    var lastError: (text: String, count: UInt64)? { nil }
+    func skipDestroy() {}
+    func close() {}
+}
+
+/// Takes everything.
+final class AcceptingSink: RecordSink {
+    func topic(_ name: String) -> Producer.Topic { Producer.Topic(unconnected: name) }
+    func produce(_ records: ArraySlice<Producer.Record>) {}
+    func produce(_ record: Producer.Record, headers: [(name: String, text: String)]) {}
+    func poll() {}
+    func flush(milliseconds: Int) {}
+    func purge() {}
+    func takeFailure() -> KafkaError? { nil }
+    let maxRecordBytes = 1_000_000
+    let transactionTimeoutMs = 60_000
+    var lastError: (text: String, count: UInt64)? { nil }
+    var fatalError: KafkaError? { nil }
+    func initTransactions(milliseconds: Int) {}
+    func beginTransaction() {}
+    func send(
+        _ offsets: [TopicPartition: PartitionOffset], consumedBy source: any RecordSource, milliseconds: Int
+    ) {}
+    func commitTransaction(milliseconds: Int) {}
+    func abortTransaction(milliseconds: Int) {}
+}
+
+final class StepClock: LoopClock {
+    var now = 1000.0
+    func sleep(_ seconds: Double) { now += seconds }
+}

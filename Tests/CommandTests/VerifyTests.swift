@@ -133,6 +133,18 @@ import Testing
         #expect(again.records == 8 && again.updates == 1 && again.missing == 7)
     }
 
+    /// An erasure forgets the event ids of its user, its own as well: an event that repeats it is no duplicate.
+    @Test func aDeletionIsNotTheOriginalOfADuplicate() throws {
+        let site = try Site()
+        try site.event(id: "c", type: "user_deleted")  // 0
+        try site.erasure(0)
+        try site.event(id: "c")  // 1: its update is missing
+        try site.event(id: "c")  // 2: so is that of this one, as its original has none
+        let report = try site.verify()
+        #expect(report.records == 3 && report.updates == 1 && report.reasons.duplicates == 0)
+        #expect(places(report, .missing).sorted() == [1, 2])
+    }
+
     @Test func duplicatesAreResolvedInRoundsOfAnySize() throws {
         let site = try Site()
         for i in 0..<6 {

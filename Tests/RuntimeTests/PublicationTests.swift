@@ -80,6 +80,24 @@ import Testing
         }
     }
 
+    /// Topic, partition and offset of the record that erased a user are in headers, as a tombstone has no value.
+    @Test func erasuresNameTheirSource() throws {
+        var r = clvd_record()
+        (r.topic, r.partition, r.offset) = (1, 3, 42)
+        Self.bytes(1, 5).withUnsafeBufferPointer { key in
+            publication.append(
+                erasure: OutboxEntry(
+                    kind: .update, reason: 0, record: 0, key: key, value: UnsafeBufferPointer(start: nil, count: 0)),
+                of: r, topic: "in")
+        }
+        let record = try #require(publication.records.last)
+        #expect(record.value == nil && record.key.elementsEqual(Self.bytes(1, 5)))
+        #expect(
+            record.headers.map { "\($0.name)=\($0.text)" } == [
+                "clvd.source.topic=in", "clvd.source.partition=3", "clvd.source.offset=42",
+            ])
+    }
+
     @Test func cutsDeadLettersThatDoNotFit() throws {
         var r = clvd_record()
         let (key, value) = (Self.bytes(1, 60), Self.bytes(2, 1000))

@@ -57,9 +57,12 @@ static int64_t now_ms(void) {
 
 static waiting *head(const queue *q) { return &q->items[q->first & (q->capacity - 1)]; }
 
+/// Of equal times, the lower topic and partition come first, whatever the order in which they were assigned.
 static int precedes(const clvd_alignment *a, size_t x, size_t y) {
-    int64_t s = head(&a->queues[x])->time, t = head(&a->queues[y])->time;
-    return s != t ? s < t : x < y;
+    const queue *p = &a->queues[x], *q = &a->queues[y];
+    int64_t s = head(p)->time, t = head(q)->time;
+    if (s != t) return s < t;
+    return p->topic != q->topic ? p->topic < q->topic : p->partition < q->partition;
 }
 
 static void sink(clvd_alignment *a, size_t i) {

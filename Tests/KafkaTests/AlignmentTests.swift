@@ -59,6 +59,20 @@ import Testing
         #expect(waitMs > 0 ? Self.disorder(read) <= 100 : Self.disorder(read) > 1000)
     }
 
+    /// Of records of the same time, those of the lower partition come first, whatever the order of assignment.
+    @Test func equalTimesComeInTheOrderOfPartitions() throws {
+        let cluster = try TestCluster()
+        let name = try Self.fill(cluster, partitions: 3)
+        let consumer = try cluster.consumer([name], group: name, batchRecords: 100, alignmentWaitMs: 2000)
+        let read = try Self.read(consumer, 3 * Self.perPartition)
+        consumer.close()
+        try #require(read.count == 3 * Self.perPartition)
+        // Second s consists of (s, 0), (s, 1), (s, 2). What fits one batch needs no order: the beginning and the end may
+        // differ.
+        let places = read.enumerated().map { i, r in i == Int(r.second - 1) * 3 + Int(r.partition) }
+        #expect(places.count { !$0 } <= 600, "\(places.count { !$0 }) records are out of order")
+    }
+
     /// What waited when a partition was given up is read anew, from where it is taken on again.
     @Test func whatWaitsGoesWithItsPartition() throws {
         let cluster = try TestCluster()

@@ -119,7 +119,7 @@ let package = Package(
             name: "RuntimeTests",
             dependencies: [
                 "clvd", "Runtime", "Kafka", "Settings", "SnapshotStore", "Engine", "EventInput", "Verification",
-                "CEventParser",
+                "CEventParser", .product(name: "MetricsTestKit", package: "swift-metrics"),
             ],
             swiftSettings: strict),
         // Runs the program itself.

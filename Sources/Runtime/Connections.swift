@@ -1,5 +1,6 @@
 import Foundation
 package import Kafka
+package import Metrics
 
 /// What the loop needs of a member of a consumer group. `Consumer` is the one of a cluster, and says what the calls
 /// mean; simulations have their own. Called once for each batch, never for each record.
@@ -86,10 +87,15 @@ package struct Connections {
     package var source: any RecordSource
     package var sink: any RecordSink
     package var clock: any LoopClock
+    package var metrics: any MetricsFactory
 
-    package init(source: any RecordSource, sink: any RecordSink, clock: any LoopClock) {
+    package init(
+        source: any RecordSource, sink: any RecordSink, clock: any LoopClock,
+        metrics: any MetricsFactory = MetricsSystem.factory
+    ) {
         self.source = source
         self.sink = sink
         self.clock = clock
+        self.metrics = metrics
     }
 }

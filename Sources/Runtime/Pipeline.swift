@@ -44,7 +44,7 @@ package final class Pipeline {
             isStopping: { shared.isStopping })
         context = LoopContext(
             settings: settings, shared: shared, logger: logger, engine: engine, consumer: consumer, clock: clock,
-            reporter: Reporter(settings, shared: shared, logger: logger, clock: clock))
+            reporter: Reporter(settings, shared: shared, logger: logger, connections: connections))
         let keeper = SnapshotKeeper(store, settings, logger: logger, clock: clock)
         table = PartitionTable(
             topics: settings.input.topics, batchRecords: settings.runtime.batchRecords, engine: engine,

@@ -11,20 +11,21 @@ final class Reporter {
     private let shared: SharedState
     private let logger: Logger
     private let clock: any LoopClock
-    private var metrics = RuntimeMetrics()
+    private var metrics: RuntimeMetrics
     private var statusAt = 0.0
     private var reportAt: Double
     /// Records and time of the last looks, for the rate.
     private var looks: [(at: Double, position: Int64)] = []
     private var prequential: [PrequentialReport] = []
     private var troubles: [String: Double] = [:]
-    /// Drifts that were told.
-    private var drifts: Int64?
+    /// Drifts that were logged, or happened before.
+    private var loggedDrifts: Int64 = 0
     private var phase = DaemonStatus.Phase.starting
 
-    init(_ settings: Settings, shared: SharedState, logger: Logger, clock: any LoopClock) {
+    init(_ settings: Settings, shared: SharedState, logger: Logger, connections: Connections) {
         self.settings = settings
-        self.clock = clock
+        clock = connections.clock
+        metrics = RuntimeMetrics(factory: connections.metrics)
         self.shared = shared
         self.logger = logger
         reportAt = clock.now
@@ -45,7 +46,7 @@ final class Reporter {
         if isDue { prequential = report.prequential } else { report.prequential = prequential }
         looks.append((time, report.position))
         while looks.count > 2 && time - looks[0].at > 5 { looks.removeFirst() }
-        tellDrifts(report.learning)
+        logDrifts(report.learning)
         let rate =
             looks.count > 1
             ? Double(report.position - looks[0].position) / max(1e-3, time - looks[0].at) : 0
@@ -62,11 +63,16 @@ final class Reporter {
         log(report, rate: rate, lag: lag)
     }
 
-    /// Counts what was done with the partitions that are held, before these change.
+    /// Counts what was done with the held partitions. To be called before these change.
     func settle(_ engine: Engine) { metrics.observe(engine.report(prequential: false), lag: nil) }
 
-    /// To be called when partitions have come or gone: what they counted elsewhere is not counted again.
-    func rebase(_ engine: Engine) { metrics.rebase(engine.report(prequential: false)) }
+    /// To be called when a model was restored or partitions have come or gone: what happened elsewhere or before is not
+    /// counted, and its drifts are not logged.
+    func rebase(_ engine: Engine) {
+        let report = engine.report(prequential: false)
+        metrics.rebase(report)
+        loggedDrifts = report.learning.drifts
+    }
 
     /// The last word.
     func final(_ engine: Engine, lag: Int64?) {
@@ -79,11 +85,11 @@ final class Reporter {
         log(report, rate: 0, lag: lag)
     }
 
-    /// Logs every drift once; those of a restored snapshot are old.
-    private func tellDrifts(_ learning: LearningReport) {
-        defer { drifts = learning.drifts }
-        guard let told = drifts, learning.drifts > told else { return }
-        for alarm in learning.driftAlarms.suffix(Int(min(learning.drifts - told, Int64(Int.max)))) {
+    /// Logs every drift of this life once.
+    private func logDrifts(_ learning: LearningReport) {
+        defer { loggedDrifts = learning.drifts }
+        guard learning.drifts > loggedDrifts else { return }
+        for alarm in learning.driftAlarms.suffix(Int(min(learning.drifts - loggedDrifts, Int64(Int.max)))) {
             let time = Date(timeIntervalSince1970: Double(alarm.timeMs) / 1000)
             logger.warning(
                 "the stream has drifted: predictions fare otherwise than they did, learning adapts",

@@ -1,31 +1,57 @@
 import CEventParser
 internal import Engine
-import Metrics
+internal import Metrics
 
 /// The daemon's metrics by the conventions of Prometheus. The backend is whoever bootstraps swift-metrics.
 struct RuntimeMetrics {
-    private let records = FloatingPointCounter(label: "clvd_events_consumed_total")
-    private let updates = FloatingPointCounter(label: "clvd_updates_produced_total")
-    private let steps = FloatingPointCounter(label: "clvd_learning_steps_total")
-    private let alerts = FloatingPointCounter(label: "clvd_alerts_raised_total")
-    private let commits = Counter(label: "clvd_commits_total")
-    private let snapshotFailures = Counter(label: "clvd_snapshot_failures_total")
-    private let snapshotTime = Gauge(label: "clvd_snapshot_last_success_timestamp_seconds")
-    private let snapshotBytes = Gauge(label: "clvd_snapshot_bytes")
-    private let drifts = FloatingPointCounter(label: "clvd_drift_alarms_total")
-    private let adapting = Gauge(label: "clvd_drift_adapting")
-    private let taken = Counter(label: "clvd_partitions_taken_total")
-    private let released = Counter(label: "clvd_partitions_released_total")
-    private let takenBytes = FloatingPointCounter(label: "clvd_partition_state_read_bytes_total")
-    private let takenSeconds = FloatingPointCounter(label: "clvd_partition_state_read_seconds_total")
-    private let muted = FloatingPointCounter(label: "clvd_partition_records_muted_total")
-    private let users = Gauge(label: "clvd_users")
-    private let stateBytes = Gauge(label: "clvd_state_bytes")
-    private let lag = Gauge(label: "clvd_consumer_lag_records")
-    private let loss = Gauge(label: "clvd_training_loss")
+    private let factory: any MetricsFactory
+    private let records: FloatingPointCounter
+    private let updates: FloatingPointCounter
+    private let steps: FloatingPointCounter
+    private let alerts: FloatingPointCounter
+    private let commits: Counter
+    private let snapshotFailures: Counter
+    private let snapshotTime: Gauge
+    private let snapshotBytes: Gauge
+    private let drifts: FloatingPointCounter
+    private let adapting: Gauge
+    private let taken: Counter
+    private let released: Counter
+    private let takenBytes: FloatingPointCounter
+    private let takenSeconds: FloatingPointCounter
+    private let muted: FloatingPointCounter
+    private let users: Gauge
+    private let stateBytes: Gauge
+    private let lag: Gauge
+    private let loss: Gauge
+    /// What the latest report said. Counters grow by what comes after it.
     private var seen = TaskCounters()
     private var seenSteps: Int64 = 0
     private var seenDrifts: Int64 = 0
+
+    /// - Parameter factory: the backend.
+    init(factory: any MetricsFactory) {
+        self.factory = factory
+        records = FloatingPointCounter(label: "clvd_events_consumed_total", factory: factory)
+        updates = FloatingPointCounter(label: "clvd_updates_produced_total", factory: factory)
+        steps = FloatingPointCounter(label: "clvd_learning_steps_total", factory: factory)
+        alerts = FloatingPointCounter(label: "clvd_alerts_raised_total", factory: factory)
+        commits = Counter(label: "clvd_commits_total", factory: factory)
+        snapshotFailures = Counter(label: "clvd_snapshot_failures_total", factory: factory)
+        snapshotTime = Gauge(label: "clvd_snapshot_last_success_timestamp_seconds", factory: factory)
+        snapshotBytes = Gauge(label: "clvd_snapshot_bytes", factory: factory)
+        drifts = FloatingPointCounter(label: "clvd_drift_alarms_total", factory: factory)
+        adapting = Gauge(label: "clvd_drift_adapting", factory: factory)
+        taken = Counter(label: "clvd_partitions_taken_total", factory: factory)
+        released = Counter(label: "clvd_partitions_released_total", factory: factory)
+        takenBytes = FloatingPointCounter(label: "clvd_partition_state_read_bytes_total", factory: factory)
+        takenSeconds = FloatingPointCounter(label: "clvd_partition_state_read_seconds_total", factory: factory)
+        muted = FloatingPointCounter(label: "clvd_partition_records_muted_total", factory: factory)
+        users = Gauge(label: "clvd_users", factory: factory)
+        stateBytes = Gauge(label: "clvd_state_bytes", factory: factory)
+        lag = Gauge(label: "clvd_consumer_lag_records", factory: factory)
+        loss = Gauge(label: "clvd_training_loss", factory: factory)
+    }
 
     func commit() { commits.increment() }
     static func restarted() { Counter(label: "clvd_restarts_total").increment() }
@@ -46,10 +72,11 @@ struct RuntimeMetrics {
         snapshotBytes.record(bytes)
     }
 
-    /// Counts on from what a report says.
+    /// Starts from what a report says: it was counted already, or did not happen in this process.
     mutating func rebase(_ report: EngineReport) {
         seen = report.counters
         seenSteps = report.learning.steps
+        seenDrifts = report.learning.drifts
     }
 
     mutating func observe(_ report: EngineReport, lag waiting: Int64?) {
@@ -60,14 +87,14 @@ struct RuntimeMetrics {
         steps.increment(by: Double(max(0, report.learning.steps - seenSteps)))
         for (code, count) in c.reasons.enumerated() where count > seen.reasons[code] {
             let reason = String(cString: clvd_status_name(UInt8(code)))
-            FloatingPointCounter(label: "clvd_dead_letters_total", dimensions: [("reason", reason)])
-                .increment(by: Double(count - seen.reasons[code]))
+            FloatingPointCounter(
+                label: "clvd_dead_letters_total", dimensions: [("reason", reason)], factory: factory
+            )
+            .increment(by: Double(count - seen.reasons[code]))
         }
         drifts.increment(by: Double(max(0, report.learning.drifts - seenDrifts)))
-        seenDrifts = report.learning.drifts
         adapting.record(report.learning.adapting ? 1 : 0)
-        seen = c
-        seenSteps = report.learning.steps
+        rebase(report)
         users.record(report.users)
         stateBytes.record(report.userBytes)
         loss.record(report.learning.loss)
@@ -79,7 +106,8 @@ struct RuntimeMetrics {
         if let coverage = metric.coverage {
             Gauge(
                 label: "clvd_prequential_coverage",
-                dimensions: [("target", metric.target), ("horizon_days", String(metric.horizonDays))]
+                dimensions: [("target", metric.target), ("horizon_days", String(metric.horizonDays))],
+                factory: factory
             ).record(coverage)
         }
         for (model, score) in [("clvd", metric.model), ("naive", metric.naive)] {
@@ -92,7 +120,7 @@ struct RuntimeMetrics {
                     label: "clvd_prequential_\(name)",
                     dimensions: [
                         ("target", metric.target), ("horizon_days", String(metric.horizonDays)), ("model", model),
-                    ]
+                    ], factory: factory
                 ).record(value)
             }
         }

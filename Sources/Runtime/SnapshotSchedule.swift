@@ -23,6 +23,7 @@ final class SnapshotSchedule {
     func restore() throws {
         context.shared.update { $0.phase = .restoring }
         position = try keeper.restoreOwn(context.engine) ?? 0
+        context.reporter.rebase(context.engine)
     }
 
     /// Notes the outcome of a write that has ended, and begins one when it is time.

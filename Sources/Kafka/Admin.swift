@@ -151,7 +151,7 @@ public final class Admin {
     }
 
     /// The latest error of the client as a whole and how many there were.
-    public var lastError: (text: String, count: UInt64)? {
+    public var lastError: ClientError? {
         rd_kafka_poll(client.handle, 0)
         return client.lastError
     }

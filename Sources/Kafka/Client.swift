@@ -57,12 +57,13 @@ final class Client {
     }
 
     /// The latest error of the client as a whole and how many there were.
-    var lastError: (text: String, count: UInt64)? {
+    var lastError: ClientError? {
         let count = state.pointee.error_count
         guard count > 0 else { return nil }
-        return withUnsafePointer(to: &state.pointee.error_text) {
-            $0.withMemoryRebound(to: CChar.self, capacity: 256) { (String(cString: $0), count) }
+        let text = withUnsafePointer(to: &state.pointee.error_text) {
+            $0.withMemoryRebound(to: CChar.self, capacity: 256) { String(cString: $0) }
         }
+        return ClientError(code: state.pointee.error.rawValue, text: text, count: count)
     }
 
     /// The error that ended this client for good, if one did: the cause, which the generic code of fatal errors hides.

@@ -263,7 +263,7 @@ public final class Consumer {
         try client.partitionCounts(names, milliseconds: milliseconds)
     }
 
-    public var lastError: (text: String, count: UInt64)? { client.lastError }
+    public var lastError: ClientError? { client.lastError }
 
     /// Does not destroy the client's handle at the end, after `close`: for a member that read from a topic that vanished,
     /// as librdkafka would wait for ever. Costs the handle's threads and memory until the process ends.

@@ -117,3 +117,13 @@ extension KafkaError {
 public struct KafkaPropertyError: Error, Sendable, CustomStringConvertible {
     public let description: String
 }
+
+/// The latest error of a client as a whole: brokers that cannot be reached, authentication and the like.
+public struct ClientError: Sendable, Equatable {
+    /// librdkafka's.
+    public let code: Int32
+    /// librdkafka's text, which may contain timings.
+    public let text: String
+    /// How many there were, this one among them.
+    public let count: UInt64
+}

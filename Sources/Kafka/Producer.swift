@@ -182,7 +182,7 @@ public final class Producer {
         client.state.pointee.failed = 0
     }
 
-    public var lastError: (text: String, count: UInt64)? { client.lastError }
+    public var lastError: ClientError? { client.lastError }
 
     /// The error that ended this producer for good, if one did.
     public var fatalError: KafkaError? { client.fatalError("producer") }

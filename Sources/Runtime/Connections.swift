@@ -19,7 +19,7 @@ package protocol RecordSource: AnyObject {
     func watermarks(_ p: TopicPartition, milliseconds: Int) throws(KafkaError) -> (low: Int64, high: Int64)
     func knownEnd(_ p: TopicPartition) -> Int64?
     func partitionCounts(_ names: [String], milliseconds: Int) throws(KafkaError) -> [String: Int]
-    var lastError: (text: String, count: UInt64)? { get }
+    var lastError: ClientError? { get }
     func skipDestroy()
     func close()
 }
@@ -35,7 +35,7 @@ package protocol RecordSink: AnyObject {
     func takeFailure() -> KafkaError?
     var maxRecordBytes: Int { get }
     var transactionTimeoutMs: Int { get }
-    var lastError: (text: String, count: UInt64)? { get }
+    var lastError: ClientError? { get }
     var fatalError: KafkaError? { get }
     func initTransactions(milliseconds: Int) throws(KafkaError)
     func beginTransaction() throws(KafkaError)

@@ -67,7 +67,7 @@ struct IdleClock {
         do {
             times = try idleTimes(due, at: now)
         } catch {
-            context.reporter.trouble(error.name, "\(error)")
+            context.reporter.trouble(.idleTick, error)
             return nil
         }
         guard !times.isEmpty else { return nil }

@@ -181,7 +181,7 @@ final class PartitionAssignment {
         } catch  where error.isOfExpelled || consumer.isAssignmentLost {
             throw table.allLost
         } catch {
-            context.reporter.trouble(error.name, "\(error)")
+            context.reporter.trouble(.membership, error)
         }
     }
 }

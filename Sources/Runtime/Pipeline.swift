@@ -173,7 +173,7 @@ package final class Pipeline {
             context.consumer.skipDestroy()
             throw error
         }
-        context.reporter.trouble(error.name, "\(error)")
+        context.reporter.trouble(.consume, error)
     }
 
     private func isTopicMissing() throws -> Bool {
@@ -185,10 +185,13 @@ package final class Pipeline {
     /// Reports new errors of the clients as a whole. A broker that cannot be reached ends nothing: the clients try again
     /// for as long as it takes.
     private func noteClientErrors() {
-        for (i, error) in [context.consumer.lastError, producer.lastError].enumerated() {
+        let errors: [(Reporter.Operation, ClientError?)] = [
+            (.consumer, context.consumer.lastError), (.producer, producer.lastError),
+        ]
+        for (i, (operation, error)) in errors.enumerated() {
             guard let error, error.count > reportedErrors[i] else { continue }
             reportedErrors[i] = error.count
-            context.reporter.trouble(error.text, error.text)
+            context.reporter.trouble(operation, error.code, error.text)
         }
     }
 

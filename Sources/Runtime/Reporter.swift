@@ -17,7 +17,8 @@ final class Reporter {
     /// Records and time of the last looks, for the rate.
     private var looks: [(at: Double, position: Int64)] = []
     private var prequential: [PrequentialReport] = []
-    private var troubles: [String: Double] = [:]
+    /// When an error of each kind was logged last, s.
+    private(set) var troubles: [Trouble: Double] = [:]
     /// Drifts that were logged, or happened before.
     private var loggedDrifts: Int64 = 0
     private var phase = DaemonStatus.Phase.starting
@@ -199,12 +200,36 @@ final class Reporter {
             "no snapshot was taken; the stream goes on and the last one stays", metadata: ["error": "\(error)"])
     }
 
-    /// An error that does not end anything: logged once in half a minute.
-    /// - Parameter kind: what tells it from others.
-    func trouble(_ kind: String, _ error: String) {
+    // MARK: Troubles
+
+    /// What was being done when an error came that does not end anything.
+    enum Operation { case consume, consumer, producer, membership, idleTick }
+
+    /// What tells one kind of trouble from another. Texts do not, as they have timings and counts in them.
+    struct Trouble: Hashable {
+        let operation: Operation
+        let code: Int32
+    }
+
+    /// Seconds in which an error of one kind is logged once.
+    private static let troubleSeconds = 30.0
+    /// Most kinds of trouble that are remembered.
+    static let mostTroubles = 64
+
+    /// Logs an error that does not end anything, unless one of its kind was logged lately.
+    func trouble(_ operation: Operation, _ error: KafkaError) { trouble(operation, error.code, "\(error)") }
+
+    /// - Parameter code: one of librdkafka's.
+    func trouble(_ operation: Operation, _ code: Int32, _ text: String) {
         let now = clock.now
-        if let last = troubles[kind], now - last < 30 { return }
+        let kind = Trouble(operation: operation, code: code)
+        if let last = troubles[kind], now - last < Self.troubleSeconds { return }
+        if troubles[kind] == nil, troubles.count >= Self.mostTroubles,
+            let oldest = troubles.min(by: { $0.value < $1.value })
+        {
+            troubles[oldest.key] = nil
+        }
         troubles[kind] = now
-        logger.warning("trouble with Kafka", metadata: ["error": "\(error)"])
+        logger.warning("trouble with Kafka", metadata: ["error": "\(text)"])
     }
 }

@@ -368,7 +368,7 @@ final class SimulatedConsumer: RecordSource {
         }
     }
 
-    var lastError: (text: String, count: UInt64)? { nil }
+    var lastError: ClientError? { nil }
 
     func close() { if !gate.isDead { cluster.leave(self) } }
 }
@@ -424,7 +424,7 @@ final class SimulatedProducer: RecordSink {
 
     let maxRecordBytes = 1_000_000
     let transactionTimeoutMs = 60_000
-    var lastError: (text: String, count: UInt64)? { nil }
+    var lastError: ClientError? { nil }
 
     private func dies() -> KafkaError {
         fatalError = Gate.death

@@ -115,7 +115,7 @@ final class ScriptedSource: RecordSource {
     func watermarks(_ p: TopicPartition, milliseconds: Int) -> (low: Int64, high: Int64) { (0, high) }
     func knownEnd(_ p: TopicPartition) -> Int64? { nil }
     func partitionCounts(_ names: [String], milliseconds: Int) -> [String: Int] { ["events": 3] }
-    var lastError: (text: String, count: UInt64)? { nil }
+    var lastError: ClientError? { nil }
     func skipDestroy() {}
     func close() {}
 }
@@ -131,7 +131,7 @@ final class AcceptingSink: RecordSink {
     func takeFailure() -> KafkaError? { nil }
     let maxRecordBytes = 1_000_000
     let transactionTimeoutMs = 60_000
-    var lastError: (text: String, count: UInt64)? { nil }
+    var lastError: ClientError? { nil }
     var fatalError: KafkaError? { nil }
     func initTransactions(milliseconds: Int) {}
     func beginTransaction() {}

@@ -137,8 +137,9 @@ struct Checks {
 
     private func checkOutputs(_ reference: Reference) throws {
         guard scenario.isExactlyOnce else {
-            // Repeats are allowed, gaps are not. What silence says may be said in other words after a crash.
+            // Repeats are allowed, gaps are not. Outputs of idle ticks may differ after a crash.
             try Self.contains("dead letters", deadLetters, reference.deadLetters)
+            try checkOrder()
             return
         }
         try Self.contains("dead letters", deadLetters, reference.deadLetters)
@@ -158,6 +159,43 @@ struct Checks {
         let (ours, expected) = (Self.byUser(alerts), Self.byUser(reference.alerts))
         for user in Set(ours.keys).union(expected.keys).sorted() {
             try Self.equal("alerts of \(user)", ours[user] ?? [], expected[user] ?? [])
+        }
+    }
+
+    /// At least once, too, the outputs of a partition come in the order of its records, when repeats are left out.
+    private func checkOrder() throws {
+        try Self.checkFirstOccurrences(
+            "update",
+            updates.map { update in
+                if let value = update.value {
+                    let source = try Update(value).source
+                    return (source.partition, source.offset)
+                }
+                return Self.place(update, SourceHeader.partition, SourceHeader.offset)
+            })
+        try Self.checkFirstOccurrences(
+            "dead letter",
+            deadLetters.map { Self.place($0, DeadLetterHeader.partition, DeadLetterHeader.offset) })
+    }
+
+    /// The place that headers name; (-1, -1) when they name none.
+    private static func place(
+        _ output: SimulatedCluster.Output, _ partition: String, _ offset: String
+    ) -> (partition: Int, offset: Int64) {
+        (output.headers[partition].flatMap { Int($0) } ?? -1, output.headers[offset].flatMap { Int64($0) } ?? -1)
+    }
+
+    private static func checkFirstOccurrences(
+        _ name: String, _ places: [(partition: Int, offset: Int64)]
+    ) throws {
+        var seen: [Int: Set<Int64>] = [:]
+        var newest: [Int: Int64] = [:]
+        for (partition, offset) in places where seen[partition, default: []].insert(offset).inserted {
+            guard partition >= 0 else { throw Violation("\(name) without a source") }
+            if let last = newest[partition], offset < last {
+                throw Violation("the first \(name) of \(partition)/\(offset) comes after that of offset \(last)")
+            }
+            newest[partition] = offset
         }
     }
 

@@ -25,6 +25,8 @@ final class Gate {
         return left > 1
     }
 
+    func pick(_ range: Range<Int>) -> Int { dice.pick(range) }
+
     func fails(_ share: Double) -> Bool { share > 0 && dice.chance(share) }
 
     /// A call to the cluster: it may be the last one, with its effect or without.
@@ -63,6 +65,9 @@ extension KafkaError {
     }
     static func abortable(_ operation: String) -> KafkaError {
         KafkaError(operation, code: -192, reason: "a record was not delivered in time", requiresAbort: true)
+    }
+    static func undelivered(_ operation: String) -> KafkaError {
+        KafkaError(operation, code: -192, reason: "a record was not delivered in time")
     }
     static func rebalancing(_ operation: String) -> KafkaError {
         KafkaError(operation, code: 27, reason: "the group is about to share out anew", requiresAbort: true)

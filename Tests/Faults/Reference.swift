@@ -66,7 +66,14 @@ final class Reference {
                 topic: "", key: Array(entry.key), value: entry.value.isEmpty ? nil : Array(entry.value), headers: [:],
                 transaction: nil)
             switch entry.kind {
-            case .update: updates.append(output)
+            case .update:
+                if let record, entry.value.isEmpty {
+                    output.headers = [
+                        SourceHeader.topic: settings.input.topics[Int(record.topic)],
+                        SourceHeader.partition: String(record.partition), SourceHeader.offset: String(record.offset),
+                    ]
+                }
+                updates.append(output)
             case .alert: alerts.append(output)
             case .deadLetter:
                 guard let record else { return }
@@ -83,6 +90,13 @@ final class Reference {
             }
         }
     }
+}
+
+/// Headers of the tombstone of an erased user.
+enum SourceHeader {
+    static let topic = "clvd.source.topic"
+    static let partition = "clvd.source.partition"
+    static let offset = "clvd.source.offset"
 }
 
 enum DeadLetterHeader {

@@ -385,6 +385,8 @@ final class SimulatedProducer: RecordSink {
     private var spoilt: KafkaError?
     /// The broker has committed, though its answer was lost.
     private var isCommitted = false
+    /// Without transactions: records on their way, which the cluster does not have yet.
+    private var pending: [SimulatedCluster.Output] = []
     private(set) var fatalError: KafkaError?
 
     init(_ cluster: SimulatedCluster, transactionalId: String?, gate: Gate) {
@@ -396,7 +398,7 @@ final class SimulatedProducer: RecordSink {
     func topic(_ name: String) throws(KafkaError) -> Producer.Topic { Producer.Topic(unconnected: name) }
 
     func produce(_ records: ArraySlice<Producer.Record>) throws(KafkaError) {
-        for r in records { try produce(r, headers: []) }
+        for r in records { try produce(r, headers: r.headers) }
     }
 
     func produce(_ record: Producer.Record, headers: [(name: String, text: String)]) throws(KafkaError) {
@@ -408,17 +410,42 @@ final class SimulatedProducer: RecordSink {
             if spoilt == nil, gate.fails(gate.failing / 4) { spoilt = .abortable("deliver") }
             guard spoilt == nil else { return }
         }
-        cluster.append(
-            SimulatedCluster.Output(
-                topic: record.topic.name, key: Array(record.key), value: record.value.map { Array($0) },
-                headers: Dictionary(headers.map { ($0.name, $0.text) }) { $1 }, transaction: id.flatMap(cluster.open)))
+        let output = SimulatedCluster.Output(
+            topic: record.topic.name, key: Array(record.key), value: record.value.map { Array($0) },
+            headers: Dictionary(headers.map { ($0.name, $0.text) }) { $1 }, transaction: id.flatMap(cluster.open))
+        if id == nil { pending.append(output) } else { cluster.append(output) }
     }
 
-    func poll() {}
+    /// Some of the records on their way arrive, in their order.
+    func poll() { if !gate.isDead, !pending.isEmpty { deliver(gate.pick(0..<pending.count + 1)) } }
 
-    func flush(milliseconds: Int) throws(KafkaError) { try gate.retriable("flush") {} }
+    private func deliver(_ count: Int) {
+        for output in pending.prefix(count) { cluster.append(output) }
+        pending.removeFirst(count)
+    }
 
-    func purge() {}
+    /// Fails in three ways: it is not done in time; records are not delivered at all, from one of them on; or they are,
+    /// but the answer is lost.
+    func flush(milliseconds: Int) throws(KafkaError) {
+        try gate.call("flush") { () throws(KafkaError) in
+            if gate.fails(gate.failing) {
+                poll()
+                throw .noAnswer("flush")
+            }
+            if gate.fails(gate.failing / 4) {
+                deliver(gate.pick(0..<pending.count + 1))
+                pending = []
+                throw .undelivered("flush")
+            }
+            deliver(pending.count)
+            if gate.fails(gate.failing) { throw .noAnswer("flush") }
+        }
+    }
+
+    func purge() {
+        poll()
+        pending = []
+    }
 
     func takeFailure() -> KafkaError? { nil }
 

@@ -1,15 +1,15 @@
 package import Engine
 
-/// What is committed along with an offset: how far the engine's clock of the partition had got, and between which
-/// records it went on by idle ticks. What was published about silence is then not published again after a restart, and
-/// the state becomes what it was. Little more than a kilobyte at most; brokers take four.
+/// What is committed along with an offset: the engine's clock of the partition, and the latest idle ticks. After a
+/// restart these ticks are replayed, so that the state becomes the same and their outputs are not published again.
+/// Little more than a kilobyte at most; brokers take four.
 package struct CommitMetadata: Equatable {
     /// ms since 1970; nil before the first event.
     package var clock: Int64?
-    /// The latest silences, ascending. Clocks are full hours.
+    /// The latest idle ticks, ascending. Their clocks are full hours.
     package var idleTicks: [IdleTick]
 
-    /// As many as are kept: snapshots are seldom so far behind.
+    /// Most ticks that are kept: snapshots are seldom further behind.
     static let mostIdleTicks = 64
 
     private static let prefix = "clvd1;clock="
@@ -27,7 +27,7 @@ package struct CommitMetadata: Equatable {
         self.idleTicks = idleTicks
     }
 
-    /// Metadata of others is no metadata.
+    /// - Parameter text: metadata of other programs is read as none.
     package init(text: String) {
         self.init(clock: nil)
         guard text.hasPrefix(Self.prefix) else { return }
@@ -55,8 +55,8 @@ package struct CommitMetadata: Equatable {
         return idleTicks
     }
 
-    /// Everything it says of silence.
-    /// - Parameter offset: the one it was committed with.
+    /// All idle ticks up to the clock.
+    /// - Parameter offset: the one that this was committed with.
     package func idleTicks(before offset: Int64) -> [IdleTick] {
         guard let clock, clock > idleTicks.last?.clock ?? .min else { return idleTicks }
         return idleTicks + [IdleTick(before: offset, clock: clock)]

@@ -2,8 +2,8 @@ import Foundation
 package import Kafka
 package import Metrics
 
-/// What the loop needs of a member of a consumer group. `Consumer` is the one of a cluster, and says what the calls
-/// mean; simulations have their own. Called once for each batch, never for each record.
+/// What the loop needs of a member of a consumer group. `Consumer` implements and documents it for a cluster;
+/// simulations have their own. Called once for each batch, never for each record.
 package protocol RecordSource: AnyObject {
     func subscribe() throws(KafkaError)
     func poll(milliseconds: Int) -> Consumer.Poll

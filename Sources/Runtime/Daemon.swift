@@ -28,8 +28,8 @@ public final class Daemon: Sendable {
 
     /// Runs on the caller's thread until `stop`. Passing failures of the cluster begin a new life of the pipeline,
     /// from the newest snapshot.
-    /// - Throws: what only people can mend: `RecoveryError`, `SnapshotError`, `TopicCreationError`, an error of the
-    ///   settings, or a `KafkaError` that is fatal or says that another instance has taken over (`isFenced`).
+    /// - Throws: errors that only an operator can resolve: `RecoveryError`, `SnapshotError`, `TopicCreationError`, an error
+    ///   of the settings, or a `KafkaError` that is fatal or says that another instance has taken over (`isFenced`).
     public func run() throws {
         defer { shared.update { $0.phase = .stopped } }
         let store = try SharedSnapshotFolder(
@@ -41,7 +41,7 @@ public final class Daemon: Sendable {
                 try live(store)
                 return
             } catch let error where Self.isPassing(error) {
-                // Asked to drain, it could not.
+                // It could not drain, though it was asked to.
                 if shared.isStopping { throw error }
                 if monotonic() - began > 60 { delay = 0.5 }
                 RuntimeMetrics.restarted()
@@ -84,7 +84,7 @@ public final class Daemon: Sendable {
         return Connections(source: consumer, sink: producer, clock: SystemClock())
     }
 
-    /// Waits for the cluster and the input topics, and sees that the output topics are there.
+    /// Waits for the cluster and the input topics, and makes sure that the output topics exist.
     /// - Returns: partitions of the input topics together; nil when the daemon was stopped while waiting.
     private func prepareTopics() throws -> Int? {
         let (kafka, output) = (settings.kafka, settings.output)
@@ -125,13 +125,13 @@ public final class Daemon: Sendable {
         ]
     }
 
-    /// Sleeps, but not past a stop.
+    /// Sleeps, at most until a stop.
     private func sleep(_ seconds: Double) {
         let end = monotonic() + seconds
         while monotonic() < end && !shared.isStopping { usleep(50_000) }
     }
 
-    /// Whether a new life may go on where this one ended.
+    /// Whether a new life may continue after an error.
     package static func isPassing(_ error: any Error) -> Bool {
         if let error = error as? KafkaError { return !error.isFatal && !error.isFenced && !error.isUnsupported }
         return error is LostPartitions || error is TransactionExpired

@@ -2,7 +2,7 @@ public import Engine
 import Foundation
 import Synchronization
 
-/// Where the daemon stands, as of the last look; cheap to read from any thread.
+/// The daemon's state as of the latest report; cheap to read from any thread.
 public struct DaemonStatus: Sendable {
     public enum Phase: String, Sendable, Codable {
         case starting
@@ -11,7 +11,7 @@ public struct DaemonStatus: Sendable {
         /// Reading again what was committed after the snapshot.
         case replaying
         case live
-        /// Finishing what is begun.
+        /// Committing what was taken in, before the end.
         case draining
         case stopped
     }
@@ -28,7 +28,7 @@ public struct DaemonStatus: Sendable {
     public var snapshot: SnapshotStatus?
     public var snapshotFailures: Int64 = 0
     public var commits: Int64 = 0
-    /// Lives of the pipeline that ended with an error and were begun again.
+    /// How often the pipeline ended with an error and was started again.
     public var restarts: Int64 = 0
     /// The highest-ranked users, when the daemon was asked for them at its end.
     public var topUsers: [RankedUser] = []
@@ -40,7 +40,7 @@ public struct DaemonStatus: Sendable {
     }
 }
 
-/// What the thread of the pipeline and its onlookers share.
+/// What the pipeline's thread shares with others.
 package final class SharedState: Sendable {
     package init() {}
 

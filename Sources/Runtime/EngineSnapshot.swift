@@ -6,7 +6,8 @@ public import SnapshotStore
 public enum EngineSnapshot {
     private static let infinities = (positive: "inf", negative: "-inf", nan: "nan")
 
-    /// Hands an image to a store. The content points into memory that the image keeps, so it is good inside `body` only.
+    /// Calls `body` with an image as a store takes it. The content points into memory of the image: it is valid inside
+    /// `body` only.
     /// - Parameter isPart: whether the image is of some partitions only.
     public static func withContent<T>(
         of image: EngineImage, isPart: Bool = false, _ body: (SnapshotContent) throws -> T

@@ -182,8 +182,8 @@ package final class Pipeline {
         return topics.contains { counts[$0] == nil }
     }
 
-    /// Reports new errors of the clients as a whole. A broker that cannot be reached ends nothing: the clients try again
-    /// for as long as it takes.
+    /// Reports new errors of the clients as a whole. A broker that cannot be reached ends nothing: the clients try for as
+    /// long as it takes.
     private func noteClientErrors() {
         let errors: [(Reporter.Operation, ClientError?)] = [
             (.consumer, context.consumer.lastError), (.producer, producer.lastError),

@@ -3,10 +3,10 @@ internal import Engine
 import EventInput
 internal import Kafka
 
-/// Everything that is to be published between two commits. Its bytes stay where they are until the commit, so they
-/// are neither copied for the producer nor lost when a transaction has to be made again.
+/// Everything that is to be published between two commits. Its bytes do not move until the commit, so that the producer
+/// need not copy them and a transaction can be made again.
 final class Publication {
-    /// A record for the dead-letter topic, with what Kafka Connect writes about such.
+    /// A record for the dead-letter topic, with the headers that Kafka Connect uses.
     struct DeadLetter {
         var key: UnsafeRawBufferPointer
         /// nil: a tombstone.
@@ -35,11 +35,11 @@ final class Publication {
 
     var isEmpty: Bool { records.isEmpty && deadLetters.isEmpty }
 
-    /// Forgets everything; to be called when nothing of it is on its way any more.
+    /// Empties it. To be called when nothing of it is on its way any more.
     func removeAll() {
         records.removeAll(keepingCapacity: true)
         deadLetters.removeAll(keepingCapacity: true)
-        // A flood's memory goes back, a usual interval's stays.
+        // Memory beyond that of a usual interval is freed.
         while chunks.count > 16 { chunks.removeLast().deallocate() }
         chunk = 0
         used = 0
@@ -65,7 +65,7 @@ final class Publication {
     func append(update entry: OutboxEntry) { append(entry, updates) }
     func append(alert entry: OutboxEntry) { append(entry, alerts) }
 
-    /// The tombstone of an erased user. It has no value to name its source in, so headers do.
+    /// The tombstone of an erased user. It has no value, so headers name its source.
     func append(erasure entry: OutboxEntry, of r: clvd_record, topic: String) {
         let key = keep(UnsafeRawBufferPointer(entry.key))
         records.append(

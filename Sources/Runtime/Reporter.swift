@@ -5,7 +5,7 @@ internal import Logging
 internal import Settings
 internal import SnapshotStore
 
-/// Tells the log, the metrics and the status how the loop is doing, at a pace that costs it nothing.
+/// Reports the loop's progress to the log, the metrics and the status, at a pace that costs next to nothing.
 final class Reporter {
     private let settings: Settings
     private let shared: SharedState
@@ -14,7 +14,7 @@ final class Reporter {
     private var metrics: RuntimeMetrics
     private var statusAt = 0.0
     private var reportAt: Double
-    /// Records and time of the last looks, for the rate.
+    /// Position and time (s) of the latest reports, for the rate.
     private var looks: [(at: Double, position: Int64)] = []
     private var prequential: [PrequentialReport] = []
     /// When an error of each kind was logged last, s.
@@ -75,7 +75,7 @@ final class Reporter {
         loggedDrifts = report.learning.drifts
     }
 
-    /// The last word.
+    /// Reports once more, at the end of a life.
     func final(_ engine: Engine, lag: Int64?) {
         let report = engine.report()
         metrics.observe(report, lag: lag)
@@ -161,7 +161,7 @@ final class Reporter {
             ])
     }
 
-    /// A partition came, with its state from the store or without.
+    /// A partition was acquired, with its state from the store or without.
     func partitionTaken(_ p: TopicPartition, _ plan: StartPlan, log: Range<Int64>, _ from: SnapshotKeeper.Adoption?) {
         let muted = plan.firstUnpublishedOffset - plan.from
         metrics.partitionTaken(bytes: from?.bytes ?? 0, seconds: from?.seconds ?? 0, muted: muted)
@@ -177,12 +177,13 @@ final class Reporter {
         logger.info("partition begins", metadata: metadata)
     }
 
-    /// What a partition's committed records do to its state has been done again.
+    /// A partition's committed records have been read again.
     func partitionCaughtUp(_ p: TopicPartition, seconds: Double) {
         logger.info("partition is up to date", metadata: ["partition": "\(p)", "seconds": "\(rounded(seconds))"])
     }
 
-    /// - Parameter info: what was written for whoever takes them on; nil: they are in a snapshot, or there are none.
+    /// - Parameter info: the snapshot that was written for the next owner; nil: an earlier one has them, or there are no
+    ///   partitions.
     func partitionsReleased(_ list: [TopicPartition], _ info: SnapshotInfo?, seconds: Double) {
         metrics.partitionsReleased(list.count)
         logger.info(

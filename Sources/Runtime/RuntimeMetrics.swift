@@ -57,7 +57,7 @@ struct RuntimeMetrics {
     static func restarted() { Counter(label: "clvd_restarts_total").increment() }
     func snapshotFailed() { snapshotFailures.increment() }
 
-    /// - Parameter muted: records that are read again in silence.
+    /// - Parameter muted: records that are read again without publishing.
     func partitionTaken(bytes: Int, seconds: Double, muted records: Int64) {
         taken.increment()
         takenBytes.increment(by: Double(bytes))

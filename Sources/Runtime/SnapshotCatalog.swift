@@ -18,7 +18,7 @@ struct SnapshotCatalog {
     var entries: [Entry]
 
     /// Snapshots that hold a partition, in the order in which they are to be tried: the largest offset that is not
-    /// beyond the committed one, so that little is read again and nothing goes by unsaid; only then those beyond it,
+    /// beyond the committed one, so that little is read again and every output is published; only then those beyond it,
     /// the nearest first. Of equal ones this instance's own, then by name.
     func states(of p: TopicPartition, committed: Int64?) -> [Entry] {
         let holding = entries.compactMap { e in e.offsets[p].map { (entry: e, offset: $0) } }
@@ -33,8 +33,8 @@ struct SnapshotCatalog {
         }.map(\.entry)
     }
 
-    /// Snapshots of other instances by their models, the one that has learned from the latest outcomes first; those that
-    /// have taken no step yet, as there was too little to learn from, come last however late it is with them.
+    /// Snapshots of other instances by their models: the one that has learned from the latest outcomes first. Those
+    /// that have taken no step yet come last, whatever their time.
     func models() -> [Entry] {
         func rank(_ e: Entry) -> (Int, Int64, Int64, Int64) {
             (e.modelVersion > 0 ? 1 : 0, e.learnedTo ?? .min, e.modelVersion, e.listing.position)
@@ -45,11 +45,11 @@ struct SnapshotCatalog {
         }
     }
 
-    /// Snapshots of this instance that nobody will miss: it has `keep` newer ones, and each partition that they hold is
-    /// held by `keep` others in the store that are further.
+    /// Snapshots of this instance that are not needed any more: it has `keep` newer ones, and each partition in them is
+    /// in `keep` other snapshots of the store that are further.
     ///
-    /// All instances look at the same order of what holds a partition, and what is first in it is removed by none: of
-    /// two that are equally far, each instance takes the same one for the further.
+    /// All instances order the snapshots of a partition in the same way, also those that are equally far, so that none
+    /// removes the furthest.
     func dispensable(keep: Int) -> [Entry] {
         let own = entries.filter { $0.listing.instance == instance }
         return own.filter { e in
@@ -63,7 +63,7 @@ struct SnapshotCatalog {
         }
     }
 
-    /// An order of all snapshots that does not hang on any clock: by instance, then by age.
+    /// An order of all snapshots that does not depend on any clock: by instance, then by age.
     private static func precedes(_ a: Entry, _ b: Entry) -> Bool {
         if a.listing.instance != b.listing.instance { return a.listing.instance < b.listing.instance }
         return SnapshotListing.isOlder(a.listing, b.listing)

@@ -20,12 +20,12 @@ final class SnapshotKeeper {
     private let settings: Settings
     private let logger: Logger
     private let clock: any LoopClock
-    /// Own snapshots that the life began without, as they are damaged or of another configuration.
+    /// Own snapshots that were not restored, as they are damaged or of another configuration.
     private var passedOver: Set<String> = []
-    /// The own snapshot that this life began with; let go once partitions were taken from it.
+    /// The own snapshot that this life began with; closed once partitions were taken from it.
     private var base: (metadata: EngineImage.Metadata, snapshot: Snapshot)?
     private var hasModel = false
-    /// Position and partitions of what the newest own snapshot that is done holds.
+    /// Position and partitions of the newest own snapshot that is complete.
     private var newest: (position: Int64, partitions: Set<TaskID>)?
     /// Position of the newest own whole snapshot.
     var newestPosition: Int64? { newest?.position }
@@ -66,8 +66,8 @@ final class SnapshotKeeper {
         }
     }
 
-    /// For a newcomer, before it takes in its first record: the newest model in the store instead of random weights.
-    /// From here on each instance learns by itself; weights averaged over instances would be made and given here.
+    /// Gives an instance without a model, before its first record, the newest one in the store instead of random
+    /// weights. From here on each instance learns by itself.
     func restoreModel(_ engine: Engine) throws {
         guard !hasModel, engine.position == 0 else { return }
         let start = clock.now
@@ -80,9 +80,9 @@ final class SnapshotKeeper {
         }
     }
 
-    /// Gives an engine the newest state of a partition in the store, whoever has kept it, that is not ahead of what
+    /// Gives an engine the newest state of a partition in the store, of whatever instance, that is not ahead of what
     /// the group has committed.
-    /// - Returns: nil when nobody has kept any.
+    /// - Returns: nil when the store has none.
     func adopt(_ id: TaskID, _ p: TopicPartition, committed: Int64?, into engine: Engine) throws -> Adoption? {
         let start = clock.now
         var adoption: Adoption?
@@ -103,7 +103,7 @@ final class SnapshotKeeper {
         return adoption
     }
 
-    /// Of many partitions that come from one snapshot, its description is read once.
+    /// The description of a snapshot. It is read once for all partitions that come from that snapshot.
     private func describe(_ snapshot: Snapshot, _ listing: SnapshotListing) throws -> EngineImage.Metadata {
         if let described, described.listing == listing, snapshot.metadata == listing.metadata {
             return described.metadata
@@ -114,13 +114,13 @@ final class SnapshotKeeper {
     }
     private var described: (listing: SnapshotListing, metadata: EngineImage.Metadata)?
 
-    /// To be called when an assignment has been served: what is open is let go.
+    /// Closes what is open. To be called at the end of an assignment.
     func closeBase() {
         base = nil
         described = nil
     }
 
-    /// Whether any instance has kept anything.
+    /// Whether no instance has any snapshot.
     func isStoreEmpty() throws -> Bool { try catalog().entries.isEmpty }
 
     /// Tries snapshots in turn until one serves. One that its owner has removed since it was listed is looked for anew.
@@ -207,9 +207,9 @@ final class SnapshotKeeper {
             modelVersion: summary.modelVersion)
     }
 
-    /// What the last look at the store found, as reading descriptions takes its time.
+    /// The descriptions that were read last, as reading them takes time.
     private var known: [SnapshotCatalog.Entry] = []
-    /// Snapshots that were told of as being of another version.
+    /// Snapshots of another version that were logged.
     private var foreign: Set<String> = []
 
     // MARK: To the store
@@ -230,8 +230,8 @@ final class SnapshotKeeper {
         return info
     }
 
-    /// Writes what partitions hold that are about to be another's, unless a snapshot has it; waits for nothing else.
-    /// - Returns: nil when there is one.
+    /// Writes the state of partitions that are about to move to another instance, unless the newest snapshot has it.
+    /// - Returns: nil when that has it.
     func handOver(_ ids: Set<TaskID>, of engine: Engine) throws -> SnapshotInfo? {
         if let newest, newest.position == engine.position, ids.isSubset(of: newest.partitions) { return nil }
         return try EngineSnapshot.withContent(of: engine.image(of: ids), isPart: true) { try repository.write($0) }

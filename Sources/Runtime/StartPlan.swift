@@ -6,7 +6,7 @@ struct StartPlan: Equatable {
     var from: Int64
     /// Records below it advance the state but are not published: their outputs are committed.
     var firstUnpublishedOffset: Int64
-    /// What an operator should know of the decision.
+    /// What an operator should know about the decision; nil: nothing.
     var warning: String?
 
     /// What is known of a partition.
@@ -23,7 +23,7 @@ struct StartPlan: Equatable {
 
     /// - Parameters:
     ///   - latest: without state and commit begin at the end of the log, not at its beginning.
-    ///   - acceptGap: go on although records are gone.
+    ///   - acceptGap: continue although records are gone.
     /// - Throws: `RecoveryError` when records that the state needs are gone.
     static func make(_ f: Facts, latest: Bool, acceptGap: Bool) throws(RecoveryError) -> StartPlan {
         guard let state = f.state else { return try withoutState(f, latest: latest, acceptGap: acceptGap) }
@@ -55,8 +55,8 @@ struct StartPlan: Equatable {
         return StartPlan(from: state, firstUnpublishedOffset: committed)
     }
 
-    /// No snapshot holds the partition. What was committed is read again from the beginning without a word, as far
-    /// as the log reaches.
+    /// No snapshot holds the partition. What was committed is read again from the beginning of the log, without
+    /// publishing.
     private static func withoutState(
         _ f: Facts, latest: Bool, acceptGap: Bool
     ) throws(RecoveryError) -> StartPlan {

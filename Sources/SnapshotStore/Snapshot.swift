@@ -103,7 +103,7 @@ public final class Snapshot {
             guard let content = Content(copying: bytes.count) else {
                 throw SnapshotError("read section \(name) of", info.path, errno: errno)
             }
-            bytes.copyBytes(to: UnsafeMutableRawBufferPointer(mutating: content.bytes))
+            if !bytes.isEmpty { bytes.copyBytes(to: UnsafeMutableRawBufferPointer(mutating: content.bytes)) }
             return content
         }
     }

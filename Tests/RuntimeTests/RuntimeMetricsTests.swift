@@ -54,6 +54,7 @@ import Testing
     @Test func aRestoredModelsStepsAreNotCountedAgain() throws {
         let clock = StepClock()
         let source = ScriptedSource(clock)
+        source.high = 1_000_000
         var first: Life? = try Life(folder, log, source, clock)
         try first!.take(batches: 24)
         try first!.pipeline.drain()

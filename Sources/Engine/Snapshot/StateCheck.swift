@@ -55,7 +55,7 @@ struct StateCheck {
 
     /// - Parameter amount: log(1 + amount) in half precision, never negative.
     private func fault(code: UInt16, amount: UInt16) -> StaticString? {
-        if Int(code >> EventRing.typeShift) >= EventType.vocabulary { return "type of a stored event" }
+        if Int(code >> EventRing.typeShift) >= EventType.embeddedTypes { return "type of a stored event" }
         if Int(code & EventRing.categoryMask) >= settings.inputs.categoryBuckets {
             return "category of a stored event"
         }

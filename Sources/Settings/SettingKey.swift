@@ -71,7 +71,7 @@ func isTopic(_ name: String) -> Bool {
     isWord(name, 1...249, and: "._-") && name != "." && name != ".."
 }
 
-/// Whether a text of so many bytes consists of ASCII letters, digits and `others`. A regular expression would be
+/// Whether the bytes of a text, `length` of them, are ASCII letters, digits and `others`. A regular expression would be
 /// compiled anew at each use.
 func isWord(_ text: String, _ length: ClosedRange<Int>, and others: StaticString) -> Bool {
     length.contains(text.utf8.count) && text.utf8.allSatisfy { isLetterOrDigit($0) || isOne(of: others, $0) }

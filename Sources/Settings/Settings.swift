@@ -70,9 +70,9 @@ public struct Settings: Sendable, Equatable {
         public var partitions: Int = 0
         /// Replicas of created topics; -1: the broker's default.
         public var replicationFactor: Int = -1
-        /// A transaction is committed after so many milliseconds …
+        /// A transaction is committed after this many milliseconds …
         public var commitIntervalMs: Int = 200
-        /// … or so many records, whichever comes first.
+        /// … or this many records, whichever comes first.
         public var commitRecords: Int = 50_000
         public init() {}
     }

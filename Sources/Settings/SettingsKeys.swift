@@ -44,8 +44,8 @@ extension Settings {
         SettingKey("kafka.groupId", \.kafka.groupId, "Consumer group.", .notEmpty),
         SettingKey(
             "kafka.instanceId", \.kafka.instanceId,
-            "Names this instance within the group. Static membership, the transactional id and its folder of snapshots "
-                + "depend on it.",
+            "Name of this instance in the group. Static membership, the transactional id and its folder of snapshots "
+                + "derive from it.",
             .instance),
         SettingKey(
             "kafka.staticMembership", \.kafka.staticMembership,
@@ -72,9 +72,8 @@ extension Settings {
             "Where to begin when the group has committed nothing and there is no snapshot."),
         SettingKey(
             "input.alignmentWaitMs", \.input.alignmentWaitMs,
-            "Partitions are read side by side in the time of their records. This is how long partitions that are ahead "
-                + "wait for one that has delivered no records yet; 0: records come as they arrive.", unit: "ms",
-            .within(0...60_000)),
+            "Partitions that are behind advance together in the time of their records. How long they wait for one that "
+                + "has none at hand; 0: records come as they arrive.", unit: "ms", .within(0...60_000)),
         SettingKey(
             "input.limits.maxRecordBytes", \.input.limits.maxRecordBytes, "Largest record.", unit: "bytes",
             .within(1...1 << 30)),
@@ -217,7 +216,7 @@ extension Settings {
             .powerOfTwo(upTo: 2048)),
         SettingKey(
             "model.purchaseProcess", \.engine.model.purchaseProcess,
-            "Whether a process of purchases (\"buy till you die\") has a say beside the heads for who has bought."),
+            "Whether a purchase process (\"buy till you die\") is blended with the heads for users who have bought."),
         SettingKey("model.seed", \.engine.model.seed, "Seed of the initial weights."),
     ]
 
@@ -262,14 +261,15 @@ extension Settings {
             "learning.batchSize", \.engine.learning.batchSize, "Landmarks in a minibatch.", .within(1...65_536)),
         SettingKey(
             "learning.intervalRecords", \.engine.learning.intervalRecords,
-            "Learning happens after every so many consumed records.", .within(1...10_000_000)),
+            "Consumed records between two rounds of learning.", .within(1...10_000_000)),
         SettingKey(
             "learning.intervalHours", \.engine.learning.intervalHours,
-            "Learning happens earlier where so much event time passes in fewer records; 0: not.", unit: "hours",
+            "Learning happens earlier when this much event time passes in fewer records; 0: never earlier.",
+            unit: "hours",
             .within(0...8760)),
         SettingKey(
             "learning.calibrationDays", \.engine.learning.calibrationDays,
-            "Event time after which what matured counts a third in the correction of the heads; 0: no correction.",
+            "Event time after which an outcome counts a third in the head correction; 0: no correction.",
             unit: "days", .within(0...3650)),
         SettingKey(
             "learning.stepsPerDay", \.engine.learning.stepsPerDay,
@@ -353,7 +353,8 @@ extension Settings {
             "alerts.coolDownDays", \.engine.alerts.coolDownDays, "After a raise no second one for this long.",
             unit: "days", .within(0...36_500)),
         SettingKey(
-            "alerts.minimumPurchases", \.engine.alerts.minimumPurchases, "Only users with at least so many purchases.",
+            "alerts.minimumPurchases", \.engine.alerts.minimumPurchases,
+            "Only users with at least this many purchases.",
             .within(0...1_000_000)),
         SettingKey(
             "alerts.minimumValueAtRisk", \.engine.alerts.minimumValueAtRisk,

@@ -57,10 +57,10 @@ struct ReplayCommand: ParsableCommand {
     @Option(help: "Partitions of the topic, if it is created.")
     var partitions = 1
 
-    @Option(help: ArgumentHelp("Stop after so many records.", valueName: "records"))
+    @Option(help: ArgumentHelp("Stop after this many records.", valueName: "records"))
     var limit: Int64?
 
-    @Option(help: ArgumentHelp("Wait so long for the brokers.", valueName: "seconds"))
+    @Option(help: ArgumentHelp("How long to wait for the brokers.", valueName: "seconds"))
     var timeout = 10.0
 
     @Option(

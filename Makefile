@@ -1,18 +1,4 @@
-# make          what there is
-# make test     everything that has to hold
-# make tidy     rules that neither compiler nor formatter check
-# make same-bits  what clvd of commit BASE writes beside what this tree writes, byte for byte
-# make mutants  planted bugs (Tests/Mutants), each with the test that must catch it
-# make tsan     short tests under the thread sanitizer
-# make coverage lines of Sources that tests reach
-# make faults   the loop under simulated faults; ARGS are passed on (--seeds 10000, --seed 42)
-# make evaluate forecasts on real data beside refitted models; DATA says where the data are
-# make truth    forecasts and alerts on simulated customers beside the truth
-# make fuzz     fuzzers of everything that reads what others wrote; SECONDS for each
-# make kills    kills the daemon N times at random moments and checks what came of it
-# make outages  stops and starts a real broker under it
-# make docs     writes what the documents quote of the settings
-# make demo     the CDNOW purchase log through an embedded Kafka, live; ARGS are passed on to `clvd demo`
+# `make` lists the targets; CONTRIBUTING.md explains them.
 SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help

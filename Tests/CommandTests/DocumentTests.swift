@@ -1,3 +1,5 @@
+import Engine
+import EventInput
 import Foundation
 import Testing
 
@@ -75,4 +77,130 @@ import Testing
     }
 
     @Test func documentsShowCommands() { #expect(Self.commands.count >= 5) }
+
+    // MARK: Samples
+
+    /// The contents of the code blocks of a page that hold some text.
+    private static func blocks(of text: String, with part: String) -> [String] {
+        let pieces = text.components(separatedBy: "\n```")
+        return pieces.indices.filter { $0 % 2 == 1 && pieces[$0].contains(part) }
+            .map { String(pieces[$0].drop { $0 != "\n" }) }
+    }
+
+    /// Updates and alerts that the documents show have the fields that the engine writes, in its order.
+    @Test func samplesHaveTheFieldsThatAreWritten() throws {
+        let (update, alert) = try EngineSample.make()
+        var shown: [String: Int] = [:]
+        for page in Self.pages {
+            for sample in Self.blocks(of: page.text, with: #""model_version":"#) {
+                let isAlert = sample.contains(#""alert_id""#)
+                shown[isAlert ? "alert" : "update", default: 0] += 1
+                #expect(jsonFields(sample) == jsonFields(isAlert ? alert : update), "\(page.name): \(sample)")
+            }
+        }
+        #expect(shown["update"] ?? 0 >= 1 && shown["alert"] ?? 0 >= 1)
+    }
+
+    /// The tables of fields name every field at the top of an update and of an alert, and no other.
+    @Test(arguments: [("## Updates", "update"), ("## Alerts", "alert")])
+    func tablesOfFieldsAreComplete(heading: String, kind: String) throws {
+        let (update, alert) = try EngineSample.make()
+        let page = try #require(Self.pages.first { $0.name == "outputs.md" }).text
+        let section = try #require(page.components(separatedBy: "\n## ").first { "## \($0)".hasPrefix(heading) })
+        let rows = section.split(separator: "\n").filter { $0.hasPrefix("| `") }
+        let named = rows.flatMap { row in
+            row.split(separator: "|")[0].matches(of: /`([a-z_]+)`/).map { String($0.output.1) }
+        }
+        let written = jsonFields(kind == "alert" ? alert : update).filter { !$0.contains(".") }
+        #expect(Set(named) == Set(written))
+    }
+
+    /// The end of `clvd demo` as README shows it has the lines and columns that the program prints.
+    @Test func demoBlockIsTheProgrammes() throws {
+        let folder = try Folder()
+        let events = try folder.write(EngineSample.csv(users: 3), to: "events.csv")
+        let run = try clvd("demo", "--events", events)
+        try #require(run.status == 0, "\(run.errors)")
+        let readme = try #require(Self.pages.first { $0.name == "README.md" }).text
+        let block = try #require(Self.blocks(of: readme, with: "updates published").first)
+        func labels(_ text: String) -> [String] {
+            text.split(separator: "\n").filter { $0.hasPrefix("  ") }
+                .map { $0.trimmingCharacters(in: .whitespaces).components(separatedBy: "  ")[0] }
+        }
+        func columns(_ text: String) -> [String] {
+            let header = text.split(separator: "\n").first { $0.hasPrefix("customer ") } ?? ""
+            return header.components(separatedBy: "  ").map { $0.trimmingCharacters(in: .whitespaces) }
+                .filter { !$0.isEmpty }
+        }
+        let summary = try #require(run.output.range(of: "\n  events "))
+        let printed = String(run.output[summary.lowerBound...])
+        #expect(labels(block) == labels(printed))
+        #expect(columns(block) == columns(printed) && !columns(block).isEmpty)
+        // What follows a number, and the heading of the table.
+        for phrase in block.matches(of: /of them for silence|the customer's own rate[^\d\n]*|The ten customers[^\n]*/) {
+            #expect(printed.contains(phrase.output), "README: \(phrase.output)")
+        }
+    }
+}
+
+/// Paths of the fields of a JSON text (`change.value`) in its order, each once. Its strings have no escapes.
+private func jsonFields(_ text: String) -> [String] {
+    var (open, fields): ([String], [String]) = ([], [])
+    for match in text.matches(of: /"([^"]*)"\s*(:)?|[{}]/) {
+        switch match.output.0.first {
+        case "{": open.append("")
+        case "}": open.removeLast()
+        default:
+            guard match.output.2 != nil, !open.isEmpty else { continue }
+            open[open.count - 1] = String(match.output.1 ?? "")
+            let path = open.joined(separator: ".")
+            if !fields.contains(path) { fields.append(path) }
+        }
+    }
+    return fields
+}
+
+/// What a small engine with the targets of the demo writes.
+private enum EngineSample {
+    /// Customers who buy every ten days, a third of them only for the first 100 of 200 days.
+    static func csv(users: Int) -> String {
+        var lines = ["event_id,event_time_ms,user_id,event_type,amount"]
+        for day in 0..<200 {
+            for user in 0..<users where day % 10 == user % 10 && (user % 3 > 0 || day < 100) {
+                let time = (20_000 + day) * 86_400_000 + user
+                lines.append("e\(day)-\(user),\(time),user-\(user),purchase,\(20 + user)")
+            }
+        }
+        return lines.joined(separator: "\n") + "\n"
+    }
+
+    /// - Returns: the last update, and the first alert with factors.
+    static func make() throws -> (update: String, alert: String) {
+        var c = EngineConfiguration()
+        c.targets = [
+            .init(name: "clv", kind: .value, events: ["purchase"], horizonsDays: [30, 90]),
+            .init(name: "purchase", kind: .occurrence, events: ["purchase"], horizonsDays: [30, 90]),
+            .init(name: "churn", kind: .absence, events: [], horizonsDays: [90]),
+        ]
+        c.binEdgesDays = [30, 90]
+        (c.model.units, c.model.hidden, c.model.categoryBuckets, c.model.crossBuckets) = (16, 16, 32, 32)
+        (c.learning.batchSize, c.learning.intervalRecords, c.learning.minimumSteps) = (64, 64, 1)
+        (c.learning.maxLandmarks, c.alerts.raiseThreshold, c.alerts.clearThreshold) = (2048, 0.02, 0.01)
+        let engine = Engine(configuration: c, topics: ["events"], partitions: 1, executor: SerialExecutor())
+        engine.addTask(TaskID(topic: 0, partition: 0))
+        let folder = try Folder()
+        let file = try EventFile(
+            path: folder.write(csv(users: 40), to: "events.csv"), format: #require(EventFormat.builtIn("native")),
+            limits: InputLimits(), currency: CurrencyTable())
+        var (update, alert): (String?, String?)
+        while case let events = try file.next(maximum: 100), !events.isEmpty {
+            engine.step(events)
+            engine.forEachOutput { entry in
+                let text = String(decoding: entry.value, as: UTF8.self)
+                if entry.kind == .update { update = text }
+                if entry.kind == .alert, alert == nil, text.contains("contribution") { alert = text }
+            }
+        }
+        return (try #require(update), try #require(alert))
+    }
 }

@@ -48,7 +48,7 @@ let package = Package(
             dependencies: ["CEventParser", .product(name: "Yams", package: "Yams")],
             resources: [.embedInCode("Formats")], swiftSettings: strict),
         // Simulated users with known truth, and the CDNOW log, as streams of events.
-        .target(name: "Simulation", dependencies: ["CEventParser"], swiftSettings: strict),
+        .target(name: "Simulation", dependencies: ["CEventParser", "CHash"], swiftSettings: strict),
         // What is drawn on a terminal: live view, progress bars, tables.
         .target(name: "Terminal", swiftSettings: strict),
         // The deterministic engine: no I/O, no clock, no threads of its own.
@@ -109,27 +109,33 @@ let package = Package(
             name: "faults",
             dependencies: [
                 "Runtime", "Engine", "EventInput", "Kafka", "SnapshotStore", "CSnapshot", "Settings", "CEventParser",
-                .product(name: "ArgumentParser", package: "swift-argument-parser"),
+                "CHash", .product(name: "ArgumentParser", package: "swift-argument-parser"),
                 .product(name: "Logging", package: "swift-log"),
             ],
             path: "Tests/Faults", swiftSettings: strict),
 
+        // What more than one test target needs.
+        .target(
+            name: "TestSupport", dependencies: ["Engine"], path: "Tests/Support", exclude: ["settings-table.sh"],
+            swiftSettings: strict),
+
         .testTarget(name: "KafkaTests", dependencies: ["Kafka", "CEventParser"], swiftSettings: strict),
         .testTarget(name: "EventInputTests", dependencies: ["EventInput", "CEventParser"], swiftSettings: strict),
         .testTarget(
-            name: "EngineTests", dependencies: ["Engine", "CEventParser", "CHash", "CKernels"],
+            name: "EngineTests", dependencies: ["Engine", "CEventParser", "CHash", "CKernels", "TestSupport"],
             resources: [.copy("Fixtures")], swiftSettings: strict),
         .testTarget(name: "SnapshotStoreTests", dependencies: ["SnapshotStore", "CSnapshot"], swiftSettings: strict),
         .testTarget(name: "SettingsTests", dependencies: ["Settings"], swiftSettings: strict),
         .testTarget(name: "SimulationTests", dependencies: ["Simulation"], swiftSettings: strict),
         .testTarget(
-            name: "EvaluationTests", dependencies: ["Engine", "Evaluation", "Simulation"], swiftSettings: strict),
+            name: "EvaluationTests", dependencies: ["Engine", "Evaluation", "Simulation", "Terminal"],
+            swiftSettings: strict),
         .testTarget(name: "TerminalTests", dependencies: ["Terminal"], swiftSettings: strict),
         .testTarget(
             name: "RuntimeTests",
             dependencies: [
                 "clvd", "Runtime", "Kafka", "Settings", "SnapshotStore", "Engine", "EventInput", "Verification",
-                "CEventParser", .product(name: "MetricsTestKit", package: "swift-metrics"),
+                "CEventParser", "TestSupport", .product(name: "MetricsTestKit", package: "swift-metrics"),
             ],
             swiftSettings: strict),
         // Runs the program itself.

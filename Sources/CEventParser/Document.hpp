@@ -1,8 +1,8 @@
 // One pass over a JSON document that validates all of it and picks the values a mapping asks for.
 //
 // simdjson's first stage (chosen for the processor at run time) checks UTF-8 and the quoting of strings and finds the
-// structural characters; this walk checks the grammar between them. simdjson's own on-demand front end would leave
-// parts that nobody reads unchecked, and its DOM would build a tape that nobody reads.
+// structural characters; this walk checks the grammar between them. simdjson's on-demand front end does not check the
+// parts that are not read, and its DOM builds a tape that is not needed.
 #pragma once
 
 #include <simdjson.h>
@@ -101,13 +101,13 @@ inline bool unescape(const uint8_t *p, const uint8_t *end, uint8_t *out, uint32_
     return true;
 }
 
-/// `Sink` hears of items: `begin_item(alternative)` and `end_item(alternative)` around each element.
+/// `Sink` receives items: `begin_item(alternative)` and `end_item(alternative)` around each element.
 template <class Sink>
 class Document {
 public:
     static constexpr int maximum_depth = 128;
 
-    /// Reads `length` bytes; on an error `position()` tells where.
+    /// Reads `length` bytes; after an error `position()` is its place.
     JsonError read(const uint8_t *bytes, uint32_t length, const Node *root, Slots *slots, Sink *sink) {
         bytes_ = bytes;
         slots_ = slots;
@@ -141,7 +141,6 @@ public:
     }
 
     uint32_t position() const { return position_; }
-    size_t memory() const { return capacity_ * sizeof(uint32_t) + key_.capacity(); }
 
 private:
     std::unique_ptr<simdjson::internal::dom_parser_implementation> stage1_;

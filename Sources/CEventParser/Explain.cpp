@@ -113,7 +113,7 @@ void found(Sentence &sentence, const clvd::Fault &fault) {
     }
 }
 
-/// `field amount (/properties/revenue): `; of a missing field all places where it was looked for.
+/// `field amount (/properties/revenue): `; for a missing field, all places where it was looked for.
 void place(Sentence &sentence, const clvd_parser &parser, const clvd::Fault &fault) {
     if (fault.field == clvd_field_none) {
         sentence.add("record: ");
@@ -218,7 +218,7 @@ uint32_t clvd_parser_explain(
         sentence.add("field event_time: later than the allowed lateness");
         return sentence.length();
     }
-    // The batch's own strings stay where they are: the arena has room for one record more.
+    // The strings of the batch stay valid: the arena has room for one more record.
     if (parser->arena == nullptr && !parser->reserve_arena(1)) return 0;
     size_t used = parser->arena_used;
     clvd_event again;

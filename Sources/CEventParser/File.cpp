@@ -1,5 +1,5 @@
-// Plain and gzip files as one stream of bytes, by zlib's inflate rather than its gzread, which takes a file that was
-// cut short for one that ends.
+// Plain and gzip files as one stream of bytes. Uses zlib's inflate and not gzread, which does not notice that a file was
+// cut short.
 #include <fcntl.h>
 #include <sys/stat.h>
 #include <unistd.h>

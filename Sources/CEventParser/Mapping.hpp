@@ -9,7 +9,8 @@
 
 namespace clvd {
 
-/// Where the walk through a document stands in the mapping. A null `Node *` is a part nobody asked for.
+/// The place in the mapping that the walk through a document has reached. A null `Node *` is a part that the mapping does
+/// not use.
 struct Node {
     struct Child {
         std::string key;

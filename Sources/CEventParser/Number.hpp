@@ -33,7 +33,7 @@ inline const uint8_t *scan_number(const uint8_t *p) {
 }
 
 /// Reads a number. `strict` asks for the grammar of JSON; otherwise a leading `+`, leading zeros and a missing integer
-/// part (`.5`) are let through, as files write them. What exceeds double becomes infinite, what vanishes becomes 0.
+/// part (`.5`) are accepted, as files write them. Numbers too large for a double become infinite, too small ones 0.
 inline bool parse_number(const uint8_t *p, const uint8_t *end, bool strict, double *value) {
     static const double powers[] = {1e0,  1e1,  1e2,  1e3,  1e4,  1e5,  1e6,  1e7,  1e8,  1e9,  1e10, 1e11,
                                     1e12, 1e13, 1e14, 1e15, 1e16, 1e17, 1e18, 1e19, 1e20, 1e21, 1e22};

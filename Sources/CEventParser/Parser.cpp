@@ -110,7 +110,7 @@ bool clvd_parser_add_rate(clvd_parser *parser, const char *currency, double rate
     });
 }
 
-/// There was no memory for this record: too large for this machine.
+/// The status of a record for which memory was not sufficient: too large.
 static void refuse(clvd_parser *parser, const clvd_record *record, clvd_event *event) {
     parser->reset(record, event);
     parser->reject(clvd_status_too_large, clvd_field_none, clvd::Reason::too_large, -1, record->value_length);
@@ -118,7 +118,7 @@ static void refuse(clvd_parser *parser, const clvd_record *record, clvd_event *e
 }
 
 uint32_t clvd_parser_decode(clvd_parser *parser, const clvd_record *records, uint32_t count, clvd_event *events) {
-    // One record more, for `clvd_parser_explain`.
+    // Room for one more record, which `clvd_parser_explain` needs.
     bool reserved = parser->reserve_arena(size_t{count} + 1);
     parser->arena_used = 0;
     uint32_t decoded = 0;
@@ -147,10 +147,6 @@ int32_t clvd_parser_find_slot(const clvd_parser *parser, const char *pointer) {
         if (parser->pointers[i] == pointer) return static_cast<int32_t>(i);
     }
     return -1;
-}
-
-size_t clvd_parser_memory(const clvd_parser *parser) {
-    return parser->arena_capacity + parser->scratch.capacity() + parser->document.memory();
 }
 
 }  // extern "C"

@@ -1,4 +1,4 @@
-// The parser: a compiled mapping, and the state of the record and batch at hand.
+// The parser: a compiled mapping, and the state of the current record and batch.
 //
 // Decoding has two stages with one seam, the slots. An encoding (Encoding.hpp: JSON documents, rows of columns) puts the
 // values of a record into the slots of the mapping; the mapping (Fields.hpp) makes an event of the slots, and knows
@@ -289,7 +289,8 @@ struct clvd_parser {
         return characters(slots.kinds[slot], {slots.data[slot], slots.lengths[slot]}, text);
     }
 
-    /// Copies out of the scratch buffer what outlives the record. The arena has room for two such texts a record.
+    /// Copies a text that is needed after the record from the scratch buffer to the arena, which has room for two such
+    /// texts per record.
     const uint8_t *keep(clvd_text text) {
         if (text.data != scratch.data()) return text.data;
         uint8_t *copy = arena + arena_used;
@@ -362,7 +363,7 @@ struct clvd_parser {
 
     // MARK: Building
 
-    /// The slot of `pointer`, new or known; -1 when the pointer is malformed or in the way of another.
+    /// The slot of `pointer`, new or known; -1 when the pointer is malformed or lies inside another one.
     int16_t slot(Node *from, const char *pointer, bool inner) {
         Node *node = clvd::follow(from, pointer);
         if (node == nullptr || (node->is_inner() && !inner)) return -1;

@@ -1,10 +1,10 @@
 // Run-time choice among the variants of the kernels, and the matrix product.
 //
-// What decides is that an element of C has the same bits whatever the number of rows in the call and wherever its row
-// stands, or the engine's output would depend on how the stream is cut into batches. The tile in kernels.inc has them by
-// construction, and the same in every variant. A library does not promise it: oneDNN 2.6 kept it with AVX-512 on AMD's
-// Zen 5 (299 ns a row of 256×96, the tile 351 ns before its panels were packed) and broke it on Intel's Cascade Lake and
-// wherever it takes AVX2; OpenBLAS 0.3.21 takes 1,523 ns.
+// An element of C must have the same bits whatever the number of rows in the call and wherever its row stands;
+// otherwise the engine's output would depend on how the stream is cut into batches. The tile in kernels.inc guarantees
+// this by construction, with the same bits in every variant. Libraries do not promise it: oneDNN 2.6 gave equal bits with
+// AVX-512 on AMD's Zen 5 (299 ns a row of 256×96; the tile took 351 ns before its panels were packed), but not on
+// Intel's Cascade Lake nor wherever it uses AVX2; OpenBLAS 0.3.21 takes 1,523 ns.
 #include "CKernels.h"
 
 #include <stddef.h>
@@ -52,10 +52,12 @@ struct table {
 };
 
 #if defined(__x86_64__)
-// What SSE2 lacks, with the same bits: without these the compiler calls a library for every element.
+// What SSE2 lacks, with the same bits as the instructions. Without these functions the compiler calls a library for every
+// element.
 
-// fma of the lanes where a sum in double precision was not enough: the double is rounded to odd (Boldo and Melquiond 2008,
-// "Emulation of FMA and Correctly Rounded Sums"), so that rounding it to a float rounds the exact sum.
+// y[16] = a·b + c, rounded once, for lanes where a sum in double precision is not exact enough. The double is rounded to
+// odd (Boldo and Melquiond 2008, "Emulation of FMA and Correctly Rounded Sums"), so that rounding it to a float rounds
+// the exact sum.
 static __attribute__((noinline)) void fma_rounded_to_odd(const float *a, const float *b, const float *c, float *y) {
     for (int i = 0; i < 16; i++) {
         const double p = (double)a[i] * (double)b[i], z = c[i];
@@ -71,8 +73,9 @@ static __attribute__((noinline)) void fma_rounded_to_odd(const float *a, const f
     }
 }
 
-// The product of two floats is exact in double precision, the sum is rounded there and once more to a float. Twice is once,
-// unless the double lies in the middle of two floats, or the float is subnormal, where middles have other bits.
+// a·b + c, rounded once, 16 lanes. The product of two floats is exact in double precision; the sum is rounded to a double
+// and then to a float. Rounding twice gives the same as rounding once, unless the double lies midway between two floats or
+// the float is subnormal (midpoints then have other bits).
 static ALWAYS v16 fma_in_double(v16 a, v16 b, v16 c) {
     d16 s = __builtin_convertvector(a, d16) * __builtin_convertvector(b, d16) + __builtin_convertvector(c, d16);
     v16 y = __builtin_convertvector(s, v16);
@@ -94,11 +97,11 @@ static ALWAYS v16 fma_in_double(v16 a, v16 b, v16 c) {
     return y;
 }
 
-// To the nearest integer, ties to even, for |x| < 2^22.
+// The nearest integer, ties to even, for |x| < 2^22: one number, or 16 lanes.
 static ALWAYS float round_small(float x) { return (x + 12582912.0f) - 12582912.0f; }
 static ALWAYS v16 round_small16(v16 x) { return (x + 12582912.0f) - 12582912.0f; }
 
-// After Giesen ("Float to half conversion"): the addition of a power of two rounds what becomes subnormal.
+// One number. After Giesen ("Float to half conversion"): adding a power of two rounds what becomes subnormal.
 static ALWAYS uint16_t half_of_float(float x) {
     uint32_t u, tiny;
     memcpy(&u, &x, 4);
@@ -114,6 +117,7 @@ static ALWAYS uint16_t half_of_float(float x) {
     const uint32_t y = u >= 0x47800000u ? special : u < 0x38800000u ? tiny : normal;
     return (uint16_t)(y | sign >> 16);
 }
+// One number; exact.
 static ALWAYS float float_of_half(uint16_t x) {
     const uint32_t magnitude = (uint32_t)(x & 0x7FFF) << 13, exponent = magnitude & 0x0F800000u;
     uint32_t normal = magnitude + 0x38000000u;

@@ -9,7 +9,7 @@ static void on_log(const rd_kafka_t *rk, int level, const char *facility, const 
 
 static void on_error(rd_kafka_t *rk, int error, const char *reason, void *opaque) {
     clvd_client *client = opaque;
-    // The fatal error itself says why; the generic code only says that there is one.
+    // The generic code only says that there was a fatal error; the error itself gives the reason.
     if (error == RD_KAFKA_RESP_ERR__FATAL) error = rd_kafka_fatal_error(rk, client->error_text, sizeof client->error_text);
     else {
         strncpy(client->error_text, reason ? reason : "", sizeof client->error_text - 1);
@@ -19,7 +19,8 @@ static void on_error(rd_kafka_t *rk, int error, const char *reason, void *opaque
     client->error_count++;
 }
 
-/// Only notes the event: assigning is the application's answer, given after the records polled before are processed.
+/// Only notes the event. The application answers it (assigns or unassigns) after it has processed the records polled
+/// before.
 static void on_rebalance(
     rd_kafka_t *rk, rd_kafka_resp_err_t kind, rd_kafka_topic_partition_list_t *partitions, void *opaque) {
     (void)rk;

@@ -4,11 +4,11 @@
 #include <string.h>
 #include <time.h>
 
-/// Most bytes of messages that wait to be put in order, or little more.
+/// Limit of the bytes of held messages; the last message may exceed it.
 static const size_t most_waiting = 32 << 20;
-/// About as many bytes as librdkafka needs for a message beside its key and value.
+/// Bytes that librdkafka needs for a message, without key and value; an estimate.
 static const size_t overhead = 256;
-/// Most bytes of one batch: enough for a full batch of usual records, but for few of the largest ones.
+/// Limit of the bytes of one batch: enough for a full batch of ordinary records, and for a few of the largest ones.
 static const size_t most_bytes = 16 << 20;
 
 typedef struct waiting {
@@ -21,7 +21,7 @@ typedef struct queue {
     int32_t topic;
     int32_t partition;
     int64_t next;                   ///< offset after the newest that was fetched
-    int64_t missing_since;          ///< ms, since when others wait for it to have some; 0: they do not
+    int64_t missing_since;          ///< ms, since when other partitions wait for its messages; 0: none waits
     waiting *items;
     size_t first;
     size_t count;
@@ -32,8 +32,8 @@ struct clvd_alignment {
     int wait_ms;
     queue *queues;
     size_t count;
-    size_t latest;                  ///< queue of the latest message, as they come in runs
-    size_t *heap;                   ///< those that have messages, the one with the earliest at the top
+    size_t latest;                  ///< queue of the latest message: messages arrive in runs of one partition
+    size_t *heap;                   ///< queues with messages; the one with the earliest message at the top
     size_t heap_count;
     size_t records;
     size_t bytes;
@@ -57,7 +57,7 @@ static int64_t now_ms(void) {
 
 static waiting *head(const queue *q) { return &q->items[q->first & (q->capacity - 1)]; }
 
-/// Of equal times, the lower topic and partition come first, whatever the order in which they were assigned.
+/// Among equal times, the lower topic and then the lower partition come first, whatever the order of assignment.
 static int precedes(const clvd_alignment *a, size_t x, size_t y) {
     const queue *p = &a->queues[x], *q = &a->queues[y];
     int64_t s = head(p)->time, t = head(q)->time;
@@ -83,7 +83,7 @@ static void rise(clvd_alignment *a, size_t i) {
     }
 }
 
-/// After partitions came or went.
+/// Rebuilds the heap after partitions were added or removed.
 static void rebuild(clvd_alignment *a) {
     a->latest = 0;
     a->heap_count = 0;
@@ -175,7 +175,7 @@ static void push(clvd_alignment *a, queue *q, rd_kafka_message_t *m) {
     rise(a, a->heap_count++);
 }
 
-/// Index of a message's topic among the subscribed ones, -1 for none of them.
+/// Index of a message's topic among the subscribed ones; -1 when it is none of them.
 static int32_t topic_index(clvd_topics *topics, const rd_kafka_topic_t *handle) {
     for (int32_t i = 0; i < topics->count; i++)
         if (topics->handles[i] == handle) return i;
@@ -188,15 +188,15 @@ static int32_t topic_index(clvd_topics *topics, const rd_kafka_topic_t *handle) 
     return -1;
 }
 
-/// Whether records are handed out in the order of their timestamps.
+/// Whether records are returned in the order of their timestamps.
 static int aligns(const clvd_alignment *a) { return a->wait_ms > 0 && a->count > 1; }
 
-/// Takes the messages that librdkafka has, as far as there is room.
+/// Takes the messages that librdkafka has fetched, while there is room.
 static void fetch(
     rd_kafka_t *rk, clvd_client *client, clvd_topics *topics, clvd_alignment *a, int timeout_ms, clvd_batch *batch) {
     while (!client->rebalance
            && (aligns(a) ? a->bytes < most_waiting : a->records < batch->capacity && a->bytes < most_bytes)) {
-        // Not a batch call: those lose records across rebalances in librdkafka 2.0.2.
+        // One message per call: batch calls lose records across rebalances in librdkafka 2.0.2.
         rd_kafka_message_t *m = rd_kafka_consumer_poll(rk, timeout_ms);
         if (!m) return;
         timeout_ms = 0;
@@ -229,7 +229,7 @@ static void fill(clvd_record *r, rd_kafka_message_t *m, int32_t topic, int64_t t
     r->headers = rd_kafka_message_headers(m, &headers) ? NULL : headers;
 }
 
-/// Whether the log has records of a partition that were not fetched yet, and the wait for them is not over.
+/// Whether the log of a partition has records that were not fetched yet, and waiting for them may go on.
 static int is_missing(rd_kafka_t *rk, const clvd_topics *topics, const clvd_alignment *a, queue *q, int64_t now) {
     if (q->count) return 0;
     int64_t low, high = -1;
@@ -239,7 +239,7 @@ static int is_missing(rd_kafka_t *rk, const clvd_topics *topics, const clvd_alig
     return now - q->missing_since < a->wait_ms;
 }
 
-/// Hands out the earliest records, as long as no partition lacks records that the log has.
+/// Returns the earliest records, until a partition has none here although its log has more.
 static void hand_out(rd_kafka_t *rk, const clvd_topics *topics, clvd_alignment *a, clvd_batch *batch) {
     // The records of one batch need no order.
     int waits = aligns(a) && a->records > batch->capacity && a->bytes < most_waiting;

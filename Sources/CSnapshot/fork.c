@@ -10,8 +10,8 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-/// Closes everything but standard streams and `kept`, so that a writer holds none of the daemon's sockets open
-/// when the daemon is gone.
+/// Closes every descriptor except standard streams and `kept`: a writer that outlives the daemon must not keep the
+/// daemon's sockets open.
 static void close_others(int kept[3]) {
     for (int i = 1; i < 3; i++)
         for (int j = i; j > 0 && kept[j - 1] > kept[j]; j--) {
@@ -28,7 +28,8 @@ static void close_others(int kept[3]) {
     close_range(from, ~0u, 0);
 }
 
-/// When copied pages fill the memory, the writer has to go and not the daemon. Without /proc it takes its chance.
+/// When copied pages fill the memory, the kernel should kill the writer and not the daemon. Without /proc this is not
+/// ensured.
 static void be_first_to_go(void) {
     int file = open("/proc/self/oom_score_adj", O_WRONLY | O_CLOEXEC);
     if (file < 0) return;
@@ -37,23 +38,23 @@ static void be_first_to_go(void) {
     close(file);
 }
 
-/// The child's life. Signals are blocked throughout: a Ctrl-C or SIGTERM to the whole group is the parent's to
-/// answer, and too large a file is an errno instead of SIGXFSZ.
+/// What the child does. All signals are blocked: only the parent reacts to a Ctrl-C or SIGTERM that the whole process
+/// group receives, and a file that is too large gives an errno instead of SIGXFSZ.
 static _Noreturn void run_child(const clvd_snapshot_plan *plan, int channel, int parents_end) {
-    close(parents_end);  // whatever becomes of close_range: holding it, the child would not notice the parent's end
+    close(parents_end);  // even if close_range fails: while the child holds it, it cannot notice the parent's end
     int kept[3] = {plan->directory, plan->lock, channel};
     close_others(kept);
     prctl(PR_SET_NAME, "clvd-snapshot");
     be_first_to_go();
-    setpriority(PRIO_PROCESS, 0, 10);  // the stream goes first
+    setpriority(PRIO_PROCESS, 0, 10);  // the stream has priority
     clvd_snapshot_result result;
     clvd_snapshot_write_watched(plan, channel, &result);
     send(channel, &result, sizeof result, MSG_NOSIGNAL);
     _exit(0);
 }
 
-// The child ends with its parent by watching the channel. PR_SET_PDEATHSIG would not do: it fires when the
-// *thread* that forked ends, and pool threads come and go.
+// The child watches the channel to notice the end of its parent. PR_SET_PDEATHSIG does not work here: it fires when the
+// *thread* that forked ends, and threads of a pool may end earlier.
 int clvd_snapshot_fork(const clvd_snapshot_plan *plan, clvd_snapshot_child *child) {
     int ends[2];
     if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, ends)) return errno;
@@ -89,7 +90,7 @@ clvd_snapshot_state clvd_snapshot_poll(
     do pid = waitpid(child->pid, &status, wait ? 0 : WNOHANG);
     while (pid < 0 && errno == EINTR);
     if (pid == 0) return clvd_snapshot_running;
-    // Somebody else may have reaped it (ECHILD); the result tells all the same.
+    // Other code may have reaped it (ECHILD); the result is valid in any case.
     if (pid > 0 && WIFSIGNALED(status)) *signal = WTERMSIG(status);
     ssize_t n;
     do n = recv(child->channel, result, sizeof *result, MSG_DONTWAIT);

@@ -31,7 +31,7 @@ int clvd_snapshot_lock(const char *path, int *error, pid_t *holder) {
         close(descriptor);
         return -1;
     }
-    // The id is for people; the lock holds without it, so a full disk does not matter here.
+    // The id is only information for people. The lock works without it, so a full disk is no error here.
     char text[32];
     int length = snprintf(text, sizeof text, "%d\n", (int)getpid());
     if (ftruncate(descriptor, 0) || pwrite(descriptor, text, (size_t)length, 0) != length) *holder = 0;

@@ -12,7 +12,8 @@
 #define XXH_INLINE_ALL
 #include <xxhash.h>
 
-/// Hashed and written in one go, while it is in the cache; the parent's end is noticed as often.
+/// Bytes that are hashed and written at a time, while they are in the cache. Between two such pieces the child checks
+/// whether its parent has ended.
 enum { chunk_bytes = 1 << 20 };
 /// Regions smaller than this are gathered into one write.
 enum { gather_bytes = 64 << 10 };
@@ -45,7 +46,7 @@ void clvd_snapshot_checksum(const void *bytes, size_t length, char text[CLVD_CHE
     format_checksum(XXH3_128bits(bytes, length), text);
 }
 
-/// The parent sends nothing: anything readable is its closing the channel, on purpose or by dying.
+/// The parent sends nothing. When the channel is readable, the parent has closed it, on purpose or by ending.
 static int is_cancelled(int channel) {
     if (channel < 0) return 0;
     struct pollfd p = {.fd = channel, .events = POLLIN};
@@ -138,7 +139,7 @@ typedef struct text {
     size_t capacity;
 } text;
 
-/// The capacity was computed from the same plan; running over it is a bug, and the child dies of it.
+/// The capacity was computed from the same plan. Exceeding it is a bug, which ends the child.
 static void append(text *t, const char *bytes, size_t length) {
     if (length > t->capacity - t->length) __builtin_trap();
     memcpy(t->bytes + t->length, bytes, length);
@@ -155,7 +156,7 @@ static void append_number(text *t, uint64_t number) {
     append(t, digits + i, sizeof digits - i);
 }
 
-// What an entry and the end of the manifest take at most, beside names, numbers and checksums.
+// The most bytes that an entry and the end of the manifest need, without names, numbers and checksums.
 enum {
     entry_bytes = sizeof ",{\"name\":\"\",\"bytes\":,\"xxh128\":\"\"}",
     trailer_bytes = sizeof ",\"files\":[],\"checksum\":\"\"}\n",
@@ -180,7 +181,7 @@ static void append_entry(text *manifest, const char *name, output *out, int is_f
     append_string(manifest, "\"}");
 }
 
-/// The checksum is that of every byte before it.
+/// The checksum covers every byte before it.
 static void close_manifest(text *manifest) {
     append_string(manifest, "],\"checksum\":\"");
     char checksum[CLVD_CHECKSUM_LENGTH + 1];
@@ -220,7 +221,7 @@ static void remove_temporary(const clvd_snapshot_plan *plan, int folder) {
     calls->remove(calls->context, plan->directory, plan->temporary_name, 1);
 }
 
-/// A snapshot of the same name gives way in the same instant; it is left under the temporary name.
+/// An older snapshot of the same name is replaced atomically; it keeps the temporary name.
 static int rename_over(const clvd_snapshot_plan *plan) {
     const clvd_file_calls *calls = plan->calls;
     int error = calls->rename(calls->context, plan->directory, plan->temporary_name, plan->final_name, 0);

@@ -29,7 +29,8 @@ public struct PartitionOffset: Sendable, Equatable {
         self.metadata = metadata
     }
 
-    public static let beginning = PartitionOffset(offset: Int64(RD_KAFKA_OFFSET_BEGINNING))
+    /// Where the log begins.
+    public static let beginning = PartitionOffset(offset: Int64(RD_KAFKA_OFFSET_BEGINNING))  // for tests
 }
 
 /// `rd_kafka_topic_partition_list_t`s for the duration of a call.

@@ -34,7 +34,7 @@ package final class Pipeline {
         producer = connections.sink
         let engine = Engine(
             configuration: settings.engine, topics: settings.input.topics, partitions: partitionCount,
-            executor: WorkerPool(threads: WorkerPool.threadCount(configured: settings.runtime.threads)))
+            executor: WorkerPool(threads: settings.runtime.threadCount))
         decoder = try EventDecoder(
             format: EventFormat.load(settings.input.format), limits: settings.input.limits,
             currency: settings.input.currency, headerLookup: Consumer.headerLookup)

@@ -116,12 +116,12 @@ final class Reporter {
         if report.learning.skipped > 0 { metadata["steps_skipped"] = "\(report.learning.skipped)" }
         logger.info("progress", metadata: metadata)
         for p in report.prequential where p.landmarks > 0 {
-            let name = p.horizonDays == p.horizonDays.rounded() ? String(Int(p.horizonDays)) : String(p.horizonDays)
             func pair(_ a: Double?, _ b: Double?) -> String? {
                 a.map { "\(rounded($0))" + (b.map { " (naive \(rounded($0)))" } ?? "") }
             }
             var m: Logger.Metadata = [
-                "target": "\(p.target)", "horizon_days": "\(name)", "landmarks": "\(p.landmarks)",
+                "target": "\(p.target)", "horizon_days": "\(HorizonDays.text(p.horizonDays))",
+                "landmarks": "\(p.landmarks)",
             ]
             m["gini"] = pair(p.model.gini, p.naive.gini).map { "\($0)" }
             m["mae"] = pair(p.model.mae, p.naive.mae).map { "\($0)" }

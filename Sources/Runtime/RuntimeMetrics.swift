@@ -103,12 +103,9 @@ struct RuntimeMetrics {
     }
 
     private func observe(_ metric: PrequentialReport) {
+        let horizon = [("target", metric.target), ("horizon_days", HorizonDays.text(metric.horizonDays))]
         if let coverage = metric.coverage {
-            Gauge(
-                label: "clvd_prequential_coverage",
-                dimensions: [("target", metric.target), ("horizon_days", String(metric.horizonDays))],
-                factory: factory
-            ).record(coverage)
+            Gauge(label: "clvd_prequential_coverage", dimensions: horizon, factory: factory).record(coverage)
         }
         for (model, score) in [("clvd", metric.model), ("naive", metric.naive)] {
             let values = [
@@ -117,10 +114,7 @@ struct RuntimeMetrics {
             ]
             for case (let name, let value?) in values {
                 Gauge(
-                    label: "clvd_prequential_\(name)",
-                    dimensions: [
-                        ("target", metric.target), ("horizon_days", String(metric.horizonDays)), ("model", model),
-                    ], factory: factory
+                    label: "clvd_prequential_\(name)", dimensions: horizon + [("model", model)], factory: factory
                 ).record(value)
             }
         }

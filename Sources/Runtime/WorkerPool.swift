@@ -7,12 +7,6 @@ public final class WorkerPool: ParallelExecutor {
     private let threads: Int
     private let shared: Shared
 
-    /// The number of threads for a setting such as `runtime.threads`.
-    /// - Parameter configured: 0: one per processor.
-    public static func threadCount(configured: Int) -> Int {
-        configured > 0 ? configured : ProcessInfo.processInfo.activeProcessorCount
-    }
-
     /// - Parameter threads: how many work together, at least 1 (which is the caller alone).
     public init(threads: Int) {
         precondition(threads >= 1, "a pool needs a thread")

@@ -1,3 +1,4 @@
+import CHash
 import Foundation
 
 /// A small generator of random numbers (Steele, Lea and Flood, 2014): the same seed, the same numbers.
@@ -6,13 +7,7 @@ public struct SplitMix64: RandomNumberGenerator, Sendable {
 
     public init(seed: UInt64) { state = seed }
 
-    public mutating func next() -> UInt64 {
-        state &+= 0x9E37_79B9_7F4A_7C15
-        var z = state
-        z = (z ^ (z >> 30)) &* 0xBF58_476D_1CE4_E5B9
-        z = (z ^ (z >> 27)) &* 0x94D0_49BB_1331_11EB
-        return z ^ (z >> 31)
-    }
+    public mutating func next() -> UInt64 { clvd_splitmix(&state) }
 
     /// In (0, 1).
     mutating func uniform() -> Double { (Double(next() >> 11) + 0.5) * 0x1p-53 }

@@ -34,8 +34,7 @@ enum SnapshotName {
         return text(of: position, part: number) == name ? (position, number) : nil
     }
 
-    /// Newest last: by position, then the whole one after the parts that were taken at the same position, as it is
-    /// written after them.
+    /// Newest last: by position; at equal positions the whole snapshot after the parts, since it is written after them.
     static func precedes(_ a: String, _ b: String) -> Bool {
         guard let x = parse(a), let y = parse(b) else { return a < b }
         return (x.position, x.part ?? .max) < (y.position, y.part ?? .max)
@@ -51,7 +50,7 @@ struct Manifest: Decodable {
     static let weightsName = "weights.safetensors"
     /// Most bytes of a manifest that is read into memory.
     static let maxBytes = 256 << 20
-    /// Most bytes that a file of a snapshot can be said to have: sums of them stay numbers.
+    /// Limit of the length that a manifest may state for a file, so that sums of lengths cannot overflow.
     static let maxFileBytes: Int64 = 1 << 44
 
     struct File: Decodable {
@@ -63,12 +62,12 @@ struct Manifest: Decodable {
     let format: Int
     let createdAt: Date
     let position: Int64
-    /// Which is an object; its bytes are taken as they are.
+    /// A JSON object; its bytes are kept unchanged.
     private let metadata: Object
     let sections: [String]
     let files: [File]
 
-    /// The file of a section. What is not fit for the name of a file (long, or with odd characters) goes by its checksum.
+    /// The file of a section. A section whose name is no valid file name (too long, or other characters) is named by its checksum.
     static func fileName(ofSection name: String) -> String {
         let isPlain = name.utf8.allSatisfy {
             switch $0 {
@@ -108,7 +107,7 @@ struct Manifest: Decodable {
         return Data(start.utf8) + Data(#","metadata":"#.utf8) + metadata
     }
 
-    /// Checks the bytes of a manifest from the outside in; nothing of them is believed before.
+    /// Checks the bytes of a manifest from the outside in; nothing is used before it was checked.
     /// - Returns: the manifest and the application's metadata.
     /// - Throws: `SnapshotError` of kind `corrupt`, about `path`.
     static func parse(_ bytes: Data, path: String) throws -> (Manifest, metadata: Data) {
@@ -121,7 +120,7 @@ struct Manifest: Decodable {
         else { throw SnapshotError.damaged(path, "the checksum of the manifest does not fit its content") }
         let decoder = JSONDecoder()
         decoder.dateDecodingStrategy = .iso8601
-        // Long ones take their time: what is as it should be is read once.
+        // Long manifests take time, so a valid one is read only once.
         let manifest = try? decoder.decode(Manifest.self, from: bytes)
         guard let found = manifest?.format ?? (try? decoder.decode(Format.self, from: bytes).format) else {
             throw SnapshotError.damaged(path, "this is no manifest of a snapshot")
@@ -138,7 +137,7 @@ struct Manifest: Decodable {
         return (manifest, Data(bytes[start..<stop]))
     }
 
-    /// Files are exactly those of the sections and the weights, each once, under names that cannot lead elsewhere.
+    /// Files must be exactly those of the sections and the weights, each once, with names that stay inside the folder.
     private var isSound: Bool {
         let expected = Set(sections.map(Self.fileName) + [Self.weightsName])
         return position >= 0 && expected.count == sections.count + 1 && files.count == expected.count

@@ -1,20 +1,20 @@
 import Foundation
 public import Logging
 
-/// A folder that all instances of a group reach, with a folder of snapshots for each of them in it, named after the
-/// instance. Folders of instances that are gone stay and are read like the others.
+/// A folder that all instances of a group can read and write. It contains one folder of snapshots per instance, named
+/// after the instance. Folders of instances that have ended stay and are read like the others.
 public final class SharedSnapshotFolder: SnapshotRepository {
     public let instance: String
     private let directory: String
     private let own: SnapshotStore
     private let logger: Logger
-    /// Descriptions that were read: a snapshot does not change under its name, unless another takes its place.
+    /// Descriptions that were read. A snapshot never changes; another one may replace it under the same name.
     private var known: [String: (mark: [Int], listing: SnapshotListing)] = [:]
-    /// Those that were damaged, to be told of once.
+    /// Damaged snapshots that were logged, so that each is logged once.
     private var damaged: Set<String> = []
 
     /// Takes the exclusive lock on this instance's folder, which is created when missing.
-    /// - Parameter instance: fit for the name of a folder.
+    /// - Parameter instance: a valid name for a folder.
     /// - Throws: `SnapshotError`: as `SnapshotStore.init`; `corrupt` when snapshots lie in the shared folder itself.
     public convenience init(directory: String, instance: String, logger: Logger) throws {
         try self.init(directory: directory, instance: instance, logger: logger, disk: nil)
@@ -111,7 +111,7 @@ public final class SharedSnapshotFolder: SnapshotRepository {
             }
     }
 
-    /// Tells what is at a path from what was there before; nil when there is nothing.
+    /// Distinguishes the file at a path from earlier ones at the same path; nil when there is no file.
     private static func mark(_ path: String) -> [Int]? {
         var status = stat()
         guard stat(path, &status) == 0 else { return nil }

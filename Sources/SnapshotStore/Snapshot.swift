@@ -4,9 +4,9 @@ public import Foundation
 /// Which snapshot, where, how large, how old.
 public struct SnapshotInfo: Sendable, Equatable, Codable {
     public let position: Int64
-    /// The name of the snapshot, which its folder has.
+    /// The name of the snapshot and of its folder.
     public let name: String
-    /// The folder, absolute; in another kind of store what stands for it.
+    /// The absolute path of the folder, or what replaces it in another kind of store.
     public let path: String
     /// Bytes of all files.
     public let bytes: Int64
@@ -38,8 +38,8 @@ public struct SnapshotInfo: Sendable, Equatable, Codable {
     }
 }
 
-/// An open snapshot: either found whole, its files mapped read-only while this object lives, or read piece by piece,
-/// each verified when it is asked for.
+/// An open snapshot. Either all of it was verified, and its files are mapped read-only while this object exists; or its
+/// sections are read and verified one by one, when they are requested.
 public final class Snapshot {
     public let info: SnapshotInfo
     /// The application's JSON object, byte for byte as it was given.
@@ -52,8 +52,8 @@ public final class Snapshot {
     /// Reads and verifies a section.
     private let read: (String) throws -> Content
 
-    /// - Parameter wholly: verifies everything at once; otherwise the manifest, and each section when it is read. Those
-    ///   sections are copied into memory, as the files may be removed by another machine while they are in use.
+    /// - Parameter wholly: true: verifies everything now. False: verifies the manifest now and each section when it is read;
+    ///   sections are then copied into memory, because another machine may remove the files while they are in use.
     /// - Throws: `SnapshotError`: `corrupt` when it is not what was written, `missing` when there is no such folder,
     ///   `io` when it cannot be read.
     init(path: String, wholly: Bool = true) throws {
@@ -108,7 +108,7 @@ public final class Snapshot {
         }
     }
 
-    /// The bytes of a section, aligned to a page, valid while the snapshot lives: keep it by `withExtendedLifetime`.
+    /// The bytes of a section, aligned to a page, valid while this object exists: keep it with `withExtendedLifetime`.
     /// - Throws: `SnapshotError`: `missing` when it has no such section; where it was not verified wholly `corrupt`
     ///   when it is not what was written, `missing` when its owner has removed it meanwhile, `io`.
     public func section(_ name: String) throws -> UnsafeRawBufferPointer {
@@ -247,10 +247,10 @@ private final class Folder {
         return try body(file, Int(status.st_size))
     }
 
-    /// What cannot be read for want of permission, memory or descriptors may be whole; the rest is damage.
+    /// Without permission, memory or descriptors nothing is known of the file; every other error means that it is damaged.
     private func unreadable(_ name: String, _ code: Int32) -> SnapshotError {
         switch code {
-        // Its owner may have removed it since it was opened; removing begins with a new name of the folder.
+        // The owner may have removed it since it was opened: a removal first renames the folder.
         case ENOENT, ESTALE:
             access(path, F_OK) == 0
                 ? .damaged(path, "\(name) is missing") : SnapshotError("read", path, errno: ENOENT)

@@ -6,7 +6,7 @@ public struct SnapshotSection {
     public let name: String
     public let regions: [UnsafeRawBufferPointer]
 
-    /// - Parameter name: anything that no other section of the snapshot is called.
+    /// - Parameter name: any text that is unique among the sections of the snapshot.
     public init(name: String, regions: [UnsafeRawBufferPointer]) {
         self.name = name
         self.regions = regions
@@ -28,14 +28,14 @@ public struct SnapshotTensor {
     }
 }
 
-/// What one snapshot consists of. Memory is the caller's and is only read until `begin` or `write` returns: the fork
-/// copies it.
+/// What one snapshot consists of. The memory belongs to the caller and is not read any more once `begin` or `write` has
+/// returned: the forked child has its own copy.
 public struct SnapshotContent {
     public let position: Int64
     public let metadata: Data
     public let sections: [SnapshotSection]
     public let weights: [SnapshotTensor]
-    /// Whether it is a part of the state, which does not replace another one of its position.
+    /// Whether it is a part of the state. A part replaces no other snapshot of its position.
     public let isPart: Bool
     /// Tells parts of the same position apart; the store chooses it.
     var part: Int?
@@ -63,7 +63,7 @@ public struct SnapshotContent {
     var name: String { SnapshotName.text(of: position, part: part) }
     var fileNames: [String] { sections.map { Manifest.fileName(ofSection: $0.name) } + [Manifest.weightsName] }
 
-    /// Lays out files and manifest for the C code. All of it lives until `body` returns.
+    /// Lays out files and manifest for the C code. All of it is valid until `body` returns.
     func withPlan<R>(
         createdAt: Date, calls: UnsafePointer<clvd_file_calls>, directory: Int32, lock: Int32, temporaryName: String,
         _ body: (UnsafePointer<clvd_snapshot_plan>) throws -> R

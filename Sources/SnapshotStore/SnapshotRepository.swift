@@ -1,10 +1,10 @@
 public import Foundation
 
-/// A snapshot that an instance keeps in a store, as its description has it: nothing else of it was read.
+/// A snapshot of an instance in a store, by its description; nothing else of it was read.
 public struct SnapshotListing: Sendable, Equatable {
-    /// Whose it is.
+    /// The instance that wrote it.
     public let instance: String
-    /// Tells it from others of the instance.
+    /// Unique among the snapshots of the instance.
     public let name: String
     /// Position in the sequence of its instance.
     public let position: Int64
@@ -37,20 +37,20 @@ public protocol SnapshotRepository: AnyObject {
     /// - Throws: `SnapshotError`: `missing` when its owner has removed it meanwhile, `corrupt`, `io`.
     func open(_ listing: SnapshotListing) throws -> Snapshot
 
-    /// The newest snapshot of this instance that is whole, all of it verified. nil when it has none at all.
-    /// - Throws: `SnapshotError`: `corrupt` when there are some but none is whole, or what keeps one from being read.
+    /// The newest undamaged snapshot of this instance, all of it verified. nil when the instance has none at all.
+    /// - Throws: `SnapshotError`: `corrupt` when there are some but none is whole, or the error that prevents reading.
     func newestOwn() throws -> Snapshot?
 
     /// Removes a snapshot of this instance.
     func removeOwn(name: String)
 
-    /// Starts writing beside the stream and returns at once; the memory is the caller's again. No write may be in
+    /// Starts writing in the background and returns at once; the caller may then change the memory. No write may be in
     /// progress.
     /// - Throws: `SnapshotError` when writing cannot start.
     func begin(_ content: SnapshotContent) throws
 
-    /// Writes and waits. No write may be in progress, unless this is a part: that does not wait for it. A snapshot
-    /// replaces a whole one of its position, if it is whole itself, and those of this instance with later positions.
+    /// Writes and waits for the end. No write may be in progress, unless this snapshot is a part. A whole snapshot
+    /// replaces an older whole one of its position; every snapshot replaces those of this instance with later positions.
     /// - Throws: `SnapshotError`; the old snapshots are then as they were.
     func write(_ content: SnapshotContent) throws -> SnapshotInfo
 
@@ -68,7 +68,7 @@ public protocol SnapshotRepository: AnyObject {
 }
 
 extension SnapshotListing {
-    /// The name of a snapshot. Names tell which of two snapshots of one instance is older.
+    /// The name of a snapshot. The order of two names is the order of the snapshots.
     /// - Parameters:
     ///   - position: not negative.
     ///   - part: tells parts of the same position apart, from 1; nil: a whole snapshot.

@@ -5,13 +5,13 @@ public import Logging
 
 /// How a write ended.
 public enum SnapshotOutcome: Sendable {
-    /// It is on disk for good. `seconds` is the time from the fork to that.
+    /// It is on disk durably. `seconds` is the time since the fork.
     case written(SnapshotInfo, seconds: Double)
     /// There is no new snapshot; the old ones are as they were.
     case failed(SnapshotError)
 }
 
-/// The folder of snapshots, which is this process's alone while the object lives. It belongs to one thread at a time.
+/// The folder of snapshots. While this object exists, no other process can write there. One thread uses it at a time.
 public final class SnapshotStore {
     private let directory: String
     private let keep: Int?
@@ -22,7 +22,7 @@ public final class SnapshotStore {
     private let calls: UnsafePointer<clvd_file_calls>
     private(set) var running: Write?
     private var ended: SnapshotOutcome?
-    /// Deletes what has been moved out of the way: gigabytes take their time, and the stream should not wait.
+    /// Deletes renamed folders in the background: gigabytes take time, and the stream should not wait for it.
     private let remover = DispatchQueue(label: "clvd.snapshots.remove", qos: .utility)
     private var removed = 0
 
@@ -39,7 +39,7 @@ public final class SnapshotStore {
         let later: [String]
     }
 
-    /// Creates the folder when missing, takes its exclusive lock and sweeps what interrupted writes left.
+    /// Creates the folder when missing, takes its exclusive lock and removes what interrupted writes left.
     /// - Parameter keep: how many of the newest snapshots stay, at least 1; nil: all, until `remove`.
     /// - Throws: `SnapshotError`: `locked` (names the process), `notWritable`, `noSpace`, `io`.
     public convenience init(directory: String, keep: Int?, logger: Logger) throws {
@@ -67,7 +67,7 @@ public final class SnapshotStore {
     deinit {
         cancel()
         settle()
-        // Closing alone would leave the lock with any process that was forked and has not yet closed its copy.
+        // Closing is not enough: a forked process that has not closed its copy yet would keep the lock.
         flock(lock, LOCK_UN)
         close(lock)
         close(descriptor)
@@ -76,7 +76,7 @@ public final class SnapshotStore {
     // MARK: Writing
 
     /// Starts writing in a forked child and returns at once. No write may be in progress.
-    /// - Throws: `SnapshotError` of kind `io` when no child can be had.
+    /// - Throws: `SnapshotError` of kind `io` when the fork fails.
     public func begin(_ content: SnapshotContent) throws {
         precondition(running == nil, "a snapshot is being written")
         ended = nil
@@ -108,7 +108,7 @@ public final class SnapshotStore {
     /// Waits for a write in progress; nil when none was begun.
     public func finish() -> SnapshotOutcome? { collect(wait: true) }
 
-    /// Writes in this process and waits. No write may be in progress, unless this is a part: that does not wait for it.
+    /// Writes in this process and waits for the end. No write may be in progress, unless this snapshot is a part.
     /// - Throws: `SnapshotError`; the old snapshots are then as they were.
     public func write(_ content: SnapshotContent) throws -> SnapshotInfo {
         precondition(running == nil || content.isPart, "a snapshot is being written")
@@ -200,7 +200,7 @@ public final class SnapshotStore {
         return .failed(error)
     }
 
-    /// A number that no part of this position has.
+    /// A part number that is free at this position.
     private func freePart(_ position: Int64) -> Int {
         let names = (try? Self.snapshotNames(in: directory)) ?? []
         return 1 + (names.filter { SnapshotName.position(of: $0) == position }.compactMap(SnapshotName.part).max() ?? 0)
@@ -208,9 +208,9 @@ public final class SnapshotStore {
 
     // MARK: Removing
 
-    /// Removes snapshots beyond `keep`, never the one just written. Those of later positions that were there when its
-    /// writing began go at once: they were damaged or given up when the stream began anew before them, and a restart must
-    /// not come upon them. Others of later positions are parts that were written meanwhile.
+    /// Removes snapshots beyond `keep`, never the one just written. Also removes snapshots of later positions that existed
+    /// when its writing began: they were damaged, or the stream restarted from an earlier position, and a restart must not
+    /// read them. Other snapshots of later positions are parts that were written meanwhile; they stay.
     private func retain(_ written: SnapshotInfo, later: [String]) {
         for name in later {
             logger.notice(
@@ -228,16 +228,16 @@ public final class SnapshotStore {
         ((try? Self.snapshotNames(in: directory)) ?? []).filter { SnapshotName.position(of: $0) ?? 0 > position }
     }
 
-    /// Removes a snapshot; whoever has it open keeps what was read.
+    /// Removes a snapshot. Sections that readers have already read stay valid.
     public func remove(_ name: String) {
         precondition(SnapshotName.position(of: name) != nil, "\(name) is no snapshot")
         discard(name)
     }
 
-    /// Takes a folder out of sight in one step, then deletes it in the background.
+    /// Renames a folder to a hidden name, which is atomic, then deletes it in the background.
     private func discard(_ name: String) {
         removed += 1
-        // Whatever it was called before, it is told by `snapshot-` from files that are not ours.
+        // The prefix `snapshot-` marks it as ours, whatever its name was before.
         let hidden = "\(SnapshotName.removing)\(name.drop { $0 != "s" })-\(removed)"
         let error = calls.pointee.rename(calls.pointee.context, descriptor, name, hidden, 0)
         guard error == 0 else {
@@ -257,18 +257,18 @@ public final class SnapshotStore {
         }
     }
 
-    /// Waits until what was discarded is gone.
+    /// Waits until all discarded folders are deleted.
     private func settle() { remover.sync {} }
 
     // MARK: Reading
 
-    /// What is there, newest first, damaged ones included.
+    /// All snapshots in the folder, newest first, damaged ones included.
     /// - Throws: `SnapshotError` when the folder cannot be read.
     public func snapshots() throws -> [SnapshotInfo] { try Self.snapshots(in: directory) }
 
-    /// The newest snapshot that is whole; damaged newer ones are logged as warnings. nil when there is none at all.
-    /// - Throws: `SnapshotError`: `corrupt` when there are snapshots but none is whole, or what keeps one from being
-    ///   read.
+    /// The newest undamaged snapshot; damaged newer ones are logged as warnings. nil when there is none at all.
+    /// - Throws: `SnapshotError`: `corrupt` when there are snapshots but none is whole, or the error that prevents
+    ///   reading.
     public func newest() throws -> Snapshot? {
         let names = try Self.snapshotNames(in: directory)
         for name in names {
@@ -286,12 +286,12 @@ public final class SnapshotStore {
             advice: "put one back from a backup, or move them away to begin without")
     }
 
-    /// What is in a folder, newest first, damaged ones included; needs no lock.
+    /// All snapshots in a folder, newest first, damaged ones included; needs no lock.
     /// - Throws: `SnapshotError` when the folder cannot be read.
     public static func snapshots(in directory: String) throws -> [SnapshotInfo] {
         let directory = absolute(directory)
         return try snapshotNames(in: directory).compactMap { name in
-            // One that is removed meanwhile is not there.
+            // Snapshots that were removed meanwhile are left out.
             SnapshotName.position(of: name).flatMap {
                 try? SnapshotInfo(unverified: "\(directory)/\(name)", position: $0)
             }

@@ -55,8 +55,11 @@ public enum Human {
         fraction.isFinite ? number(fraction * 100, decimals: 1) + " %" : missing
     }
 
-    /// Days of a horizon or a bin: `30`, `0.25`.
-    public static func days(_ days: Double) -> String { number(days, decimals: days == days.rounded() ? 0 : 2) }
+    /// Days of a horizon or a bin: `30`, `0.5`, `1,460`. The text that the engine's outputs use (`HorizonDays.text`), but
+    /// for the thousands separators; written again here because this module knows no engine.
+    public static func days(_ days: Double) -> String {
+        days.isFinite && days != days.rounded() ? "\(days)" : number(days, decimals: 0)
+    }
 
     /// A number with thousands separators and a fixed count of decimals; `signed` puts `+` before positive ones.
     public static func number(_ value: Double, decimals: Int, signed: Bool = false) -> String {

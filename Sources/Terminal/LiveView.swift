@@ -79,12 +79,12 @@ public struct LiveView: Sendable {
 
     /// Quality at one horizon, model against naive forecast; nil until enough outcomes are known.
     public struct Horizon: Sendable {
-        var days: Int
+        var days: Double
         var gini, giniNaive, mae, maeNaive, auc, aucNaive, bias: Double?
 
         /// `mae` in units of money; `bias` as a fraction: forecast over outcome, less one.
         public init(
-            days: Int, gini: Double?, giniNaive: Double?, mae: Double?, maeNaive: Double?, auc: Double?,
+            days: Double, gini: Double?, giniNaive: Double?, mae: Double?, maeNaive: Double?, auc: Double?,
             aucNaive: Double?, bias: Double?
         ) {
             self.days = days
@@ -282,7 +282,7 @@ public struct LiveView: Sendable {
             }
             let bias = horizon.bias.map { Human.number($0 * 100, decimals: 1, signed: true) + " %" }
             rows.append(
-                Row(Text.pad(Human.count(Int64(horizon.days)) + " d", to: 7, .right))
+                Row(Text.pad(Human.days(horizon.days) + " d", to: 7, .right))
                     + pair(horizon.gini, horizon.giniNaive, 3, scale: -1)
                     + pair(horizon.mae, horizon.maeNaive, 2, lowerIsBetter: true, scale: money)
                     + pair(horizon.auc, horizon.aucNaive, 3, scale: -1)

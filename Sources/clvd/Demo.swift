@@ -171,7 +171,7 @@ final class Demo {
                 $0.target != value.target && $0.horizonDays == value.horizonDays && $0.model.auc != nil
             }
             return .init(
-                days: Int(value.horizonDays), gini: value.model.gini, giniNaive: value.naive.gini,
+                days: value.horizonDays, gini: value.model.gini, giniNaive: value.naive.gini,
                 mae: value.model.mae, maeNaive: value.naive.mae, auc: chance?.model.auc, aucNaive: chance?.naive.auc,
                 bias: value.model.bias.map { $0 - 1 })
         }

@@ -1,6 +1,7 @@
 import Engine
 import Foundation
 import Simulation
+import Terminal
 import Testing
 
 @testable import Evaluation
@@ -116,5 +117,14 @@ import Testing
         ] as [([Double], [Double])] {
             #expect(EvaluationTargets.binEdges(horizons) == edges)
         }
+    }
+}
+
+@Suite struct Days {
+    /// Terminal and engine each write days; people and programs are to read the same.
+    @Test(arguments: [(0.25, "0.25"), (0.5, "0.5"), (1, "1"), (7, "7"), (30, "30")])
+    func areWrittenInOneWay(days: Double, text: String) {
+        #expect(HorizonDays.text(days) == text)
+        #expect(Human.days(days) == text)
     }
 }

@@ -5,7 +5,7 @@ import Kafka
 import Runtime
 import Settings
 
-/// What has to hold after every run, whatever happened during it.
+/// The conditions that must hold after every run, whatever happened during it.
 struct Checks {
     private let scenario: Scenario
     private let world: World
@@ -39,13 +39,13 @@ struct Checks {
         try checkState(reference)
     }
 
-    /// Whether all outputs and states are those of the reference, bit for bit. They are not where instances learn each by
-    /// itself, nor where a newcomer learns on with a model that is further than the newest state that is whole.
+    /// Whether all outputs and states must equal those of the reference, bit for bit. They need not when each instance
+    /// learns on its own, nor when a new instance continues with a model that is newer than the newest undamaged state.
     private var isExact: Bool {
         scenario.isExact && !(scenario.isLearning && world.isDamaged && world.hasSucceeded)
     }
 
-    /// What was said of silence, by all that was committed.
+    /// What the committed idle ticks say.
     private func idleTicks() -> [[Int64: Int64]] {
         var idleTicks = [[Int64: Int64]](repeating: [:], count: scenario.partitions)
         for (p, offset) in cluster.history {
@@ -97,13 +97,14 @@ struct Checks {
         }
     }
 
-    /// No alert is said twice, and what is said of a user is raised and cleared in turns, a clearing with the id of what
-    /// it clears; whoever has the user's partition, and however often it moved.
+    /// No alert is repeated. The alerts of a user are raised and cleared in turns, and a clearing has the id of the alert
+    /// that it clears. This holds whichever instance owns the user's partition, and however often it moved.
     ///
-    /// A partition whose committed records were read again by a model that learned otherwise than the one that spoke of
-    /// them is left out: what was said may not be in the state that came of it, so that an alert may be cleared once more,
-    /// at another time, or follow one that was never cleared (seed 4747 of an earlier version), or be raised once more
-    /// with the same id, where silence is scored at the instant of the last event (seed 8596). Not in the same words.
+    /// Excludes partitions whose committed records were read again by a model that differs from the one that first
+    /// published their outputs. The new state may lack an alert that was published. So an alert may be cleared once more
+    /// at another time; it may follow one that was never cleared (seed 4747 of an earlier version); or it may be raised
+    /// once more with the same id, when an idle user is scored at the time of the last event (seed 8596). An identical
+    /// output is still an error.
     private func checkAlerts() throws {
         guard scenario.isExactlyOnce else { return }
         var seen: Set<String> = []
@@ -116,7 +117,7 @@ struct Checks {
                 let same = alerts.filter { (try? Alert($0.value ?? []))?.id == a.id }.map(\.text)
                 throw Violation("alert \(a.id) \(a.state) twice:\n" + same.joined(separator: "\n"))
             }
-            // A user who was erased begins anew.
+            // An erased user starts without alerts.
             guard isStrict, !erased.contains(alert.key) else { continue }
             let open = raised[a.user]
             guard a.state == "raised" ? open == nil : open == a.id else {
@@ -149,7 +150,7 @@ struct Checks {
             try Self.equal("dead letters", deadLetters, reference.deadLetters)
             return
         }
-        // The order among partitions is open.
+        // The order across partitions is not defined.
         let mine = try Self.byPlace(updates, whole: isExact)
         let theirs = try Self.byPlace(reference.updates, whole: isExact)
         for (place, text) in theirs where mine[place] != text {
@@ -162,7 +163,7 @@ struct Checks {
         }
     }
 
-    /// At least once, too, the outputs of a partition come in the order of its records, when repeats are left out.
+    /// With at-least-once delivery too, the outputs of a partition have the order of its records, apart from repeats.
     private func checkOrder() throws {
         try Self.checkFirstOccurrences(
             "update",
@@ -178,7 +179,7 @@ struct Checks {
             deadLetters.map { Self.place($0, DeadLetterHeader.partition, DeadLetterHeader.offset) })
     }
 
-    /// The place that headers name; (-1, -1) when they name none.
+    /// Partition and offset from the headers; (-1, -1) when they have none.
     private static func place(
         _ output: SimulatedCluster.Output, _ partition: String, _ offset: String
     ) -> (partition: Int, offset: Int64) {
@@ -234,7 +235,7 @@ struct Checks {
     }
 
     private func checkState(_ reference: Reference) throws {
-        // Other words of silence are other states.
+        // Different idle ticks give different states.
         guard scenario.isExactlyOnce else { return }
         for p in 0..<scenario.partitions {
             let id = TaskID(topic: 0, partition: Int32(p))
@@ -249,7 +250,7 @@ struct Checks {
         guard isExact else { return }
         let expected = reference.engine.image()
         let images = engines.map { $0.image() }
-        // Positions are those of an instance's own sequence.
+        // Positions count an instance's own sequence.
         if scenario.isAlone, !world.hasSucceeded || scenario.isLearning, let image = images.first {
             if let difference = image.metadata.difference(from: expected.metadata) {
                 throw Violation("the state differs: \(difference)")
@@ -262,7 +263,7 @@ struct Checks {
                 guard let name = image.metadata.firstDifference(ofTasks: expected.metadata) else { continue }
                 throw Violation("the description of partition \(name) differs")
             }
-            // Whoever never held a partition has never asked for a model.
+            // An instance that never owned a partition has never loaded a model.
             let sections = zip(engines, images).filter { !$0.0.taskIDs.isEmpty }.flatMap(\.1.sections)
             for section in expected.sections {
                 let found = sections.filter { $0.name == section.name }
@@ -297,7 +298,7 @@ private struct Update: Decodable {
 
     init(_ bytes: [UInt8]) throws { self = try JSONDecoder().decode(Update.self, from: Data(bytes)) }
 
-    /// What does not depend on a model.
+    /// The part of the state that does not depend on a model.
     var statistics: String { "\(user) \(event ?? "-") \(time) \(valueToDate) \(source.offset)" }
 }
 
@@ -346,7 +347,7 @@ extension TaskCounters {
 }
 
 extension EngineImage.Metadata {
-    /// What differs, for people; nil when it is nothing that this knows of.
+    /// A description of the difference, for people; nil when this function finds none.
     fileprivate func difference(from other: EngineImage.Metadata) -> String? {
         if position != other.position { return "position \(position), should be \(other.position)" }
         if modelVersion != other.modelVersion { return "model \(modelVersion), should be \(other.modelVersion)" }

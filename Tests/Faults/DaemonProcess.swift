@@ -6,15 +6,15 @@ import Runtime
 import Settings
 import SnapshotStore
 
-/// A process of the daemon, and whoever starts it again: the pipelines that live in it one after the other, its way to
-/// the store that it shares with the others, and the disk below.
+/// A process of the daemon, with the supervisor that restarts it: its pipelines one after the other, its access to the
+/// shared store, and the disk below.
 final class DaemonProcess {
     let name: String
-    /// Turns that it does nothing.
+    /// Turns for which it is paused.
     var pausedFor = 0
-    /// Another process of its name has been started.
+    /// Another process with the same name has been started.
     var isReplaced = false
-    /// It has ended for good.
+    /// It has ended and will not be restarted.
     private(set) var isGone = false
     var onViolation: (Violation) -> Void = { _ in }
 
@@ -28,19 +28,19 @@ final class DaemonProcess {
     private var shared = SharedState()
     private var startsIn: Int
     private var isCalm = false
-    /// Position of the newest snapshot that was said to be on the disk.
+    /// Position of the newest snapshot that was reported as durable.
     private var kept: (position: Int64, offsets: [TopicPartition: Int64])?
     private var taken: [Int64: [TopicPartition: Int64]] = [:]
-    /// Offsets that the store had of partitions when they were given to this process.
+    /// Offsets of partitions in the store when they were assigned to this process.
     private var offered: [TopicPartition: Int64] = [:]
-    /// Partitions that had been brought to what was committed when they were asked back.
+    /// Partitions that had been replayed up to the committed offset when they were revoked.
     private var caughtUp: Set<TopicPartition> = []
-    /// Whether the life began without a snapshot of its own.
+    /// Whether the pipeline started without a snapshot of its own.
     private var isNewcomer = false
-    /// Whether the store had a model that has learned, then.
+    /// Whether the store had a trained model at that time.
     private var hadModel = false
     private var isInTurn = false
-    /// A life has failed: what it holds is ahead of what is committed, and handed over to nobody.
+    /// The pipeline has failed. Its state is ahead of the committed offsets and must not be handed over.
     private var isEnding = false
 
     init(name: String, number: Int, folder: SimulatedFolder, world: World, dice: inout Dice, startsIn: Int) {
@@ -69,7 +69,7 @@ final class DaemonProcess {
     // MARK: Turns
 
     func turn(_ dice: inout Dice) throws {
-        // What another does while this one reads may not be this one's turn.
+        // Another process that acts while this one reads must not start a turn of this one.
         if isGone || isInTurn { return }
         isInTurn = true
         defer { isInTurn = false }
@@ -121,7 +121,7 @@ final class DaemonProcess {
 
     private static let logger = Logger(label: "faults") { _ in SwiftLogNoOpLogHandler() }
 
-    /// A new process.
+    /// Starts a new process.
     private func start(_ dice: inout Dice) {
         let faults = world.scenario.faults
         gate = Gate(seed: dice.next())
@@ -136,17 +136,17 @@ final class DaemonProcess {
         world.note("start \(name) (\(number)), calls \(gate.callsLeft.map(String.init) ?? "-")")
     }
 
-    /// The pipeline's life has ended, and the process's too unless another life may mend it.
+    /// The pipeline has ended. The process ends too, unless a new pipeline can recover from the error.
     private func end(with error: any Error, _ dice: inout Dice) {
         if gate.isDead { return crash(&dice) }
         let error = ended(by: error)
         pipeline?.leave()
         pipeline = nil
-        // It may die of that.
+        // This may end the process.
         if gate.isDead { return crash(&dice) }
         world.note("\(name) (\(number)): \(error)")
         if isReplaced {
-            // It has to go at once, not to try again, which would put out the one that replaced it.
+            // It must end at once. A retry would fence the process that replaced it.
             guard (error as? KafkaError)?.isFenced == true else { return begin(after: error) }
             store = nil
             isGone = true
@@ -170,7 +170,7 @@ final class DaemonProcess {
         gate.kill()
         startsIn = 5
         if let error = error as? SnapshotError, error.kind == .corrupt, isDamaged {
-            // The operator moves what is damaged away.
+            // The operator moves damaged snapshots away.
             isDamaged = false
             folder.clear()
         } else if !(error is KafkaError) {
@@ -181,7 +181,7 @@ final class DaemonProcess {
     private func crash(_ dice: inout Dice) {
         pipeline = nil
         store = nil
-        // What another process of this name has under its hands, this one's machine does not lose.
+        // A crash of this machine does not lose files that another process of this name is writing.
         let losingPower = dice.chance(world.scenario.faults.powerLoss) && !world.isDoubled(name)
         world.note("\(name) (\(number)): crash\(losingPower ? " of the machine" : "")")
         disk.crash()
@@ -191,7 +191,7 @@ final class DaemonProcess {
         down(&dice)
     }
 
-    /// What may happen while the process is not there.
+    /// Faults while the process is down.
     private func down(_ dice: inout Dice) {
         guard !isCalm, !isReplaced else { return }
         if dice.chance(0.4) { world.cluster.expire(name) }
@@ -205,7 +205,7 @@ final class DaemonProcess {
     }
     private var isDamaged = false
 
-    /// SIGTERM.
+    /// Stops the process as SIGTERM does.
     func stop(_ dice: inout Dice) throws {
         guard let pipeline else { return }
         shared.stop()
@@ -226,13 +226,13 @@ final class DaemonProcess {
         down(&dice)
     }
 
-    /// The end of the run: as `stop`, but the engine stays to be looked at.
+    /// Ends the run: as `stop`, but the engine is kept for the checks.
     func finish() throws {
         shared.stop()
         try pipeline?.drain()
     }
 
-    /// It ends for good, in good order or not, and nobody of its name comes back.
+    /// Ends it, cleanly or by a crash; no process of its name is started again.
     func retire(inOrder: Bool, _ dice: inout Dice) throws {
         if inOrder { try stop(&dice) }
         if pipeline != nil {
@@ -247,7 +247,7 @@ final class DaemonProcess {
 
     // MARK: Partitions
 
-    /// Looks at what there is before a rebalance is answered: while it is, others go on.
+    /// Records the state before a rebalance is handled; other processes continue meanwhile.
     private func note(_ rebalance: Consumer.Rebalance) {
         switch rebalance {
         case .assign(let list):
@@ -265,15 +265,15 @@ final class DaemonProcess {
         }
     }
 
-    /// The furthest in the store that is not ahead of what is committed.
+    /// The newest state in the store that is not ahead of the committed offset.
     private func snapshot(of p: TopicPartition) -> SimulatedFolder.Description? {
         let committed = world.cluster.committed[p]?.offset ?? 0
         return world.snapshots().filter { $0.offsets[p] ?? .max <= committed }
             .max { ($0.offsets[p]!, $0.clocks[p] ?? 0) < ($1.offsets[p]!, $1.clocks[p] ?? 0) }
     }
 
-    /// Partitions are read from here on: with the furthest state in the store, and a model that has learned if there is
-    /// one.
+    /// Checks newly assigned partitions: they must start with the newest state in the store, and with a trained model if
+    /// there is one.
     private func noteTaken(_ starts: [TopicPartition: PartitionOffset]) {
         guard !starts.isEmpty, let engine else { return }
         for (p, start) in starts.sorted(by: { $0.key < $1.key }) {
@@ -296,7 +296,7 @@ final class DaemonProcess {
         }
     }
 
-    /// Partitions are let go: whoever takes them finds what they held.
+    /// Checks revoked partitions: their next owner must find their state in the store.
     private func noteReleased(_ list: [TopicPartition]) {
         guard disk.failing == 0, !world.isDamaged, !isEnding else { return }
         for p in list where caughtUp.contains(p) {
@@ -312,7 +312,7 @@ final class DaemonProcess {
 
     func advanceDisk(_ count: Int) { disk?.advance(count) }
 
-    /// A snapshot is about to take its name: what it holds must have been committed before.
+    /// Checks a snapshot before it gets its final name: everything in it must have been committed.
     private func note(manifest: [UInt8], of snapshot: String) -> SimulatedFolder.Description? {
         guard let position: Int64 = Self.value(of: "position", in: manifest),
             let version: Int64 = Self.value(of: "modelVersion", in: manifest),
@@ -332,7 +332,7 @@ final class DaemonProcess {
                 onViolation(Violation("\(name): a snapshot of \(p) at \(offset), committed is \(committed)"))
             }
         }
-        // Parts are not told of.
+        // Parts are not reported.
         if snapshot == Self.folderName(position) { taken[position] = description.offsets }
         return description
     }
@@ -359,7 +359,7 @@ final class DaemonProcess {
         for (p, offset) in offsets { world.furthest[p] = max(offset, world.furthest[p] ?? 0) }
     }
 
-    /// What was said to be on the disk is there after every crash.
+    /// Checks that a snapshot that was reported as durable exists after every crash.
     private func checkSnapshots() throws {
         guard let kept else { return }
         let found = try SnapshotStore.snapshots(in: folder.path).filter { $0.position >= kept.position }
@@ -375,7 +375,7 @@ final class DaemonProcess {
     }
 }
 
-/// The store as a process reaches it. Between a look at it and the opening of what was seen, others go on.
+/// A process's access to the store. Other processes act between its listing of snapshots and its opening of one.
 final class SimulatedStore: SnapshotRepository {
     private let folder: SharedSnapshotFolder
     private let others: () -> Void

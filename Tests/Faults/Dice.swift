@@ -1,16 +1,12 @@
+import CHash
+
 /// Random numbers of one run: the same seed, the same run (SplitMix64; Steele, Lea and Flood, 2014).
 struct Dice {
     private var state: UInt64
 
     init(seed: UInt64) { state = seed &* 0x9E37_79B9_7F4A_7C15 &+ 0x1234_5678_9ABC_DEF1 }
 
-    mutating func next() -> UInt64 {
-        state &+= 0x9E37_79B9_7F4A_7C15
-        var z = state
-        z = (z ^ (z >> 30)) &* 0xBF58_476D_1CE4_E5B9
-        z = (z ^ (z >> 27)) &* 0x94D0_49BB_1331_11EB
-        return z ^ (z >> 31)
-    }
+    mutating func next() -> UInt64 { clvd_splitmix(&state) }
 
     /// In 0..<1.
     mutating func uniform() -> Double { Double(next() >> 11) * 0x1p-53 }

@@ -3,8 +3,8 @@ import Engine
 import Foundation
 import Synchronization
 
-/// Runs the daemon's loop on a simulated cluster, disk and clock, breaks what can break by the seed, and compares what
-/// is left with a run in which nothing broke.
+/// Runs the daemon's loop on a simulated cluster, disk and clock. The seed decides which faults happen. The result is
+/// compared with a run without faults.
 @main
 struct Faults: ParsableCommand {
     static let configuration = CommandConfiguration(
@@ -21,8 +21,8 @@ struct Faults: ParsableCommand {
     @Flag(help: "Stop at the first seed that fails.")
     var failFast = false
 
-    /// The order of hashed collections decides, for one, which partition a call that is the last one was about: it has
-    /// to be the same in every process, which takes a setting that is read at its start.
+    /// The order of hashed collections decides, for example, which partition the last call before a crash concerns. It must
+    /// be equal in every process, which needs an environment variable that is read at the start.
     private static func fixHashing() {
         let name = "SWIFT_DETERMINISTIC_HASHING"
         guard getenv(name) == nil else { return }
@@ -132,5 +132,5 @@ final class Bench: Sendable {
         """
 }
 
-/// One line, at once: who waits for a file or a pipe wants to see it too.
+/// Prints one line and flushes it, so that a file or a pipe shows it at once.
 private func say(_ line: String) { FileHandle.standardOutput.write(Data((line + "\n").utf8)) }

@@ -1,13 +1,13 @@
 import Kafka
 import Runtime
 
-/// What a process's calls to the world go through: they may fail, and one of them may be the process's last.
+/// All calls of a process to cluster and disk pass here: each may fail, or be the last one before a crash.
 final class Gate {
-    /// Nothing that the process does has an effect any more.
+    /// The process has crashed; its calls have no effect any more.
     private(set) var isDead = false
-    /// Calls that are left; nil: as many as it likes.
+    /// Calls left until the crash; nil: no crash.
     var callsLeft: Int?
-    /// Share of calls to the cluster that fail in a way that may pass.
+    /// Share of calls to the cluster that fail with a temporary error.
     var failing = 0.0
     private var dice: Dice
 
@@ -39,7 +39,7 @@ final class Gate {
         return try body()
     }
 
-    /// The same of one that may be tried again: it fails before its effect, or the answer is lost.
+    /// The same for a call that may be retried: it fails before its effect, or its answer is lost.
     func retriable(_ operation: String, _ body: () throws(KafkaError) -> Void) throws(KafkaError) {
         try call(operation) { () throws(KafkaError) in
             if fails(failing) { throw .noAnswer(operation) }
@@ -80,7 +80,7 @@ extension KafkaError {
     }
 }
 
-/// Time that passes when it is told to.
+/// A clock that the simulation advances.
 final class SimulatedClock: LoopClock {
     private(set) var now = 1000.0
     func advance(_ seconds: Double) { now += seconds }

@@ -6,8 +6,8 @@ import Kafka
 import Runtime
 import Settings
 
-/// A run without faults: the same engine on the same records, record by record, in one process that never ends. Silence
-/// passes where it was committed that it passed.
+/// A run without faults: the same engine on the same records, one by one, in one process that never ends. Idle ticks
+/// happen where the committed metadata has them.
 final class Reference {
     let engine: Engine
     private(set) var updates: [SimulatedCluster.Output] = []

@@ -4,7 +4,7 @@ import Foundation
 import Kafka
 import Settings
 
-/// What a seed decides before anything runs: settings, records, and which faults there are.
+/// What the seed decides before a run: settings, records and faults.
 struct Scenario {
     enum Fate: Equatable {
         case update, duplicate, ignored, tombstone, erased
@@ -14,33 +14,33 @@ struct Scenario {
     let settings: Settings
     let partitions: Int
     let instances: Int
-    /// Records of each partition, in order; their memory lives as long as the process.
+    /// Records of each partition, in order; their memory is never freed.
     let records: [[clvd_record]]
-    /// What has to come of each, found out without the engine.
+    /// The expected result of each record, derived without the engine.
     let fates: [[Fate]]
     let faults: Faults
-    /// Who has left a model in the store before it all begins.
+    /// The instance whose model is in the store before the run starts.
     let teacher: Teacher?
 
     struct Faults {
-        /// Of a process's life to end at a call, and the most calls it makes until then.
+        /// Chance that a process crashes at a call, and the most calls until then.
         var crash = 0.0
         var crashWithin = 0
-        /// Of a crash to be one of the machine: what was not synced may be lost.
+        /// Chance that a crash is one of the machine: data that was not synced may be lost.
         var powerLoss = 0.0
-        /// Of a call to a cluster to fail in a way that may pass.
+        /// Chance that a call to the cluster fails with a temporary error.
         var call = 0.0
-        /// Of a call to the disk to fail.
+        /// Chance that a call to the disk fails.
         var disk = 0.0
-        /// Of each turn: a process is stopped in good order, paused, replaced by another one of its name.
+        /// Chances in each turn: a process is stopped cleanly, paused, replaced by another one of its name.
         var stop = 0.0
         var pause = 0.0
         var replace = 0.0
-        /// Of each turn: a new instance, which has no snapshots, takes the place of one that leaves for good.
+        /// Chance in each turn that a new instance, without snapshots, replaces one that ends and is not restarted.
         var succeed = 0.0
-        /// Of each turn: the log loses what the newest snapshot does not need.
+        /// Chance in each turn that the log loses records that the newest snapshot does not need.
         var truncate = 0.0
-        /// While a process is down: a snapshot is damaged or lost.
+        /// Chance, while a process is down, that a snapshot is damaged or lost.
         var damage = 0.0
         var isCooperative = true
         /// Times at which nothing comes for hours.
@@ -53,10 +53,10 @@ struct Scenario {
     static let begin: Int64 = 1_704_067_200_000
 
     var isExactlyOnce: Bool { settings.delivery == .exactlyOnce }
-    /// Whether there is one sequence of records, and one instance at a time that takes it in.
+    /// Whether there is one sequence of records, which one instance at a time processes.
     var isAlone: Bool { partitions == 1 && instances == 1 }
     var isLearning: Bool { settings.engine.learning.enabled }
-    /// Whether all that is said hangs on the records alone: the model does not change, or changes with one sequence.
+    /// Whether the outputs depend on the records alone: the model does not change, or learns from one sequence only.
     var isExact: Bool { isAlone || !isLearning }
 
     /// - Parameters:
@@ -77,7 +77,7 @@ struct Scenario {
         fates = generator.fates
     }
 
-    /// What a teacher learns from: two weeks before everything else.
+    /// The records that a teacher learns from: two weeks before all others.
     init(lessonFor recurrent: EngineConfiguration.Model.Recurrent, format: String) {
         var dice = Dice(seed: 0)
         (partitions, instances, teacher, faults) = (1, 1, nil, Faults())
@@ -102,7 +102,7 @@ struct Scenario {
         s.input.format = format
         s.delivery = dice.chance(0.1) ? .atLeastOnce : .exactlyOnce
         s.output.commitRecords = dice.pick([3, 20, 50_000])
-        // Seldom, so that there is much to be read again.
+        // Rarely, so that a restart replays many records.
         s.snapshots.intervalSeconds = dice.pick([3, 10, 20_000, 1_000_000])
         s.snapshots.keep = dice.pick(1..<4)
         s.runtime.threads = 1
@@ -152,7 +152,7 @@ struct Scenario {
         f.pause = dice.pick([0, 0.005, 0.02])
         f.isCooperative = dice.chance(0.6)
         f.idlePhases = dice.pick([0, 1, 3])
-        // A log that is cut bears no loss of snapshots, nor a newcomer without any.
+        // When the log is truncated, snapshots must not be lost, and no instance may start without any.
         if dice.chance(isAlone ? 0.5 : 0.3) {
             f.truncate = 0.05
         } else {
@@ -164,7 +164,7 @@ struct Scenario {
     }
 }
 
-/// Makes records, and keeps its own books of what has to come of them: an oracle that shares no code with the engine.
+/// Makes records and their expected results: an oracle that shares no code with the engine.
 private struct Generator {
     private(set) var records: [[clvd_record]]
     private(set) var fates: [[Scenario.Fate]]
@@ -176,7 +176,7 @@ private struct Generator {
     private var count = 0
     private var books: [Book]
 
-    /// - Parameter isLesson: records that there is something to learn from.
+    /// - Parameter isLesson: whether the records contain a pattern to learn.
     init(
         _ dice: inout Dice, partitions: Int, latenessMs: Int64, begin: Int64 = Scenario.begin, isLesson: Bool = false
     ) {
@@ -203,9 +203,9 @@ private struct Generator {
         switch dice.pick(0..<10) {
         case 0: time -= Int64(dice.uniform() * Double(latenessMs))  // late, but within the lateness
         case 1: time -= latenessMs + Int64(dice.uniform() * 40_000_000)  // most of these are too late
-        case 2: id = "e\(max(1, count - dice.pick(1..<12)))"  // most of these are somebody else's
+        case 2: id = "e\(max(1, count - dice.pick(1..<12)))"  // most of these belong to another user
         case 3:
-            // One that the same user has sent before.
+            // An id that the same user has sent before.
             guard let known = books[partition].ids[user]?.last else { break }
             id = known
         case 4: type = "user_deleted"
@@ -217,7 +217,7 @@ private struct Generator {
                 partition, user: user, value: Self.poison[dice.pick(0..<Self.poison.count)], at: now,
                 .deadLetter("invalid_json"))
         case 8:
-            // From the far future: must not move the watermark.
+            // A time in the far future, which must not move the watermark.
             return add(partition, user, type, now + 400 * 24 * 3_600_000, id, amount: "1", .deadLetter("future_time"))
         default:
             return add(partition, user, "purchase", time, id, amount: "1e300", .deadLetter("absurd_amount"))
@@ -251,7 +251,7 @@ private struct Generator {
         r.offset = books[partition].offset
         r.timestamp_ms = time
         r.partition = Int32(partition)
-        // Markers of transactions take offsets too.
+        // Transaction markers occupy offsets too.
         books[partition].offset += count % 11 == 0 ? 2 : 1
         records[partition].append(r)
         fates[partition].append(fate)
@@ -265,15 +265,15 @@ private struct Generator {
     }
 }
 
-/// What a partition has seen, as far as it decides about the next event.
+/// The part of a partition's history that decides about the next event.
 private struct Book {
     var watermark = Int64.min
     var offset: Int64 = 0
-    /// The latest event ids of each user, as many as are remembered.
+    /// The latest event ids of each user, as many as the engine remembers.
     var ids: [String: [String]] = [:]
     private static let idsRemembered = 8
 
-    /// What comes of a sound event.
+    /// The expected result of a valid event.
     mutating func enter(
         _ user: String, _ type: String, _ time: Int64, _ id: String, _ latenessMs: Int64
     ) -> Scenario.Fate {
@@ -291,7 +291,7 @@ private struct Book {
 }
 
 extension Scenario {
-    /// Frees the records' memory; they are not to be used any more.
+    /// Frees the memory of the records; they must not be used afterwards.
     func free() {
         for r in records.joined() {
             r.key?.deallocate()

@@ -3,18 +3,17 @@ import Foundation
 import Kafka
 import SnapshotStore
 
-/// The folder that an instance has in the store. It knows what has been synced, and after a crash leaves what a disk is
-/// allowed to leave: of a file what was synced and perhaps a part of the rest, of the entries of a folder those that were
-/// synced and perhaps the first few of later changes, each folder by itself. A real folder shows what processes see, so
-/// that reading is not simulated: the instance's own, and those of others that share the store.
+/// The folder of an instance in the store. It records what was synced. After a crash it keeps what a disk may keep: of a
+/// file the synced bytes and perhaps a part of the rest; of a folder the synced entries and perhaps the first few later
+/// changes, each folder on its own. A real folder has the contents that processes see, so reading is not simulated.
 final class SimulatedFolder {
     let path: String
-    /// Whether others read it too. What serves files to several machines does not forget a name that one of them was
-    /// shown, so names are there for good at once; what is in the files is not.
+    /// Whether other machines read it too. A file server does not forget a name that it has shown to a machine, so names are
+    /// durable at once; the contents of files are not.
     private let isShared: Bool
     fileprivate var root = Entries<Folder>() { didSet { if isShared { root.sync() } } }
 
-    /// What a snapshot says of itself.
+    /// The description of a snapshot.
     struct Description {
         var position: Int64
         var modelVersion: Int64
@@ -34,7 +33,7 @@ final class SimulatedFolder {
         var description: Description?
     }
 
-    /// Names in a folder: as processes see them and as they are on the disk for good.
+    /// Names in a folder: as processes see them, and as they are durable on the disk.
     fileprivate struct Entries<Node: AnyObject> {
         private(set) var seen: [String: Node] = [:]
         private var durable: [String: Node] = [:]
@@ -58,7 +57,7 @@ final class SimulatedFolder {
         }
     }
 
-    /// - Parameter path: a real folder, which is made.
+    /// - Parameter path: a real folder, which is created.
     init(path: String, isShared: Bool) {
         self.path = path
         self.isShared = isShared
@@ -67,7 +66,7 @@ final class SimulatedFolder {
 
     // MARK: Faults
 
-    /// What was not synced may go.
+    /// Loses data that was not synced, by chance.
     func losePower(_ dice: inout Dice) {
         root.settle(&dice)
         for name in root.seen.keys.sorted() {
@@ -82,14 +81,14 @@ final class SimulatedFolder {
         guard file.synced < file.bytes.count else { return }
         let kept = file.synced + dice.pick(0..<file.bytes.count - file.synced + 1)
         file.bytes.removeSubrange(kept...)
-        // The length may be there before the bytes are.
+        // The length may be durable before the bytes are.
         if dice.chance(0.3) { for i in file.synced..<kept { file.bytes[i] = 0 } }
         file.synced = file.bytes.count
     }
 
     var names: [String] { root.seen.keys.filter { $0.hasPrefix("snapshot-") }.sorted() }
 
-    /// What its snapshots say of themselves, whole or not.
+    /// The descriptions of its snapshots, damaged ones included.
     var descriptions: [Description] { names.compactMap { root.seen[$0]?.description } }
 
     /// The newest snapshot loses bytes, a file, or all of them.
@@ -115,10 +114,10 @@ final class SimulatedFolder {
         show()
     }
 
-    /// What keeps a second process out is lost with the connection of the first one.
+    /// The lock against a second process is lost together with the connection of the first one.
     func breakLock() { unlink("\(path)/.lock") }
 
-    /// Makes the real folder what processes see.
+    /// Gives the real folder the contents that processes see.
     fileprivate func show() {
         for name in (try? FileManager.default.contentsOfDirectory(atPath: path)) ?? [] where name != ".lock" {
             try? FileManager.default.removeItem(atPath: "\(path)/\(name)")
@@ -129,7 +128,7 @@ final class SimulatedFolder {
         }
     }
 
-    /// Shows a file that has been written, unless its folder has been moved away from under the writer.
+    /// Puts a written file into the real folder, unless that folder was renamed meanwhile.
     fileprivate func show(_ file: File, of folder: Folder, as name: String, in folderName: String) {
         guard root.seen[folderName] === folder else { return }
         Self.write(file.bytes, to: "\(path)/\(folderName)/\(name)")
@@ -153,15 +152,15 @@ final class SimulatedFolder {
     }
 }
 
-/// A process's way to the folder of its instance.
+/// A process's access to the folder of its instance.
 final class SimulatedDisk: Disk {
     let folder: SimulatedFolder
     let calls: UnsafePointer<clvd_file_calls>
-    /// What the calls go through.
+    /// All calls pass through it.
     let gate: Gate
     /// Share of the calls that fail.
     var failing = 0.0
-    /// Told of a snapshot's manifest when the snapshot is about to take its name.
+    /// Called with the manifest of a snapshot before the snapshot gets its final name.
     /// - Returns: what it says.
     var onSnapshot: (_ name: String, _ manifest: [UInt8]) -> SimulatedFolder.Description? = { _, _ in nil }
 
@@ -175,7 +174,7 @@ final class SimulatedDisk: Disk {
 
     private var handles: [Int32: Handle] = [:]
     private var nextHandle = SimulatedDisk.firstHandle
-    /// Descriptors below it are the system's, of the folder of snapshots itself.
+    /// Smaller descriptors belong to the system: that of the folder of snapshots.
     private static let firstHandle: Int32 = 1 << 24
     /// Effects of calls made in the background; nil: calls take effect at once.
     private var recording: [() -> Void]?
@@ -213,7 +212,7 @@ final class SimulatedDisk: Disk {
         pending = pending.dropFirst(count)
     }
 
-    /// Nothing that was begun goes on.
+    /// Drops the calls that have not taken effect.
     func crash() {
         pending = []
         handles = [:]
@@ -221,7 +220,7 @@ final class SimulatedDisk: Disk {
 
     // MARK: Calls
 
-    /// A call: 0 or an errno.
+    /// Runs a call; returns 0 or an errno.
     private func call(_ error: Int32 = EIO, _ effect: @escaping () -> Void) -> Int32 {
         if recording == nil && !gate.mayPass() { return EIO }
         if gate.fails(failing) { return error }
@@ -243,7 +242,7 @@ final class SimulatedDisk: Disk {
             mkdir("\(folder.path)/\(name)", 0o755)
         }
     }
-    /// Folders as the process that makes the calls sees them, which may be ahead of their taking effect.
+    /// Folders as the calling process sees them; calls that have not taken effect yet are included.
     private var made: [String: Folder] = [:]
     /// Of the snapshot being written.
     private var manifest: [UInt8] = []
@@ -290,7 +289,7 @@ final class SimulatedDisk: Disk {
         if !exchange && folder.root.seen[to] != nil { return EEXIST }
         let description = to.hasPrefix("snapshot-") ? onSnapshot(to, manifest) : nil
         return call { [folder] in
-            // Another process of this name may have swept it away, or put its own in the place.
+            // Another process of this name may have removed it, or replaced it with its own.
             let old = folder.root.seen[to]
             guard folder.root.seen[from] === found, exchange == (old != nil) else { return }
             if let description { found.description = description }

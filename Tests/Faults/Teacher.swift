@@ -6,12 +6,12 @@ import Runtime
 import Settings
 import SnapshotStore
 
-/// An instance that has learned and is gone, leaving its model in the store and no partition: newcomers begin with what
-/// it knew. Where nobody learns any more, all of them say the very same of a record, whoever takes it in.
+/// An instance that has learned and ended. Its model is in the store, without partitions; new instances start with it.
+/// When no instance learns any more, all of them give the same outputs for a record.
 final class Teacher: Sendable {
     static let instance = "teacher"
     let recurrent: EngineConfiguration.Model.Recurrent
-    /// Its folder in the store.
+    /// The folder of its snapshots in the store.
     let folder: String
     let modelVersion: Int64
 
@@ -29,7 +29,7 @@ final class Teacher: Sendable {
         _ = try EngineSnapshot.withContent(of: engine.image(of: [])) { try snapshots.write($0) }
     }
 
-    /// Gives a fresh engine what it knew.
+    /// Gives its model to a new engine.
     func teach(_ engine: Engine) throws {
         guard let newest = try SnapshotStore.snapshots(in: folder).first else { return }
         let snapshot = try SnapshotStore.open(path: newest.path)

@@ -1,8 +1,8 @@
 import Glibc
 
-/// Names the seeds at work when a check of Swift or a fault of memory ends the whole process: one of them it was.
+/// Prints the seeds that were running when a Swift trap or a memory fault ends the whole process; one of them caused it.
 struct Traps: Sendable {
-    /// - Parameter jobs: how many seeds are at work at a time.
+    /// - Parameter jobs: how many seeds run at the same time.
     init(jobs: Int) {
         current.deallocate()
         current = .allocate(capacity: jobs)
@@ -21,7 +21,7 @@ struct Traps: Sendable {
 
 private nonisolated(unsafe) var current = UnsafeMutableBufferPointer<UInt64>.allocate(capacity: 0)
 
-/// Within a signal handler: no memory, no streams.
+/// Runs inside a signal handler: no allocation, no streams.
 private func write(_ seed: UInt64) {
     withUnsafeTemporaryAllocation(of: UInt8.self, capacity: 20) { digits in
         var (rest, at) = (seed, digits.count)

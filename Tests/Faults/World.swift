@@ -6,13 +6,13 @@ import Runtime
 import Settings
 import SnapshotStore
 
-/// What a run found wrong.
+/// An error that a run found.
 struct Violation: Error, CustomStringConvertible {
     let description: String
     init(_ description: String) { self.description = description }
 }
 
-/// One run: processes of the daemon, a cluster and disks, all on one thread and in one time, and faults by the seed.
+/// One run: processes of the daemon, a cluster and disks on one thread with one clock, and the faults of the seed.
 final class World {
     let scenario: Scenario
     let cluster: SimulatedCluster
@@ -21,23 +21,23 @@ final class World {
     private let trace: (String) -> Void
     private var dice: Dice
     private var processes: [DaemonProcess] = []
-    /// Those that others of their name have replaced, and that do not know it yet.
+    /// Processes that others of their name have replaced, but that have not noticed it yet.
     private var zombies: [DaemonProcess] = []
     private var names = 0
     private var violation: Violation?
-    /// What the instances share: the folder of the store, and below it one for each of them.
+    /// The folder of the store, which the instances share, with one folder for each of them inside.
     let store: String
     private var folders: [String: SimulatedFolder] = [:]
-    /// A snapshot has been damaged: what was kept may be gone.
+    /// A snapshot has been damaged: durable state may be lost.
     var isDamaged = false
-    /// Offset of each partition in what was said to be on the disk.
+    /// Offset of each partition in the state that was reported as durable.
     var furthest: [TopicPartition: Int64] = [:]
-    /// Partitions that were brought to what was committed by reading again, by whatever model.
+    /// Partitions that were replayed up to the committed offset, by whichever model.
     var replayed: Set<Int32> = []
-    /// Decides what happens to others while one of them reads.
+    /// Decides what other processes do while one of them reads.
     private var betweenDice: Dice
     private var isBetween = false
-    /// Instances that are about to leave for good, and in how many turns.
+    /// Instances that will end and not be restarted, and in how many turns.
     private var leaving: [(process: DaemonProcess, turns: Int)] = []
     /// No faults any more.
     private var isCalm = false
@@ -57,11 +57,11 @@ final class World {
             seed: seed ^ 0x636C)
         mkdir(folder, 0o755)
         mkdir(store, 0o755)
-        // An instance that is gone has left what it had learned.
+        // An instance that has ended left its model.
         if let teacher = scenario.teacher { symlink(teacher.folder, "\(store)/\(Teacher.instance)") }
     }
 
-    /// Runs until everything is consumed and at rest.
+    /// Runs until everything is consumed and committed.
     /// - Returns: the engines at the end.
     func run() throws -> [Engine] {
         defer {
@@ -91,18 +91,18 @@ final class World {
         return process
     }
     private var nextName = 0
-    /// Instances were replaced by others of another name.
+    /// Whether instances were replaced by others of another name.
     var hasSucceeded: Bool { nextName > scenario.instances }
 
-    /// Whether more than one process of a name is there.
+    /// Whether several processes of one name exist.
     func isDoubled(_ name: String) -> Bool { zombies.contains { $0.name == name } }
 
-    /// What all snapshots in the store say of themselves.
+    /// The descriptions of all snapshots in the store.
     func snapshots() -> [SimulatedFolder.Description] {
         folders.sorted { $0.key < $1.key }.flatMap(\.value.descriptions)
     }
 
-    /// Others go on while one of them reads the store: they write, remove what is not needed any more, or crash.
+    /// Lets other processes act while one of them reads the store: they write, remove old snapshots, or crash.
     func goOnWithout(_ reader: DaemonProcess) {
         guard !isBetween, betweenDice.chance(0.3) else { return }
         isBetween = true
@@ -123,7 +123,7 @@ final class World {
         var idleTurns = 0
         for turn in 0..<Self.mostTurns {
             if idleTurns > 0 {
-                // What was written is read and said, then hours pass.
+                // Waits until everything written is processed and published, then lets hours pass.
                 idleTurns -= 1
                 if idleTurns < 60 { clock.advance(dice.uniform() * 4000) }
             } else if dice.chance(0.3) {
@@ -180,7 +180,7 @@ final class World {
                 if scenario.isExact && scenario.isLearning {
                     try retire(process)
                 } else {
-                    // The old one stays for a while.
+                    // The old process continues for a while.
                     leaving.append((process, dice.pick(0..<60)))
                 }
             }
@@ -190,7 +190,7 @@ final class World {
         }
     }
 
-    /// Those whose time has come leave for good.
+    /// Ends the instances whose turn to leave has come.
     private func leave(_ turn: Int) throws {
         for i in leaving.indices {
             leaving[i].turns -= 1
@@ -207,7 +207,7 @@ final class World {
 
     // MARK: End
 
-    /// The faults end; what is down comes back, and everything is consumed.
+    /// Ends the faults, restarts what is down, and lets everything be consumed.
     private func calmDown() throws {
         isCalm = true
         trace("calm")
@@ -215,7 +215,7 @@ final class World {
         for (process, _) in leaving { try retire(process) }
         leaving = []
         for process in processes { process.calmDown() }
-        // Those who were replaced learn it.
+        // Replaced processes notice it.
         for zombie in zombies { zombie.calmDown() }
         for turn in 0..<Self.mostTurns {
             clock.advance(dice.uniform() * 0.3)
@@ -227,7 +227,7 @@ final class World {
             "the records are not consumed after \(Self.mostTurns) turns without faults: \(cluster.committed)")
     }
 
-    /// Whether every partition has been read to its end by a process, repeats after a rebalance included.
+    /// Whether a process has read every partition to its end, including repeats after a rebalance.
     private var isRead: Bool {
         cluster.partitions.allSatisfy { p in
             let id = TaskID(topic: 0, partition: p.partition)
@@ -235,7 +235,7 @@ final class World {
         }
     }
 
-    /// Hours of silence, then all that is left is committed.
+    /// Lets hours without records pass, then commits the rest.
     private func rest() throws -> [Engine] {
         let before = clocks()
         let start = clock.now
@@ -244,7 +244,7 @@ final class World {
             for process in processes { try turnOf(process) }
         }
         if scenario.settings.runtime.idleTickSeconds > 0 {
-            // Ticks come as the hours pass: what is missing of them is at most what a turn and the last tick take.
+            // Idle ticks follow the clock: they may be behind by one turn and one tick at most.
             let passed = Int64((clock.now - start) * 1000)
             for (p, clock) in clocks() {
                 guard let was = before[p], clock < was + passed - 4 * Scenario.hourMs else { continue }
@@ -256,13 +256,13 @@ final class World {
         return processes.compactMap(\.engine)
     }
 
-    /// The highest clock that is committed or kept in memory, by partition.
+    /// The highest clock that is committed or in memory, by partition.
     private func clocks() -> [String: Int64] {
         var clocks: [String: Int64] = [:]
         for engine in processes.compactMap(\.engine) {
             for id in engine.taskIDs { clocks["\(id)"] = engine.clock(id) }
         }
-        // A partition without a sound event has none.
+        // A partition without a valid event has no clock.
         for (p, offset) in cluster.committed {
             guard let clock = CommitMetadata(text: offset.metadata).clock else { continue }
             clocks["0/\(p.partition)"] = max(clock, clocks["0/\(p.partition)"] ?? clock)

@@ -1,4 +1,5 @@
 import Engine
+import Foundation
 import MetricsTestKit
 import Settings
 import SnapshotStore
@@ -74,6 +75,31 @@ import Testing
         try #require(second.steps > before)
         #expect(second.total("clvd_learning_steps_total") == second.steps - before)
         #expect(second.total("clvd_events_consumed_total") == 16 * 64)
+    }
+
+    @Test func horizonsAreLabelledInTheFewestDigits() throws {
+        let test = TestMetrics()
+        var metrics = RuntimeMetrics(factory: test)
+        let engine = Engine(
+            configuration: .small, topics: ["events"], partitions: 1, executor: WorkerPool(threads: 1))
+        var report = engine.report()
+        report.prequential = try JSONDecoder().decode(
+            [PrequentialReport].self,
+            from: Data(
+                """
+                [{"target": "clv", "horizonDays": 30.0, "landmarks": 1, "seen": 1, "coverage": 0.8,
+                  "model": {"gini": 0.5}, "naive": {"gini": 0.25}},
+                 {"target": "clv", "horizonDays": 0.5, "landmarks": 1, "seen": 1, "model": {"gini": 0.75}, "naive": {}}]
+                """.utf8))
+        metrics.observe(report, lag: nil)
+        func gauge(_ name: String, _ days: String, _ model: String?) throws -> Double? {
+            let labels = [("target", "clv"), ("horizon_days", days)] + (model.map { [("model", $0)] } ?? [])
+            return try test.expectGauge("clvd_prequential_\(name)", labels).lastValue
+        }
+        #expect(try gauge("coverage", "30", nil) == 0.8)
+        #expect(try gauge("gini", "30", "clvd") == 0.5)
+        #expect(try gauge("gini", "30", "naive") == 0.25)
+        #expect(try gauge("gini", "0.5", "clvd") == 0.75)
     }
 
     @Test func driftsOfARestoredModelAreNotCounted() {

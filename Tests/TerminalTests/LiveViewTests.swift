@@ -110,6 +110,13 @@ struct LiveViewTests {
         #expect(lines[8].hasSuffix("   churn       0.2500  orders      0.2500"))
     }
 
+    @Test func horizonsBelowADayAreShown() {
+        var state = Self.state
+        state.horizons[0].days = 0.5
+        let lines = LiveView().lines(state, width: 80, height: 24, colour: false)
+        #expect(lines.contains { $0.hasPrefix("   0.5 d  0.712") }, "\(lines.joined(separator: "\n"))")
+    }
+
     @Test func tallTerminalsGetAChart() {
         let lines = LiveView().lines(Self.state, width: 160, height: 50, colour: false)
         #expect(lines.contains { $0.hasPrefix("  0.712 ") && $0.hasSuffix("█") })
@@ -124,7 +131,8 @@ struct LiveViewTests {
         state.progress = .init(done: .max, total: .max)
         state.horizons.append(
             .init(
-                days: .max, gini: .nan, giniNaive: 1e300, mae: 1e300, maeNaive: -1e300, auc: .infinity, aucNaive: 0,
+                days: .greatestFiniteMagnitude, gini: .nan, giniNaive: 1e300, mae: 1e300, maeNaive: -1e300,
+                auc: .infinity, aucNaive: 0,
                 bias: 1e300))
         state.losses = (0..<9).map { .init(target: "loss\u{1b}\($0)", value: 1e300) }
         state.eventTime = Date(timeIntervalSince1970: 1e300)

@@ -138,9 +138,6 @@ uint32_t clvd_parser_explain_row(
     clvd_parser *parser, const clvd_text *slots, const clvd_record *record, const clvd_event *event, char *text,
     uint32_t capacity);
 
-/// Bytes the parser holds on to; bounded by the limits and the largest batch, whatever the records are.
-size_t clvd_parser_memory(const clvd_parser *parser);
-
 /// Name of a status as it stands in dead letters and metrics (`invalid_json`), static.
 const char *clvd_status_name(uint8_t status);
 /// Name of a field as formats write it (`event_time`), static.
@@ -157,9 +154,6 @@ bool clvd_parse_time(const uint8_t *text, size_t length, bool zone_required, int
 bool clvd_parse_number(const uint8_t *text, size_t length, double *value);
 /// Writes the shortest text that reads back as `value` (finite), a JSON number. At most 32 bytes; returns the length.
 uint32_t clvd_write_number(double value, char *text);
-/// Writes `value` as a quoted JSON string. `text` has room for 6 × length + 2 bytes; returns the length written.
-/// Valid UTF-8 stays as it is; bytes that are not become U+FFFD.
-size_t clvd_write_string(const uint8_t *value, size_t length, char *text);
 
 // MARK: Files
 

@@ -16,4 +16,11 @@ static inline uint64_t clvd_mix(uint64_t x, uint64_t salt) {
     return x ^ (x >> 31);
 }
 
+/// The next 64 random bits of SplitMix64 (Steele, Lea, Flood 2014). `state` is the whole state: any number is a seed.
+static inline uint64_t clvd_splitmix(uint64_t *state) {
+    uint64_t bits = clvd_mix(*state, 0);
+    *state += 0x9E3779B97F4A7C15ull;
+    return bits;
+}
+
 #endif

@@ -14,16 +14,16 @@
 extern "C" {
 #endif
 
-/// A line of librdkafka's log. May come from any of its threads.
+/// Receives one line of librdkafka's log. Any of its threads may call it.
 typedef void (*clvd_log)(void *context, int level, const char *facility, const char *text);
 
-/// What one client's callbacks share. Set as the opaque of its configuration, so it must not move and must outlive
-/// the client. Callbacks run inside polls of one thread, except `log`.
+/// What the callbacks of one client share. It is the opaque pointer of the client's configuration, so it must not move
+/// and must outlive the client. Callbacks run inside polls of one thread, except `log`.
 typedef struct clvd_client {
     clvd_log log;
     void *log_context;
 
-    // Consumer: a rebalance that waits for the application's answer.
+    // Consumer: a rebalance that the application has not answered yet.
     rd_kafka_resp_err_t rebalance;                  ///< NO_ERROR: none; ASSIGN_PARTITIONS, REVOKE_PARTITIONS or another
     rd_kafka_topic_partition_list_t *partitions;    ///< of the rebalance
 
@@ -38,10 +38,10 @@ typedef struct clvd_client {
     uint64_t error_count;
 } clvd_client;
 
-/// Hooks the callbacks of a consumer (`is_consumer`) or a producer into a configuration.
+/// Sets the callbacks of a consumer (`is_consumer`) or a producer in a configuration.
 void clvd_client_install(clvd_client *client, rd_kafka_conf_t *conf, int is_consumer);
 
-/// The input topics by name; handles are cached as messages bring them.
+/// The input topics by name. The handle of a topic is cached when its first message arrives.
 typedef struct clvd_topics {
     const char *const *names;
     const rd_kafka_topic_t **handles;
@@ -57,39 +57,38 @@ typedef struct clvd_batch {
     uint32_t ends;                    ///< partitions that were read to their end, in `end_partition`
     int32_t end_topic[256];
     int32_t end_partition[256];
-    int64_t end_offset[256];          ///< where that is
+    int64_t end_offset[256];          ///< offset of that end
     rd_kafka_resp_err_t error;        ///< of the consumer; polling stopped at it
     char error_text[256];
 } clvd_batch;
 
-/// Time alignment: messages of the assigned partitions that were fetched and not yet handed out. They are handed out in
-/// the order of their timestamps over all partitions, not in the order in which fetches came. It keeps up to some
-/// megabytes; the client's own limits do not count them.
+/// Time alignment: holds fetched messages of the assigned partitions and returns them in the order of their timestamps
+/// over all partitions, not in the order in which they were fetched. It holds a few megabytes at most, which the client's
+/// own limits do not count.
 typedef struct clvd_alignment clvd_alignment;
 
-/// - wait_ms: longest wait for the next message of a partition whose log has one; 0: records come as they arrive.
+/// - wait_ms: longest wait for the next message of a partition whose log has one; 0: messages are not put in order.
 clvd_alignment *clvd_alignment_new(int wait_ms);
-/// A partition is assigned, to be read from an offset; `topic` is its index among the topics. Its waiting messages are
-/// discarded.
+/// Adds an assigned partition that is read from an offset; `topic` is its index among the topics. Messages held for it
+/// are discarded.
 void clvd_alignment_add(clvd_alignment *alignment, int32_t topic, int32_t partition, int64_t offset);
-/// A partition is revoked.
+/// Removes a revoked partition and its messages.
 void clvd_alignment_remove(clvd_alignment *alignment, int32_t topic, int32_t partition);
-/// All partitions are revoked.
+/// Removes all partitions.
 void clvd_alignment_clear(clvd_alignment *alignment);
 void clvd_alignment_free(clvd_alignment *alignment);
 
-/// Waits up to `timeout_ms` for a first message and takes what is there, up to the capacity or some megabytes. Stops at
-/// a rebalance or an error. The batch must have been released before.
+/// Waits up to `timeout_ms` for a first message, then fills the batch with the messages available, up to its capacity or
+/// a few megabytes. Stops at a rebalance or an error. The batch must have been released before.
 void clvd_poll(
     rd_kafka_t *rk, clvd_client *client, clvd_topics *topics, clvd_alignment *alignment, int timeout_ms,
     clvd_batch *batch);
 void clvd_batch_release(clvd_batch *batch);
 
-/// Looks up a header of a record by its NUL-terminated name; the last of that name counts. Fits
-/// `clvd_header_lookup`.
+/// Looks up a header of a record by its NUL-terminated name; of several, the last one counts. A `clvd_header_lookup`.
 const uint8_t *clvd_find_header(const void *headers, const char *name, uint32_t *length);
 
-/// A record to produce. Key and value are not copied: they must stay until the record is delivered.
+/// A record to produce. Key and value are not copied: they must stay valid until the record is delivered.
 typedef struct clvd_outgoing {
     const void *key;
     const void *value;                ///< NULL: tombstone

@@ -28,8 +28,8 @@ typedef struct clvd_snapshot_file {
     size_t region_count;
 } clvd_snapshot_file;
 
-/// The system calls of a write, so that a simulation can stand between the order of the calls and the disk. They
-/// return 0 or an errno and are called in a forked child as well: async-signal-safe, unless the caller never forks.
+/// The system calls of a write, so that a simulation can replace them. They return 0 or an errno. A forked child calls
+/// them too, so they must be async-signal-safe unless the caller never forks.
 typedef struct clvd_file_calls {
     void *context;
     int (*make_folder)(void *context, int directory, const char *name);
@@ -43,10 +43,10 @@ typedef struct clvd_file_calls {
     int (*remove)(void *context, int directory, const char *name, int is_folder);
 } clvd_file_calls;
 
-/// Those of the system.
+/// The calls of the operating system.
 extern const clvd_file_calls clvd_system_file_calls;
 
-/// What is to be written. All memory is the caller's and must be there until the write (or the fork) returns.
+/// What is to be written. All memory belongs to the caller and must stay valid until the write (or the fork) returns.
 typedef struct clvd_snapshot_plan {
     const clvd_file_calls *calls;
     int directory;                    ///< open folder that holds the snapshots
@@ -71,7 +71,7 @@ typedef enum clvd_snapshot_step {
     clvd_snapshot_sync = 4,
     clvd_snapshot_rename = 5,
     clvd_snapshot_sync_folder = 6,
-    clvd_snapshot_cancelled = 7       ///< the parent asked for it, or is gone
+    clvd_snapshot_cancelled = 7       ///< the parent asked for it, or has ended
 } clvd_snapshot_step;
 
 /// How a write ended.
@@ -84,20 +84,20 @@ typedef struct clvd_snapshot_result {
     uint64_t nanoseconds;             ///< from the first step to the last
 } clvd_snapshot_result;
 
-/// A child that writes, and the socket that it reports through and watches for its parent's end.
+/// A child process that writes, and the socket over which it reports and notices the end of its parent.
 typedef struct clvd_snapshot_child {
     pid_t pid;
     int channel;
 } clvd_snapshot_child;
 
-/// What polling a child says.
+/// The state of a child.
 typedef enum clvd_snapshot_state {
     clvd_snapshot_running = 0,
     clvd_snapshot_reported = 1,       ///< it ended and left a result
-    clvd_snapshot_lost = 2            ///< it ended without one; `signal` says why when a signal did it
+    clvd_snapshot_lost = 2            ///< it ended without one; `signal` is the signal that ended it, if any
 } clvd_snapshot_state;
 
-/// Bytes that the manifest of a plan may need.
+/// The most bytes that the manifest of a plan needs.
 size_t clvd_snapshot_manifest_capacity(const clvd_snapshot_plan *plan);
 
 /// Writes in this process. Returns 0, or the errno that `result` carries too.
@@ -106,8 +106,8 @@ int clvd_snapshot_write(const clvd_snapshot_plan *plan, clvd_snapshot_result *re
 /// Forks a child that writes the memory as it is now. Returns 0 or an errno.
 int clvd_snapshot_fork(const clvd_snapshot_plan *plan, clvd_snapshot_child *child);
 
-/// Looks after a child, without waiting unless `wait` is set. When it is no longer running it has been reaped
-/// and the channel is closed.
+/// Asks for the state of a child; waits for its end only when `wait` is set. A child that no longer runs has been
+/// reaped, and its channel is closed.
 clvd_snapshot_state clvd_snapshot_poll(
     clvd_snapshot_child *child, int wait, clvd_snapshot_result *result, int *signal);
 
@@ -116,14 +116,14 @@ void clvd_snapshot_kill(clvd_snapshot_child *child);
 
 /// Takes the exclusive lock on a file, creating it, and writes the process id into it. Returns the descriptor,
 /// or -1 with the errno in `error`: EWOULDBLOCK when another process holds it, whose id is then in `holder`
-/// (0 when unknown). The lock goes with the last descriptor of it.
+/// (0 when unknown). The lock is released when its last descriptor is closed.
 int clvd_snapshot_lock(const char *path, int *error, pid_t *holder);
 
 /// Puts the checksum of bytes into `text`, NUL-terminated.
 void clvd_snapshot_checksum(const void *bytes, size_t length, char text[CLVD_CHECKSUM_LENGTH + 1]);
 
 /// Puts the checksum of the first `length` bytes of a file into `text`. Returns 0, or the errno of reading, ENODATA
-/// when the file is shorter. It reads rather than maps: a fault of the disk is an errno and not a SIGBUS.
+/// when the file is shorter. It reads instead of mapping, so that a disk error is an errno and not a SIGBUS.
 int clvd_snapshot_checksum_file(int descriptor, uint64_t length, char text[CLVD_CHECKSUM_LENGTH + 1]);
 
 #ifdef __cplusplus

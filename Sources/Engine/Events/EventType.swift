@@ -29,13 +29,13 @@ public struct EventType: RawRepresentable, Hashable, Sendable, CaseIterable {
     }
 
     public static var other: EventType { EventType(clvd_type_other) }
-    public static var pageView: EventType { EventType(clvd_type_page_view) }
+    public static var pageView: EventType { EventType(clvd_type_page_view) }  // for tests
     public static var search: EventType { EventType(clvd_type_search) }
     public static var view: EventType { EventType(clvd_type_view) }
     public static var click: EventType { EventType(clvd_type_click) }
     public static var wishlist: EventType { EventType(clvd_type_wishlist) }
     public static var addToCart: EventType { EventType(clvd_type_add_to_cart) }
-    public static var removeFromCart: EventType { EventType(clvd_type_remove_from_cart) }
+    public static var removeFromCart: EventType { EventType(clvd_type_remove_from_cart) }  // for tests
     public static var checkout: EventType { EventType(clvd_type_checkout) }
     public static var purchase: EventType { EventType(clvd_type_purchase) }
     public static var refund: EventType { EventType(clvd_type_refund) }

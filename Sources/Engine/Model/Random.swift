@@ -1,3 +1,4 @@
+import CHash
 import Glibc
 
 /// A seeded generator (SplitMix64; Steele, Lea, Flood 2014). Its whole state is one number, kept in snapshots.
@@ -7,13 +8,7 @@ public struct RandomNumbers: Codable, Equatable, Sendable {
     public init(seed: UInt64) { state = seed }
 
     /// 64 uniform bits.
-    public mutating func next() -> UInt64 {
-        state &+= 0x9E37_79B9_7F4A_7C15
-        var z = state
-        z = (z ^ (z >> 30)) &* 0xBF58_476D_1CE4_E5B9
-        z = (z ^ (z >> 27)) &* 0x94D0_49BB_1331_11EB
-        return z ^ (z >> 31)
-    }
+    public mutating func next() -> UInt64 { clvd_splitmix(&state) }
 
     /// Uniform in [0, 1).
     public mutating func uniform() -> Double { Double(next() >> 11) * 0x1p-53 }

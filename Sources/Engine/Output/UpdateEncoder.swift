@@ -56,14 +56,14 @@ struct UpdateEncoder: ~Copyable {
             }
             text += ",\"\(name)\":{"
             for (k, days) in target.horizonsDays.enumerated() {
-                text += (k == 0 ? "" : ",") + "\"\(TargetTable.name(days))\":"
+                text += (k == 0 ? "" : ",") + "\"\(HorizonDays.text(days))\":"
                 add(targetTable.reading(target: i, horizon: days))
             }
             text += "}"
             guard target.kind.isMoney else { continue }
             text += ",\"\(name)_interval\":{"
             for (k, days) in target.horizonsDays.enumerated() {
-                text += (k == 0 ? "" : ",") + "\"\(TargetTable.name(days))\":["
+                text += (k == 0 ? "" : ",") + "\"\(HorizonDays.text(days))\":["
                 let reading = targetTable.reading(target: i, horizon: days)
                 add(reading, bound: bounds)
                 text += ","

@@ -41,8 +41,8 @@ public struct EngineImage {
         var tasks: [PartitionTask.Image]
         var learner: Learner.Image
 
-        /// The first partition of this one that is described otherwise there; nil: there is none.
-        package func firstDifference(ofTasks other: Metadata) -> TaskID? {
+        /// The first partition whose description differs in the other image; nil when all are equal.
+        package func firstDifference(ofTasks other: Metadata) -> TaskID? {  // for tests
             tasks.first { task in other.tasks.first { $0.id == task.id } != task }?.id
         }
     }
@@ -188,8 +188,8 @@ extension Engine {
             landmarks: section("\(name)-landmarks"))
     }
 
-    /// What decides the layout of state and weights and the meaning of labels must be equal; rates, thresholds and budgets may differ. So may the
-    /// number of partitions: a task keeps the bounds that it was made with.
+    /// What decides the layout of state and weights and the meaning of labels must be equal; rates, thresholds and
+    /// budgets may differ. So may the number of partitions: a task keeps the bounds that it was made with.
     private func checkCompatible(_ metadata: EngineImage.Metadata) throws {
         let format = EngineImage.Metadata.currentFormat
         guard metadata.format == format else {
@@ -218,7 +218,7 @@ extension EngineConfiguration.Target {
     /// Everything that decides its labels and its place in the state; not its weight in the loss.
     fileprivate var meaning: String {
         let events = events.isEmpty ? "any event" : Set(events).sorted().joined(separator: ", ")
-        let days = horizonsDays.map { TargetTable.name($0) }.joined(separator: ", ")
+        let days = horizonsDays.map(HorizonDays.text).joined(separator: ", ")
         return "\(name) (\(kind.rawValue) of \(events)\(category.map { " in \($0)" } ?? ""), \(days) days)"
     }
 }

@@ -85,7 +85,4 @@ struct TargetTable {
         else { return nil }
         return reading(target: i, horizon: last)
     }
-
-    /// `30` for 30.0, `0.5` for 0.5.
-    static func name(_ days: Double) -> String { days == days.rounded() ? String(Int(days)) : String(days) }
 }

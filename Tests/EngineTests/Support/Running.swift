@@ -1,36 +1,21 @@
 import CEventParser
 import Foundation
 import Synchronization
+import TestSupport
 
 @testable import Engine
 
 extension EngineConfiguration {
     /// A model small enough for debug builds, and learning that starts early.
     static var small: EngineConfiguration {
-        var c = EngineConfiguration()
-        c.model.units = 16
-        c.model.hidden = 16
-        c.model.categoryBuckets = 32
-        c.model.crossBuckets = 32
-        c.binEdgesDays = [2, 7, 20]
-        c.targets = [
-            Target(name: "clv", kind: .value, events: ["purchase"], horizonsDays: [2, 7, 20]),
-            Target(name: "purchase", kind: .occurrence, events: ["purchase"], horizonsDays: [2, 7, 20]),
-            Target(name: "churn", kind: .absence, events: [], horizonsDays: [7]),
-        ]
+        var c = EngineConfiguration.smallModel
         c.learning.batchSize = 96
-        c.learning.intervalRecords = 256
-        c.learning.minimumSteps = 5
-        c.learning.warmupSteps = 5
         c.learning.learningRate = 1e-3
         c.learning.schedule = .constant
         c.learning.weightDecay = 1e-3
         c.learning.dropoutHidden = 0.1
         c.learning.stepsPerThousandEvents = 8
         c.learning.stepsPerDay = 0
-        c.learning.earlyStoppingInterval = 5
-        c.learning.maxLandmarks = 2048
-        c.learning.landmarkIntervalDays = 3
         c.learning.holdOutShare = 0.1
         c.alerts.raiseThreshold = 0.5
         c.alerts.clearThreshold = 0.3

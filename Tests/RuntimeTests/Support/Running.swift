@@ -6,6 +6,7 @@ import Logging
 import Settings
 import SnapshotStore
 import Synchronization
+import TestSupport
 import Testing
 import Verification
 
@@ -146,26 +147,10 @@ struct Site {
 extension EngineConfiguration {
     /// Fast in debug builds, learning early and enough to tell who is silent.
     static var small: EngineConfiguration {
-        var c = EngineConfiguration()
-        c.model.units = 16
-        c.model.hidden = 16
-        c.model.categoryBuckets = 32
-        c.model.crossBuckets = 32
-        c.binEdgesDays = [2, 7, 20]
-        c.targets = [
-            Target(name: "clv", kind: .value, events: ["purchase"], horizonsDays: [2, 7, 20]),
-            Target(name: "purchase", kind: .occurrence, events: ["purchase"], horizonsDays: [2, 7, 20]),
-            Target(name: "churn", kind: .absence, events: [], horizonsDays: [7]),
-        ]
+        var c = EngineConfiguration.smallModel
         c.learning.batchSize = 32
-        c.learning.intervalRecords = 256
-        c.learning.minimumSteps = 5
-        c.learning.warmupSteps = 5
         c.learning.stepsPerThousandEvents = 40
         c.learning.learningRate = 0.01
-        c.learning.earlyStoppingInterval = 5
-        c.learning.maxLandmarks = 2048
-        c.learning.landmarkIntervalDays = 3
         c.alerts.coolDownDays = 5
         c.alerts.raiseThreshold = 0.3
         c.alerts.clearThreshold = 0.2

@@ -87,6 +87,7 @@ package final class Pipeline {
         if poll.rebalance == nil { try assignment.confirmMembership() }
         try take(poll.records)
         consumer.release()
+        context.shared.requests.drain(engine)
         table.noteEnds(poll.ends)
         if let rebalance = poll.rebalance { try assignment.handleRebalance(rebalance) }
         if let error = poll.error { try handleConsumerError(error) }
@@ -136,8 +137,7 @@ package final class Pipeline {
         let topics = context.settings.input.topics
         switch entry.kind {
         case .update where entry.value.isEmpty:
-            let record = records[Int(entry.record)]
-            committer.publication.append(erasure: entry, of: record, topic: topics[Int(record.topic)])
+            committer.publication.append(erasure: entry, topic: topics[Int(entry.source.topic)])
         case .update: committer.publication.append(update: entry)
         case .alert:
             committer.publication.append(alert: entry)
@@ -194,7 +194,4 @@ package final class Pipeline {
             context.reporter.trouble(operation, error.code, error.text)
         }
     }
-
-    /// The highest-ranked users now.
-    func topUsers(_ count: Int) -> [RankedUser] { engine.topUsers(count) }
 }

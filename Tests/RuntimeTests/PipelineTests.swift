@@ -3,6 +3,7 @@ import Foundation
 import Kafka
 import Settings
 import SnapshotStore
+import Synchronization
 import Testing
 
 @testable import Runtime
@@ -13,6 +14,7 @@ import Testing
     private let source: ScriptedSource
     private let store: Store
     private let pipeline: Pipeline
+    private let shared = SharedState()
     private let clock: StepClock
     private let log = Log()
 
@@ -30,7 +32,7 @@ import Testing
         settings.snapshots.directory = folder.path
         store = Store(try SharedSnapshotFolder(directory: folder.path, instance: "0", logger: log.logger))
         pipeline = try Pipeline(
-            settings, partitionCount: 3, store: store, shared: SharedState(), logger: log.logger,
+            settings, partitionCount: 3, store: store, shared: shared, logger: log.logger,
             connections: Connections(source: source, sink: AcceptingSink(), clock: clock))
         try pipeline.begin()
     }
@@ -112,6 +114,30 @@ import Testing
         #expect(source.given == [1])
         #expect(source.committed == [0: 20, 1: 20])
         #expect(found == 20, "whoever takes it finds what it held")
+    }
+
+    /// What another thread asks is answered in the next turn, after the records of that turn.
+    @Test func questionsAreAnsweredOnceATurn() throws {
+        try turn(.assign([0, 1]))
+        let answers = Mutex<[[RankedUser]]>([])
+        let group = DispatchGroup()
+        DispatchQueue.global().async(group: group) { [shared] in
+            for _ in 0..<EngineRequests.defaultCapacity {
+                let isTaken = shared.requests.submit(
+                    .ranking(count: 3) { users in answers.withLock { $0.append(users) } })
+                #expect(isTaken)
+            }
+            #expect(!shared.requests.submit(.ranking(count: 3) { _ in }), "a full mailbox refuses")
+        }
+        group.wait()
+        #expect(answers.withLock { $0.isEmpty })
+        try turn(.records(40))
+        let found = answers.withLock { $0 }
+        #expect(found.count == EngineRequests.defaultCapacity)
+        #expect(found.allSatisfy { $0.count == 3 && $0 == found[0] }, "users of the records of this turn")
+        #expect(shared.requests.submit(.ranking(count: 3) { _ in }), "there is room again")
+        try turn()
+        #expect(answers.withLock { $0.count } == found.count, "answered once")
     }
 }
 

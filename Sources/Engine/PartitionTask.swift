@@ -209,7 +209,9 @@ final class PartitionTask {
             previousTime: h.pointee.events == 0 ? 0 : UInt32(clamping: h.pointee.lastEventMs / 1000),
             previousCode: settings.activity.lastCode(slot), lastPurchase: h.pointee.lastPurchase,
             amountMean: model.amountMean, amountInverse: model.amountInverse)
-        let line = settings.activity.orderLine(h, event)
+        let rules = settings.targetTable.matchingRules(
+            type: event.pointee.type, category: event.pointee.category_hash)
+        let line = settings.activity.orderLine(h, event, rules: rules)
         settings.landmarks.label(pool, user: slotNumber, newest: h.pointee.landmark, event, line)
         let stored = settings.activity.count(event, line, in: slot, now: now)
         settings.inputs.encode(

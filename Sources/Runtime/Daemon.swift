@@ -1,4 +1,4 @@
-internal import Engine
+public import Engine
 import Foundation
 internal import Kafka
 public import Logging
@@ -10,18 +10,17 @@ public final class Daemon: Sendable {
     private let settings: Settings
     private let logger: Logger
     private let shared = SharedState()
-    private let rankedUsers: Int
 
-    /// - Parameters:
-    ///   - settings: valid ones.
-    ///   - rankedUsers: how many of the highest-ranked users `status` names once the daemon has stopped.
-    public init(settings: Settings, rankedUsers: Int = 0, logger: Logger) {
+    /// - Parameter settings: valid ones.
+    public init(settings: Settings, logger: Logger) {
         self.settings = settings
-        self.rankedUsers = rankedUsers
         self.logger = logger
     }
 
     public var status: DaemonStatus { shared.status }
+
+    /// Takes questions to the engine from any thread. The loop answers them once a turn, as long as it runs.
+    public var requests: EngineRequests { shared.requests }
 
     /// Asks the daemon to drain and leave; returns at once. From any thread or signal source.
     public func stop() { shared.stop() }
@@ -62,10 +61,6 @@ public final class Daemon: Sendable {
             settings, partitionCount: partitionCount, store: store, shared: shared, logger: logger,
             connections: try connect())
         try pipeline.run()
-        if rankedUsers > 0 {
-            let top = pipeline.topUsers(rankedUsers)
-            shared.update { $0.topUsers = top }
-        }
     }
 
     private func connect() throws -> Connections {

@@ -30,8 +30,6 @@ public struct DaemonStatus: Sendable {
     public var commits: Int64 = 0
     /// How often the pipeline ended with an error and was started again.
     public var restarts: Int64 = 0
-    /// The highest-ranked users, when the daemon was asked for them at its end.
-    public var topUsers: [RankedUser] = []
 
     public struct SnapshotStatus: Sendable {
         public var takenAt: Date
@@ -44,6 +42,8 @@ public struct DaemonStatus: Sendable {
 package final class SharedState: Sendable {
     package init() {}
 
+    /// Questions to the engine that wait for the loop.
+    package let requests = EngineRequests()
     private let value = Mutex(DaemonStatus())
     private let stopping = Atomic<Bool>(false)
 

@@ -87,10 +87,11 @@ package final class Pipeline {
         if poll.rebalance == nil { try assignment.confirmMembership() }
         try take(poll.records)
         consumer.release()
+        context.shared.requests.drain(engine)
         table.noteEnds(poll.ends)
         if let rebalance = poll.rebalance { try assignment.handleRebalance(rebalance) }
         if let error = poll.error { try handleConsumerError(error) }
-        tick()
+        try tick()
         try committer.produceAvailable()
         if commits.isDue { try commits.commit() }
         try snapshots.takeIfDue()
@@ -119,25 +120,32 @@ package final class Pipeline {
         let records = table.ownedRecords(records)
         decoder.decode(records, into: events)
         let batch = UnsafeBufferPointer(start: UnsafePointer(events), count: records.count)
-        engine.step(batch)
+        try engine.step(batch, betweenSlices: betweenSlices)
         engine.forEachOutput { entry in publish(entry, records) }
         idleClock.noteRecords(batch)
         commits.noteRecords(records.count)
         context.shared.update { $0.records += Int64(records.count) }
     }
 
-    private func tick() {
-        guard let now = idleClock.tick() else { return }
+    private func tick() throws {
+        guard let now = try idleClock.tick(betweenSlices: betweenSlices) else { return }
         engine.forEachOutput { entry in publish(entry, UnsafeBufferPointer(start: nil, count: 0)) }
         commits.noteOutputs(at: now)
+    }
+
+    /// Keeps this member in its group while a step or tick takes long because event time has jumped.
+    /// - Throws: `LostPartitions` when the group has expelled it meanwhile.
+    private func betweenSlices() throws {
+        context.consumer.keepAlive()
+        if context.consumer.isAssignmentLost { throw table.allLost }
+        try commits.commitBeforeStep()
     }
 
     private func publish(_ entry: OutboxEntry, _ records: UnsafeBufferPointer<clvd_record>) {
         let topics = context.settings.input.topics
         switch entry.kind {
         case .update where entry.value.isEmpty:
-            let record = records[Int(entry.record)]
-            committer.publication.append(erasure: entry, of: record, topic: topics[Int(record.topic)])
+            committer.publication.append(erasure: entry, topic: topics[Int(entry.source.topic)])
         case .update: committer.publication.append(update: entry)
         case .alert:
             committer.publication.append(alert: entry)
@@ -194,7 +202,4 @@ package final class Pipeline {
             context.reporter.trouble(operation, error.code, error.text)
         }
     }
-
-    /// The highest-ranked users now.
-    func topUsers(_ count: Int) -> [RankedUser] { engine.topUsers(count) }
 }

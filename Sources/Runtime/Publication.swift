@@ -66,14 +66,14 @@ final class Publication {
     func append(alert entry: OutboxEntry) { append(entry, alerts) }
 
     /// The tombstone of an erased user. It has no value, so headers name its source.
-    func append(erasure entry: OutboxEntry, of r: clvd_record, topic: String) {
+    func append(erasure entry: OutboxEntry, topic: String) {
         let key = keep(UnsafeRawBufferPointer(entry.key))
         records.append(
             Producer.Record(
                 topic: updates, key: key, value: nil,
                 headers: [
-                    ("clvd.source.topic", topic), ("clvd.source.partition", String(r.partition)),
-                    ("clvd.source.offset", String(r.offset)),
+                    ("clvd.source.topic", topic), ("clvd.source.partition", String(entry.source.partition)),
+                    ("clvd.source.offset", String(entry.source.offset)),
                 ]))
     }
 

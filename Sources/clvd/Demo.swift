@@ -51,6 +51,8 @@ final class Demo {
     private var view = LiveView.State()
     private let start = ContinuousClock.now
     private var sampledAt = 0.0
+    /// Users that the result names.
+    private static let rankedUsers = 10
 
     init(settings: Settings, embedded: Bool, isQuiet: Bool, title: String) throws {
         var settings = settings
@@ -75,7 +77,8 @@ final class Demo {
     func run(events: String, format: EventFormat) throws -> Result {
         var logger = Logger(label: "clvd") { StreamLogHandler.standardError(label: $0) }
         logger.logLevel = .error
-        let daemon = Daemon(settings: settings, rankedUsers: 10, logger: logger)
+        let daemon = Daemon(settings: settings, logger: logger)
+        let ranking = RankingAtEnd(count: Self.rankedUsers, daemon)
         let replay = try ReplayThread(events, format, settings, flowControlled: cluster != nil, daemon, logger)
         let thread = DaemonThread(daemon)
         thread.start()
@@ -85,7 +88,7 @@ final class Demo {
             let status = daemon.status
             show(status, replay)
             if StopSignal.isRequested || replay.failure != nil { daemon.stop() }
-            if let sent = replay.sent, status.records >= sent { daemon.stop() }
+            if let sent = replay.sent, status.records >= sent { ranking.askAndStop() }
         }
         replay.abandon()
         let status = daemon.status
@@ -94,7 +97,7 @@ final class Demo {
         if let error = replay.failure { throw error }
         try thread.result?.get()
         if StopSignal.isRequested { throw CommandFailure("stopped before the end of the file") }
-        return result(status)
+        return result(status, top: ranking.users)
     }
 
     // MARK: Result
@@ -102,7 +105,7 @@ final class Demo {
     /// The value target whose forecasts are shown.
     private var valueTarget: String? { settings.engine.targets.first { $0.kind == .value }?.name }
 
-    private func result(_ status: DaemonStatus) -> Result {
+    private func result(_ status: DaemonStatus, top: [RankedUser]) -> Result {
         var s = Summary()
         s.seconds = seconds
         if let report = status.report {
@@ -123,7 +126,7 @@ final class Demo {
         }
         let target = settings.engine.targets.first { $0.name == settings.engine.segments.target }
         let days = target?.horizonsDays.last ?? 0
-        return Result(summary: s, top: status.topUsers, horizonDays: Human.days(days))
+        return Result(summary: s, top: top, horizonDays: Human.days(days))
     }
 
     // MARK: Screen
@@ -182,6 +185,33 @@ final class Demo {
             time: alert.time ?? .distantPast, user: alert.userId, reason: "\(alert.state): \(alert.reason)",
             churn: alert.churnProbability, valueAtRisk: alert.clvAtRisk)
     }
+}
+
+/// Asks the daemon for its highest-ranked users, and stops it when it has answered.
+private final class RankingAtEnd: Sendable {
+    private let count: Int
+    private let daemon: Daemon
+    private let isAsked = Atomic(false)
+    private let answer = Mutex<[RankedUser]>([])
+
+    init(count: Int, _ daemon: Daemon) {
+        self.count = count
+        self.daemon = daemon
+    }
+
+    /// To be called until the daemon has stopped; asks once.
+    func askAndStop() {
+        guard !isAsked.load(ordering: .relaxed) else { return }
+        let isTaken = daemon.requests.submit(
+            .ranking(count: count) { [self] users in
+                answer.withLock { $0 = users }
+                daemon.stop()
+            })
+        isAsked.store(isTaken, ordering: .relaxed)
+    }
+
+    /// Highest first; empty before the answer.
+    var users: [RankedUser] { answer.withLock { $0 } }
 }
 
 /// The replay on a thread of its own.

@@ -18,6 +18,9 @@ final class SimulatedConsumer: RecordSource {
     var isExpelled = false
     var hasToRejoin = false
     private var hasHeardOfIt = false
+    /// A rebalance that `keepAlive` met, for the next poll; and whether the one of the last poll waits for its answer.
+    private var pendingRebalance: Consumer.Rebalance?
+    private var isUnanswered = false
     /// The records of the last poll are in use.
     private var isReading = false
     /// Called before a rebalance is handled, with partitions that are assigned, and with partitions that are revoked but not
@@ -90,9 +93,22 @@ final class SimulatedConsumer: RecordSource {
 
     func release() { isReading = false }
 
+    /// Seldom the process dies here; now and then it meets what the next poll reports.
+    func keepAlive() {
+        clock.advance(0.001)
+        if dice.chance(0.05), !gate.mayPass() { return }
+        guard !gate.isDead, !isFenced, dice.chance(0.1) else { return }
+        if isExpelled {
+            hasHeardOfIt = true
+        } else if !isUnanswered, pendingRebalance == nil {
+            pendingRebalance = cluster.rebalance(self)
+        }
+    }
+
     func assign(_ offsets: [TopicPartition: PartitionOffset]) throws(KafkaError) {
         try gate.call("assign") { () throws(KafkaError) in
             onAssign(offsets)
+            isUnanswered = false
             for (p, offset) in offsets {
                 positions[p] = offset.offset
                 endsSaid[p] = nil
@@ -103,6 +119,7 @@ final class SimulatedConsumer: RecordSource {
     func unassign(_ partitions: [TopicPartition]) throws(KafkaError) {
         try gate.call("unassign") { () throws(KafkaError) in
             if !isExpelled && !isFenced { onUnassign(partitions) }
+            isUnanswered = false
             for p in partitions { positions[p] = nil }
             cluster.unassign(self, partitions)
         }

@@ -82,13 +82,14 @@ import Testing
 
     /// Topic, partition and offset of the record that erased a user are in headers, as a tombstone has no value.
     @Test func erasuresNameTheirSource() throws {
-        var r = clvd_record()
-        (r.topic, r.partition, r.offset) = (1, 3, 42)
+        var event = clvd_event()
+        (event.topic, event.partition, event.offset) = (1, 3, 42)
         Self.bytes(1, 5).withUnsafeBufferPointer { key in
             publication.append(
                 erasure: OutboxEntry(
-                    kind: .update, reason: 0, record: 0, key: key, value: UnsafeBufferPointer(start: nil, count: 0)),
-                of: r, topic: "in")
+                    kind: .update, reason: 0, record: 0, source: RecordPlace(event), key: key,
+                    value: UnsafeBufferPointer(start: nil, count: 0)),
+                topic: "in")
         }
         let record = try #require(publication.records.last)
         #expect(record.value == nil && record.key.elementsEqual(Self.bytes(1, 5)))

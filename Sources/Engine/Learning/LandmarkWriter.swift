@@ -107,7 +107,8 @@ struct LandmarkWriter {
 
     // MARK: Labels
 
-    /// Adds an event to the labels of its user's open landmarks, at the event's own time.
+    /// Adds an event to the labels of its user's open landmarks, at the event's own time. Money counts line by line; for a
+    /// number of events an order counts once, with its first line that the rule is about.
     /// - Parameters:
     ///   - slot: of the user.
     ///   - newest: the user's newest landmark as its header names it; 0 for none.
@@ -115,8 +116,8 @@ struct LandmarkWriter {
         _ pool: borrowing LandmarkPool, user slot: UInt32, newest: UInt32, _ event: UnsafePointer<clvd_event>,
         _ line: OrderLine
     ) {
-        guard newest != 0 else { return }
-        let (time, type, category) = (event.pointee.time_ms, event.pointee.type, event.pointee.category_hash)
+        guard newest != 0, line.rules != 0 else { return }
+        let time = event.pointee.time_ms
         pool.forEachOpen(of: slot, newest: newest, at: time) { landmark in
             let instant = LandmarkPool.header(landmark).pointee.instant
             guard time > instant else { return }
@@ -124,11 +125,12 @@ struct LandmarkWriter {
             while bin < binEnds.count && time > instant + binEnds[bin] { bin += 1 }
             guard bin < binEnds.count else { return }
             let labels = landmark.at(layout.labels, as: Float.self)
-            for rule in rules where rule.counts(type: type, category: category) {
-                if rule.isValue {
-                    labels[Int(rule.cell) + bin] += Float(line.money)
-                } else if !line.continues {
-                    labels[Int(rule.cell) + bin] += 1
+            for i in rules.indices where line.rules & 1 << UInt32(i) != 0 {
+                let label = labels + Int(rules[i].cell) + bin
+                if rules[i].isValue {
+                    label.pointee += Float(line.money)
+                } else if line.newRules & 1 << UInt32(i) != 0 {
+                    label.pointee += 1
                 }
             }
         }

@@ -11,6 +11,10 @@ struct OrderLine {
     var continues: Bool
     /// What the event adds to the user's value, base currency; negative for a refund that is subtracted.
     var money: Double
+    /// Label rules that the event matches (a bit each).
+    var rules: UInt32
+    /// Those of them for which no earlier line of the order has counted.
+    var newRules: UInt32
 }
 
 /// Counts one event into the state of its user: windows, totals, orders, session and event ring. Everything but
@@ -23,15 +27,21 @@ struct UserActivity {
     let categoryBuckets: Int
 
     /// Reads the event as a line of an order. Changes nothing; to be called before `count`.
+    /// - Parameter rules: label rules that the event matches (a bit each).
     @inline(__always)
-    func orderLine(_ h: UnsafeMutablePointer<UserHeader>, _ event: UnsafePointer<clvd_event>) -> OrderLine {
+    func orderLine(
+        _ h: UnsafeMutablePointer<UserHeader>, _ event: UnsafePointer<clvd_event>, rules: UInt32
+    ) -> OrderLine {
         let e = event.pointee
         let isPurchase = e.type == EventType.purchase.rawValue
         let isRefund = e.type == EventType.refund.rawValue
         let order = UInt32(truncatingIfNeeded: e.order_hash)
         let continues = isPurchase && order != 0 && (order == h.pointee.orderA || order == h.pointee.orderB)
         let money = isPurchase ? e.amount : isRefund && subtractRefunds ? -e.amount : 0
-        return OrderLine(order: order, isPurchase: isPurchase, continues: continues, money: money)
+        let known = !continues ? 0 : order == h.pointee.orderA ? h.pointee.orderARules : h.pointee.orderBRules
+        return OrderLine(
+            order: order, isPurchase: isPurchase, continues: continues, money: money, rules: rules,
+            newRules: rules & ~known)
     }
 
     /// Counts an event and appends it to the event ring.
@@ -97,11 +107,15 @@ struct UserActivity {
             if line.order != h.pointee.orderA {
                 swap(&h.pointee.orderA, &h.pointee.orderB)
                 swap(&h.pointee.orderAmount, &h.pointee.orderBAmount)
+                swap(&h.pointee.orderARules, &h.pointee.orderBRules)
             }
             h.pointee.orderAmount += amount
+            h.pointee.orderARules |= line.rules
         } else {
             h.pointee.orderBAmount = h.pointee.orderAmount
             h.pointee.orderAmount = amount
+            h.pointee.orderBRules = h.pointee.orderARules
+            h.pointee.orderARules = line.rules
             h.pointee.orderB = h.pointee.orderA
             h.pointee.orderA = line.order
             h.pointee.purchases &+= 1

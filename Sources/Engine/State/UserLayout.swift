@@ -27,6 +27,9 @@ struct UserHeader {
     var orderB: UInt32 = 0
     var orderAmount: Float = 0
     var orderBAmount: Float = 0
+    /// Label rules that lines of these orders have counted for (a bit each): an order counts once for a rule.
+    var orderARules: UInt32 = 0
+    var orderBRules: UInt32 = 0
     var session: UInt32 = 0
     var alertRaisedAt: UInt32 = 0
     /// Time and code of the event that left the ring last, and the last purchase before the ring.

@@ -25,6 +25,7 @@ struct TargetTable {
     let bins: Int
     /// Ends of the bins, ms after the instant, ascending.
     let binEnds: [Int64]
+    /// One for each target, at most 32, so that a set of them is 32 bits.
     let rules: [LabelRule]
 
     /// First cell of each target, and the number of cells.
@@ -59,6 +60,15 @@ struct TargetTable {
                 kind: target.kind, cell: Int32(first[i]), types: mask,
                 category: target.category.map(categoryHash) ?? 0)
         }
+        precondition(rules.count <= UInt32.bitWidth, "more than \(UInt32.bitWidth) targets")
+    }
+
+    /// The rules that an event matches (a bit each).
+    @inline(__always)
+    func matchingRules(type: UInt8, category: UInt64) -> UInt32 {
+        var matching: UInt32 = 0
+        for i in rules.indices where rules[i].counts(type: type, category: category) { matching |= 1 << UInt32(i) }
+        return matching
     }
 
     /// The reading of a target at one of its horizons (days).

@@ -149,6 +149,7 @@ import Testing
         configuration.learning.enabled = false
         let engine = Engine.make(configuration)
         var random = RandomNumbers(seed: 77)
+        var faults = FirstFaults()
         var row = [Float](repeating: 0, count: SnapshotFeatures.count)
         for (i, (user, count)) in made.steps.enumerated() {
             engine.run(made.stream, i..<i + 1)
@@ -166,8 +167,9 @@ import Testing
                         unchecked += 1
                         continue
                     }
-                    #expect(
-                        abs(Double(row[f]) - x) < 2e-4 * (1 + abs(x)), "\(definition.name) of \(user) after event \(i)")
+                    faults.expect(
+                        abs(Double(row[f]) - x) < 2e-4 * (1 + abs(x)),
+                        "\(definition.name) of \(user) after event \(i): \(row[f]), not \(x)")
                 }
                 #expect(unchecked == 4)
                 for (w, name) in ["1d", "7d", "30d", "90d"].enumerated() {
@@ -178,10 +180,13 @@ import Testing
                     let first = some.filter { $0.type == .purchase && !$0.continues }.map(\.amount).min() ?? 0
                     let total = Self.totals(some).values.min() ?? 0
                     let recorded = Int((row[f] * 18).rounded())
-                    #expect((Self.code(first)...Self.code(total)).contains(recorded), "min_order_\(name)")
+                    faults.expect(
+                        (Self.code(first)...Self.code(total)).contains(recorded),
+                        "min_order_\(name) of \(user) after event \(i): \(recorded)")
                 }
             }
         }
+        #expect(faults.found == [])
     }
 
     // MARK: Labels
@@ -200,6 +205,7 @@ import Testing
         #expect(pool.head == 1, "no landmark has left")
         var grid: [UInt32: [Int64]] = [:]
         var paid = 0
+        var faults = FirstFaults()
         for sequence in pool.head..<pool.tail {
             let landmark = engine.task.pool.at(sequence)
             let h = LandmarkPool.header(landmark).pointee
@@ -217,14 +223,17 @@ import Testing
             }
             let labels = landmark.at(engine.settings.landmarkLayout.labels, as: Float.self)
             for cell in 0..<9 {
-                #expect(abs(Double(labels[cell]) - expected[cell]) < 1e-3, "cell \(cell) of \(key) at \(h.instant)")
+                faults.expect(
+                    abs(Double(labels[cell]) - expected[cell]) < 1e-3,
+                    "cell \(cell) of \(key) at \(h.instant): \(labels[cell]), not \(expected[cell])")
             }
             if expected[0] > 0 { paid += 1 }
             // Matured is what no accepted event can reach any more.
             for (bin, days) in ([2, 7, 20] as [Int64]).enumerated() where sequence < pool.frontier[bin] {
-                #expect(h.instant + days * day < engine.task.watermark)
+                faults.expect(h.instant + days * day < engine.task.watermark, "matured: \(h.instant) in bin \(bin)")
             }
         }
+        #expect(faults.found == [])
         #expect(paid > 5)
         #expect(pool.frontier[0] > 50 && pool.frontier[2] > 20)
         // The grid: every landmarkIntervalDays, at an offset of the user's own.
@@ -302,7 +311,7 @@ import Testing
             var served = state
             settings.codec.unpack(slot + settings.userLayout.rolling, into: &served)
             // States at rest are rounded after every event: h to 1/127, c to half precision.
-            for j in 0..<settings.stateWidth { #expect(abs(served[j] - state[j]) < 0.05, "event \(i)") }
+            #expect(firstDifferences(served, state) { abs($0 - $1) < 0.05 } == [], "event \(i)")
         }
         #expect(longest == 16)
     }

@@ -39,7 +39,8 @@ import Testing
     @Test(arguments: [1, -1] as [Double])
     func aShiftIsNoticed(sign: Double) throws {
         let found = alarms(days: 300, seed: 4) { day, random in random.normal() + (day < 150 ? 0 : sign * 0.3) }
-        #expect(found.count == 1 && (151...170).contains(found[0]), "\(found)")
+        try #require(found.count == 1, "\(found)")
+        #expect((151...170).contains(found[0]), "\(found)")
         let slight = alarms(days: 300, seed: 4) { day, random in random.normal() + (day < 150 ? 0 : sign * 0.02) }
         #expect(slight.isEmpty, "\(slight)")
     }
@@ -63,7 +64,7 @@ import Testing
     }
 
     /// What was predicted until adapting ends is no news to the monitor that raised the alarm; the other goes on.
-    @Test func anAlarmIsRaisedOnce() {
+    @Test func anAlarmIsRaisedOnce() throws {
         var c = Self.learning
         c.driftDays = 10
         var detector = DriftDetector(monitors: 2)
@@ -79,12 +80,43 @@ import Testing
             }
             #expect(detector.isAdapting(at: d * day) == found.contains { d < $0.day + 10 })
         }
-        #expect(found.map(\.monitor) == [1, 0] && detector.count == 2, "\(found)")
+        try #require(found.map(\.monitor) == [1, 0] && detector.alarms.count == 2, "\(found)")
+        #expect(detector.count == 2)
         #expect((41...44).contains(found[0].day) && (45...48).contains(found[1].day), "\(found)")
         #expect(detector.alarms.map(\.target) == ["target-1", "target-0"])
         #expect(detector.alarms.map(\.timeMs) == found.map { $0.day * day })
         #expect(detector.alarms[0].excess > detector.alarms[0].usual + 1)
         #expect(detector.alarms[1].excess < detector.alarms[1].usual - 1)
+    }
+
+    /// After an alarm, outcomes of predictions made before adapting ends leave the monitor as new, however long they keep
+    /// coming and whatever they are; those of predictions made at that instant or later count.
+    @Test func predictionsFromBeforeTheEndOfAdaptingDoNotCount() throws {
+        var c = Self.learning
+        c.driftDays = 10
+        var detector = DriftDetector(monitors: 1)
+        var random = RandomNumbers(seed: 7)
+        func advance(to d: Int64) -> Bool {
+            !detector.advance(to: d * day, days: 1, c, name: { _ in ("a", nil) }).isEmpty
+        }
+        var alarm: Int64?
+        for d in 0..<60 as Range<Int64> where alarm == nil {
+            for _ in 0..<50 { detector.observe(0, loss: random.normal() + (d < 40 ? 0 : 3), instant: d * day) }
+            if advance(to: d) { alarm = d }
+        }
+        let raised = try #require(alarm)
+        let end = (raised + 10) * day
+        // Labels of long horizons: for 100 days they tell of predictions made just before the end.
+        for d in raised + 1..<raised + 101 {
+            for _ in 0..<50 {
+                detector.observe(0, loss: random.normal() + (d < raised + 50 ? 0 : 9), instant: end - 1)
+            }
+            #expect(!advance(to: d))
+        }
+        #expect(detector.count == 1 && detector.monitors[0].mean == 0 && detector.monitors[0].latest == 0)
+        for _ in 0..<32 { detector.observe(0, loss: 0.25, instant: end) }
+        #expect(!advance(to: raised + 101))
+        #expect(detector.monitors[0].mean == 0.25)
     }
 
     @Test func lossesAreInExcessOfWhatWasExpected() {

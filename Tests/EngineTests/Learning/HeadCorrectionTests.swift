@@ -36,6 +36,36 @@ import Testing
         }
     }
 
+    /// Only rows without an event in an earlier bin correct a hazard; all rows that matured correct money. Of weights 0 all
+    /// logits are 0, so that each outcome has the information ½ · ½ beside the prior's 4.
+    @Test func usersWithAnEarlierEventDoNotCorrectAHazard() {
+        let settings = EngineSettings(.small, topics: ["events"], partitions: 1)
+        let (layout, executor) = (settings.model, SerialExecutor())
+        let weights = UnsafeMutablePointer<Float>.allocate(capacity: layout.count)
+        weights.initialize(repeating: 0, count: layout.count)
+        defer { weights.deallocate() }
+        let batch = TrainingBatch(layout: layout, capacity: 40, steps: UserLayout.ringCount)
+        batch.rows = 40
+        // All rows spend in the first and the second bin, and 30 of 40 act in the first bin (`churn`, the third head).
+        for r in 0..<40 {
+            let labels = batch.labels + r * layout.cells
+            (labels[0], labels[1]) = (20, 20)
+            labels[6] = r < 30 ? 1 : 0
+            labels[7] = 1
+            for bin in 0..<3 { batch.matured[r * 3 + bin] = 1 }
+        }
+        let trainer = Trainer(layout: layout, configuration: settings.configuration.learning)
+        let rates = PopulationRates(cells: layout.cells)
+        func information(bin: Int) -> [Double] {
+            let correction = HeadCorrection(settings, executor: executor)
+            correction.observe(bin: bin, batch, trainer, weights: weights, rates: rates)
+            return (0..<3).map { correction.logits[0].cells[$0 * 3 + bin].information[0] }
+        }
+        #expect(information(bin: 0) == [14, 14, 14])
+        #expect(information(bin: 1) == [14, 14, 4 + 10 * 0.25], "clv, purchase, churn")
+        #expect(information(bin: 2) == [14, 14, 4])
+    }
+
     /// Rows of different groups do not overlap.
     @Test func rowsOfCoefficientsAreApart() {
         let n = 16

@@ -66,6 +66,22 @@ import Testing
         return object
     }
 
+    /// What decides the size of the next step and which weights serve goes on after a restore.
+    @Test func theStateOfEarlyStoppingAndDriftGoesOn() throws {
+        let engine = Engine.make()
+        engine.run(RandomStream(users: 40, events: 600, days: 60, troubles: false).make(seed: 78))
+        engine.learner.stopping.rateFactor = 0.125
+        engine.learner.stopping.strikes = 2
+        engine.learner.stopping.isHolding = true
+        engine.learner.report.holding = true
+        engine.learner.adapting = true
+        let again = try Written(engine).restored().learner
+        #expect(again.stopping.rateFactor == 0.125)
+        #expect(again.stopping.strikes == 2)
+        #expect(again.stopping.isHolding && again.report.holding)
+        #expect(again.adapting)
+    }
+
     @Test func everyPartIsNamed() throws {
         let engine = Engine.make()
         engine.run(RandomStream(users: 40, events: 1500, days: 60, troubles: false).make(seed: 77))

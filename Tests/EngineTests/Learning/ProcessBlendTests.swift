@@ -98,6 +98,60 @@ import Testing
         #expect((0..<layout.bins).allSatisfy { none[layout.output(head: head, bin: $0)] == 0 })
     }
 
+    /// Without outcomes a season is 1/e of itself after 30 days; share and shift are that after 360.
+    @Test func whatIsKnownFadesWithTimesOfItsOwn() {
+        var blend = ProcessBlend(cells: 1, group: 1)
+        for _ in 0..<100 { blend.observe(cell: 0, (0..<100).map { sample(-1, 1, label: $0 < 70 ? 1 : 0) }) }
+        let before = blend.cells[0].chance
+        #expect(before.season > 0.1 && before.shift > 0.002 && before.share > 0.25)
+        func near(_ a: Double, _ b: Double) -> Bool { abs(a - b) < 1e-9 }
+        blend.advance(days: 15)
+        blend.advance(days: 15)
+        let month = blend.cells[0].chance
+        #expect(near(month.season, 0.36787944117 * before.season), "\(month.season) of \(before.season)")
+        // e^(-1/12)
+        #expect(near(month.shift, 0.92004441462 * before.shift), "\(month.shift) of \(before.shift)")
+        #expect(near(month.share - 0.25, 0.92004441462 * (before.share - 0.25)))
+        blend.advance(days: 330)
+        #expect(near(blend.cells[0].chance.shift, 0.36787944117 * before.shift))
+    }
+
+    /// What a season counts for in a bin: it was seen at the middle of the first bin, a day before now, and is expected at
+    /// the middle of the bin. Bins of `EngineConfiguration.small` end after 2, 7 and 20 days: 1 + 1, 1 + 4.5 and 1 + 13.5
+    /// days lie between, of a season that lasts 30.
+    @Test func aSeasonFadesToTheMiddleOfTheBin() {
+        let engine = Engine.make(.small)
+        let layout = engine.settings.model
+        var blend = ProcessBlend(cells: layout.cells, group: 0)
+        let head = layout.heads.firstIndex { $0.kind == .value }!
+        for _ in 0..<20 {
+            blend.observe(cell: head * layout.bins, (0..<100).map { sample(0, 0, label: $0 < 70 ? 1 : 0) })
+        }
+        let added = coefficients(blend, engine)
+        let first = blend.cells[head * layout.bins].chance
+        #expect(first.season > 0.2)
+        // e^(-2/30), e^(-5.5/30), e^(-14.5/30)
+        for (bin, left) in [0.9355069850, 0.8324906126, 0.6167242144].enumerated() {
+            let expected = first.shift + left * first.season
+            #expect(abs(Double(added[layout.output(head: head, bin: bin)]) - expected) < 1e-6, "bin \(bin)")
+        }
+    }
+
+    /// Outcomes that lie beyond one of the two predictors never take the share out of 0…1.
+    @Test(arguments: [1.0, -1])
+    func theShareStaysBetweenTheTwo(direction: Double) {
+        var filter = ProcessBlend.Filter(share: 0.5, variance: SIMD3(1, 0.1, 0.1))
+        var extreme = 0.5
+        for _ in 0..<50 {
+            // As if the truth had a share of 3, or of -2.
+            let x = SIMD3(2.0, 1, 1)
+            filter.observe(x, gradient: 0.5 + 2.5 * direction - filter.share, information: 1)
+            #expect((0...1).contains(filter.share), "\(filter.share)")
+            extreme = direction > 0 ? max(extreme, filter.share) : min(extreme, filter.share)
+        }
+        #expect(extreme == (direction > 0 ? 1 : 0))
+    }
+
     /// [outputs] of what is added.
     private func coefficients(_ blend: ProcessBlend, _ engine: Engine) -> [Float] {
         let n = engine.settings.model.outputs

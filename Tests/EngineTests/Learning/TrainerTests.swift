@@ -65,10 +65,9 @@ import Testing
             let result = trainer.apply(weights, g, loss: 1, rateFactor: 0.5)
             #expect(result.applied && abs(Double(result.norm) / norm - 1) < 1e-5 && result.learningRate == 0.05)
             let covered = Self.layout.tensors.flatMap { $0.offset..<$0.offset + $0.count }
-            for i in covered {
-                let expected = Double(before[i]) - 0.05 * Double(g[i]) * min(1, 1 / norm)
-                #expect(abs(Double(weights.parameters[i]) - expected) < 1e-6)
-            }
+            let expected = covered.map { Double(before[$0]) - 0.05 * Double(g[$0]) * min(1, 1 / norm) }
+            let stepped = covered.map { Double(weights.parameters[$0]) }
+            #expect(firstDifferences(stepped, expected) { abs($0 - $1) < 1e-6 } == [])
         }
     }
 
@@ -120,10 +119,12 @@ import Testing
         }
         #expect(weights.steps == 5)
         for tensor in layout.tensors {
-            for i in tensor.offset..<tensor.offset + tensor.count {
-                #expect(abs(Double(weights.parameters[i]) - p[i]) < 2e-5, "\(tensor.name)")
-                #expect(abs(Double(weights.average[i]) - average[i]) < 2e-5, "\(tensor.name)")
+            let range = tensor.offset..<tensor.offset + tensor.count
+            func differences(_ found: UnsafeMutablePointer<Float>, _ expected: [Double]) -> [String] {
+                firstDifferences(range.map { Double(found[$0]) }, expected[range]) { abs($0 - $1) < 2e-5 }
             }
+            #expect(differences(weights.parameters, p) == [], "\(tensor.name)")
+            #expect(differences(weights.average, average) == [], "\(tensor.name)")
         }
     }
 

@@ -59,7 +59,8 @@ import Testing
         }
         // Nothing is taught beside the tensors, nor in rows of embeddings that no event names.
         let category = layout.categoryTable + 6 * layout.categoryEmbedding
-        for i in 0..<(16 - 6) * layout.categoryEmbedding { #expect(gradient[category + i] == 0) }
+        let unnamed = (0..<(16 - 6) * layout.categoryEmbedding).map { gradient[category + $0] }
+        #expect(firstDifferences(unnamed, unnamed.map { _ in 0 }) == [])
     }
 
     @Test func chunksAddUp() {
@@ -89,7 +90,7 @@ import Testing
             let (g, _) = trainer.gradient(weights, one, executor: SerialExecutor())
             for i in 0..<layout.count { sum[i] += Double(g[i]) / 80 }
         }
-        for i in 0..<layout.count { #expect(abs(whole[i] - sum[i]) < 1e-6 + 1e-4 * abs(sum[i])) }
+        #expect(firstDifferences(whole, sum) { abs($0 - $1) < 1e-6 + 1e-4 * abs($1) } == [])
     }
 
     /// Masks are a function of the seed and the step, so loss and gradient with dropout belong together.
@@ -120,6 +121,33 @@ import Testing
         #expect(abs(slope / norm - 1) < 0.01)
         weights.steps = 1
         #expect(trainer.gradient(weights, batch, executor: SerialExecutor()).1 != loss, "another step, other masks")
+    }
+
+    /// Dropout leaves the mean of what it masks: with rate p a share p is 0 and the rest 1/(1 - p) times itself.
+    @Test func dropoutKeepsTheMean() {
+        let layout = ModelLayout.small(.lstm)
+        let weights = Self.weights(layout, seed: 6)
+        let batch = TrainingBatch.random(layout, rows: 64, steps: 4, seed: 7)
+        let chunk = ChunkGradient(layout: layout, rows: 64, steps: 4)
+        let transposed = TransposedWeights(layout)
+        transposed.take(weights.parameters)
+        let (units, hidden) = (layout.units, layout.hidden)
+        var (state, layer) = ([Float](), [Float]())
+        for seed in 0..<40 as Range<UInt64> {
+            chunk.run(
+                weights.parameters, batch, 0..<64, transposed: transposed, dropoutState: 0.25, dropoutHidden: 0.2,
+                seed: seed)
+            state += (0..<64 * units).map { chunk.maskState[$0] }
+            layer += (0..<64 * hidden).map { chunk.maskHidden[$0] }
+        }
+        for (mask, rate, kept) in [(state, 0.25, Float(4) / 3), (layer, 0.2, 1.25)] {
+            #expect(Set(mask).count == 2 && mask.allSatisfy { $0 == 0 || abs($0 - kept) < 1e-6 })
+            let n = Double(mask.count)
+            // Four standard deviations of a share of n draws.
+            let spread = 4 * (rate * (1 - rate) / n).squareRoot()
+            #expect(abs(Double(mask.count { $0 == 0 }) / n - rate) < spread)
+            #expect(abs(mask.reduce(0.0) { $0 + Double($1) } / n - 1) < spread * Double(kept))
+        }
     }
 
     // MARK: Losses

@@ -35,7 +35,8 @@ import Testing
             pool.forEachOpen(of: slot, newest: users.slot(slot).header.pointee.landmark, at: .min) {
                 chain.append(LandmarkPool.header($0).pointee.instant)
             }
-            #expect(chain == held.compactMap { $0?.user == slot ? $0?.instant : nil }.reversed())
+            let expected = held.compactMap { $0?.user == slot ? $0?.instant : nil }
+            #expect(firstDifferences(chain, expected.reversed()) == [])
         }
     }
 
@@ -48,6 +49,7 @@ import Testing
         var pool = LandmarkPool(layout: Self.layout, capacity: 100, binEnds: [7 * day, 60 * day])
         var now = epoch
         var (thinned, appended) = (0, 0)
+        var faults = FirstFaults()
         var all: [Held] = []
         for step in 0..<4000 {
             // Dense at first, so that all are open when the ring is full; then sparse.
@@ -75,7 +77,9 @@ import Testing
                 for sequence in pool.head..<pool.tail {
                     let instant = LandmarkPool.header(pool.at(sequence)).pointee.instant
                     for (bin, end) in pool.binEnds.enumerated() {
-                        #expect((sequence < pool.frontier[bin]) == (instant + end < now))
+                        faults.expect(
+                            (sequence < pool.frontier[bin]) == (instant + end < now),
+                            "step \(step): landmark \(sequence), bin \(bin), frontier \(pool.frontier[bin])")
                     }
                 }
             }
@@ -87,6 +91,7 @@ import Testing
             if step % 101 == 0 { Self.checkChains(pool, users, slots) }
         }
         Self.checkChains(pool, users, slots)
+        #expect(faults.found == [])
         #expect(thinned >= 2 && appended > 500)
         // What is held is a part of what was appended, in its order.
         var rest = all[...]
@@ -106,7 +111,7 @@ import Testing
                 _ = try LandmarkPool(
                     layout: Self.layout, most: 99, binEnds: pool.binEnds, image: pool.image, bytes: bytes)
             }
-            #expect(Self.held(again) == Self.held(pool))
+            #expect(firstDifferences(Self.held(again), Self.held(pool)) == [])
             Self.checkChains(again, users, slots)
         }
     }
@@ -129,7 +134,8 @@ import Testing
         for sequence in pool.head..<pool.tail {
             instants.append(LandmarkPool.header(pool.at(sequence)).pointee.instant)
         }
-        #expect(instants == offered.filter { UInt64($0.priority) < pool.threshold }.map(\.instant))
+        let threshold = pool.threshold
+        #expect(firstDifferences(instants, offered.filter { UInt64($0.priority) < threshold }.map(\.instant)) == [])
         #expect(instants.count > 150)
     }
 
@@ -149,6 +155,7 @@ import Testing
         pool.standardised = 41
         _ = pool.append(user: slot, instant: epoch + 64 * hour, priority: 1, users: users)
         #expect(pool.count < 64)
+        #expect(pool.threshold == 1 << 31, "once is enough: half of all priorities go")
         for sequence in pool.head..<pool.tail {
             let i = (LandmarkPool.header(pool.at(sequence)).pointee.instant - epoch) / hour
             #expect((sequence < pool.frontier[0]) == (i < 30))
@@ -187,12 +194,15 @@ import Testing
         var turns = 0
         let before = pool.threshold
         #expect(before == low || before == 2 * low)
+        var faults = FirstFaults()
         for _ in 0..<64 * 6 {
             if pool.count == 64 && pool.head % 64 == 0 { turns += 1 }
             now += 10 * hour
             Self.offer(&pool, users, slot, at: now, priority: 0)
-            #expect(pool.threshold == min(1 << 32, before << UInt64(turns)), "after \(turns) turns")
+            faults.expect(
+                pool.threshold == min(1 << 32, before << UInt64(turns)), "\(pool.threshold) after \(turns) turns")
         }
+        #expect(faults.found == [])
         #expect(turns == 6 && pool.threshold == 1 << 32)
     }
 

@@ -50,6 +50,69 @@ import Testing
         #expect(engine.report(prequential: false).counters.evictedIdle == 1)
     }
 
+    /// One event may bring many hours: who has been idle for too long at one of them leaves with this very event.
+    @Test func retentionFollowsAJumpOfTheWatermark() throws {
+        var configuration = EngineConfiguration.small
+        configuration.state.retentionDays = 5
+        configuration.learning.enabled = false
+        configuration.time.allowedLatenessSeconds = 3600
+        let engine = Engine.make(configuration)
+        let stream = TestStream()
+        stream.add("idle", .view, at: epoch)
+        stream.add("busy", .view, at: epoch + day)
+        // From 23 hours to six days after the beginning, the turn of the first slot; the second has its an hour later.
+        stream.add("busy", .view, at: epoch + 6 * day + hour)
+        engine.run(stream, 0..<2)
+        #expect(engine.slot("idle") != nil)
+        engine.run(stream, 2..<3)
+        #expect(engine.slot("idle") == nil)
+        #expect(engine.slot("busy") != nil && engine.report(prequential: false).counters.evictedIdle == 1)
+    }
+
+    // MARK: Duplicates
+
+    /// The ids of a user's last eight events are known: the first comes again after seven others and is a duplicate, and
+    /// after eight others it is not.
+    @Test(arguments: [(others: 7, duplicates: 1), (8, 0)])
+    func eightEventIdsAreKnown(others: Int, duplicates: Int) throws {
+        var configuration = EngineConfiguration.small
+        configuration.learning.enabled = false
+        let engine = Engine.make(configuration)
+        let stream = TestStream()
+        for i in 0...others { stream.add("a", .view, at: epoch + Int64(i), id: "id-\(i)") }
+        stream.add("a", .view, at: epoch + 100, id: "id-0")
+        engine.run(stream)
+        let counters = engine.report(prequential: false).counters
+        #expect(counters.duplicates == Int64(duplicates))
+        #expect(counters.accepted == Int64(others + 2 - duplicates))
+    }
+
+    // MARK: Windows
+
+    /// An event that comes late counts at its own time. Windows of a day are the last four panes of six hours: at 18
+    /// hours after a boundary they hold what came after it and not what came before.
+    @Test func aLateEventCountsAtItsOwnTime() throws {
+        var configuration = EngineConfiguration.small
+        configuration.learning.enabled = false
+        configuration.time.allowedLatenessSeconds = 3600
+        let engine = Engine.make(configuration)
+        let minute: Int64 = 60_000
+        let stream = TestStream()
+        stream.add("a", .view, at: epoch + 10 * minute)
+        stream.add("a", .view, at: epoch - 10 * minute)
+        engine.run(stream)
+        let slot = try #require(engine.slot("a"))
+        func views(at instant: Int64) throws -> Float {
+            var row = [Float](repeating: 0, count: SnapshotFeatures.count)
+            SnapshotFeatures.write(slot, engine.settings.userLayout, now: instant, into: &row)
+            SnapshotFeatures.finish(&row, count: 1)
+            return row[try #require(SnapshotFeatures.definitions.firstIndex { $0.name == "views_1d" })]
+        }
+        // log 3 for two views, log 2 for one.
+        #expect(abs(try views(at: epoch + 18 * hour - 1) - 1.098612) < 1e-5)
+        #expect(abs(try views(at: epoch + 18 * hour) - 0.693147) < 1e-5)
+    }
+
     // MARK: Sessions
 
     private static func sessionStarts(_ add: (TestStream) -> Void) throws -> [Bool] {
@@ -138,6 +201,28 @@ import Testing
         #expect(abs(landmark.naiveValuePerDay - 3) < 1e-6)
         #expect(abs(landmark.naiveOrdersPerDay - 0.1) < 1e-6)
         #expect(abs(landmark.naiveEventsPerDay - 0.25) < 1e-6)
+    }
+
+    /// The ring holds 16 events. After 32 the landmark stores the last 16 of them, and the inputs of the first of these
+    /// depend on the 16th, which has left the ring.
+    @Test func theEventThatLeftTheRingIsRemembered() throws {
+        var configuration = EngineConfiguration.small
+        configuration.learning.eventLandmarkShare = 1
+        configuration.learning.intervalRecords = 1_000_000
+        configuration.learning.intervalHours = 0
+        configuration.learning.landmarkIntervalDays = 1000
+        let engine = Engine.make(configuration)
+        let stream = TestStream()
+        for i in 1...32 as ClosedRange<Int64> {
+            stream.add(
+                "a", i == 16 ? .purchase : i == 15 ? .search : .view, at: epoch + i * day, amount: i == 16 ? 5 : 0)
+        }
+        engine.run(stream)
+        let landmark = LandmarkPool.header(engine.task.pool.at(engine.task.pool.tail - 1)).pointee
+        #expect(landmark.instant == epoch + 32 * day && landmark.steps == 16)
+        let left = UInt32((epoch + 16 * day) / 1000)
+        #expect(landmark.contextTime == left && landmark.contextPurchase == left)
+        #expect(landmark.contextCode >> EventRing.typeShift == UInt16(EventType.purchase.rawValue))
     }
 
     /// What happens at the very instant of a landmark is its past, whatever comes later in the sequence; what happens

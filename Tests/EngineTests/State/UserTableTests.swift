@@ -98,7 +98,12 @@ import Testing
             largest = max(largest, table.longKeyBytes.count)
             guard i % 37 == 0, living[i] != nil else { continue }
             let key = table.key(of: table.slot(living[i]!))
-            for (other, slot) in living { #expect(Self.find(table, long(other)) == slot) }
+            var faults = FirstFaults()
+            for (other, slot) in living {
+                let found = Self.find(table, long(other))
+                faults.expect(found == slot, "user \(other) in \(found), not in \(slot)")
+            }
+            #expect(faults.found == [], "after \(i)")
             #expect(Array(key) == long(i) && key.baseAddress == table.key(of: table.slot(living[i]!)).baseAddress)
         }
         #expect(table.longKeyBytes.count < largest / 3)

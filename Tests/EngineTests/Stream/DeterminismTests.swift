@@ -21,7 +21,7 @@ import Testing
         #expect(whole.said.contains { $0.kind == .alert })
         for cut in [1, 7, 512] {
             let other = try Self.outcome(stream, cut: cut)
-            #expect(other.said == whole.said, "steps of \(cut)")
+            #expect(firstDifferences(other.said, whole.said) == [], "steps of \(cut)")
             #expect(other.image.differences(from: whole.image) == [], "steps of \(cut)")
         }
     }
@@ -37,7 +37,7 @@ import Testing
         ]
         for (i, executor) in executors.enumerated() {
             let other = try Self.outcome(stream, cut: [300, 41, 1200, 127][i], partitions: 3, executor: executor)
-            #expect(other.said == serial.said, "executor \(i)")
+            #expect(firstDifferences(other.said, serial.said) == [], "executor \(i)")
             #expect(other.image.differences(from: serial.image) == [], "executor \(i)")
         }
     }
@@ -52,7 +52,7 @@ import Testing
             said += engine.run(stream, at..<end, cut: 200)
             #expect(engine.run(stream, max(0, at - 30)..<end, cut: 64).isEmpty, "a repeat says nothing")
         }
-        #expect(said == once.said)
+        #expect(firstDifferences(said, once.said) == [])
         #expect(engine.position == Int64(stream.events.count))
         #expect(engine.report(prequential: false).counters.repeated > 1500)
         #expect(engine.report(prequential: false).learning.steps == once.steps)

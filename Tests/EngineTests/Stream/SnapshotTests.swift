@@ -30,9 +30,9 @@ import Testing
             let second = try image.restored(partitions: 2)
             #expect(try Written(second).differences(from: image) == [], "the image of what was restored")
             let after = second.run(stream, at..<n, cut: 100)
-            #expect(before + after == expected, "cut at \(at)")
+            #expect(firstDifferences(before + after, expected) == [], "cut at \(at)")
             #expect(try Written(second).differences(from: final) == [], "cut at \(at)")
-            #expect(try Self.report(second) == Self.report(whole))
+            #expect(try firstDifferences([Self.report(second)], [Self.report(whole)]) == [])
         }
     }
 
@@ -52,7 +52,8 @@ import Testing
                 second.resume(id, at: second.nextOffset(id) ?? 0, firstUnpublishedOffset: next)
             }
             let said = second.run(stream, 600..<n, cut: 250)
-            #expect(said == expected.filter { $0.record >= mutedTo }, "muted up to \(mutedTo)")
+            #expect(
+                firstDifferences(said, expected.filter { $0.record >= mutedTo }) == [], "muted up to \(mutedTo)")
             #expect(try Written(second).differences(from: Written(whole)) == [], "muted up to \(mutedTo)")
         }
     }
@@ -132,7 +133,8 @@ import Testing
         first.run(stream, 0..<800)
         let second = try Written(first).restored(partitions: 5)
         second.addTask(TaskID(topic: 0, partition: 4))
-        #expect(second.run(stream, 800..<n, cut: 100) == expected.filter { $0.record >= 800 })
+        let said = second.run(stream, 800..<n, cut: 100)
+        #expect(firstDifferences(said, expected.filter { $0.record >= 800 }) == [])
         second.removeTask(TaskID(topic: 0, partition: 4))
         #expect(try Written(second).sections == Written(whole).sections)
     }

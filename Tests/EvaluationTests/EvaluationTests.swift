@@ -69,6 +69,21 @@ import Testing
         expectEqual(scores(weights), plain(repeated))
     }
 
+    /// Outcomes begin after the instant and end with the horizon: (t, t + h].
+    @Test func outcomesOfAHorizon() {
+        let (t, day): (Int64, Int64) = (1_700_000_000_000, 86_400_000)
+        var log = EventLog()
+        let user = log.place("u")
+        for (at, money) in [(t, 10.0), (t + day, 20), (t + day + 1, 40)] { log.addPurchase(user, at: at, money: money) }
+        for (from, days, money, purchases) in [
+            (t - 1, 1, 10, 1), (t, 1, 20, 1), (t + 1, 1, 60, 2), (t + day, 1, 40, 1), (t - 1, 2, 70, 3),
+            (t + 2 * day, 9, 0, 0),
+        ] as [(Int64, Double, Double, Int)] {
+            let outcome = log.outcome(user, from: from, days: days)
+            #expect(outcome.money == money && outcome.purchases == purchases, "from \(from - t)")
+        }
+    }
+
     // MARK: Recovery
 
     /// Forecasts whose error is known: 10 a day, wrong by half until they are right again.

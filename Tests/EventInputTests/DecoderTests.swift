@@ -121,12 +121,14 @@ private func event(_ changes: [String: String?] = [:], more: String = "") -> Str
         accepts(event(["amount": "1000000"]))
         accepts(event(["amount": "\"19.90\""])) { $0.event.amount == 19.9 }
         accepts(event(["amount": "null", "price": "2.5", "quantity": "4"])) { $0.event.amount == 10 }
+        accepts(event(["amount": nil, "price": "2.5"])) { $0.event.amount == 2.5 }
         accepts(event(["event_type": "\"something new\""])) { $0.type == clvd_type_other }
         // The first of duplicate keys counts.
         accepts("{\"user_id\":\"first\"," + event(["user_id": "\"second\""]).dropFirst()) { $0.user == "first" }
         let deep = String(repeating: "[", count: 100) + String(repeating: "]", count: 100)
         accepts(event(more: ",\"x\":\(deep)"))
         accepts(" \r\n\t" + event() + "\n")
+        accepts(event() + String(repeating: " ", count: 1_048_576 - event().utf8.count))  // just the limit
     }
 
     /// State holds seconds in 32 bits, and 0 for never: the first second of 1970 and what follows 2105 are not times.
@@ -263,6 +265,7 @@ private func event(_ changes: [String: String?] = [:], more: String = "") -> Str
         #expect(decode(event(), both).event.event_id_hash == hash("e"))
         #expect(decode(event(), both).event.time_ms == milliseconds("2024-02-29T12:00:00Z"))
         #expect(decode(bare, ["ce_id": "A234"]).status == clvd_status_missing_time)
+        #expect(decode(bare, ["ce_time": "2023-01-01T00:00:00"]).status == clvd_status_invalid_time, "no zone")
         let wrong = decode(bare, ["ce_time": "noon"])
         #expect(wrong.status == clvd_status_invalid_time)
         #expect(wrong.explanation.contains("field event_time: ") && wrong.explanation.contains("\"noon\""))

@@ -165,7 +165,7 @@ import Testing
     @Test func everyTimeUnit() throws {
         for (unit, written, expected) in [
             ("s", "1700000000", 1_700_000_000_000), ("ms", "1700000000123", 1_700_000_000_123),
-            ("us", "\"1700000000123999\"", 1_700_000_000_123),
+            ("us", "\"1700000000123999\"", 1_700_000_000_123), ("s", "1700000000.25", 1_700_000_000_250),
             ("iso8601", "\"2023-11-14T22:13:20Z\"", 1_700_000_000_000),
             ("iso8601_utc", "\"2023-11-14\"", 1_699_920_000_000),
         ] as [(String, String, Int64)] {
@@ -176,6 +176,19 @@ import Testing
             #expect(event.event.time_ms == expected, "\(unit): \(event.explanation)")
             #expect(event.type == clvd_type_purchase)
         }
+    }
+
+    /// RFC 6901: `~1` is a slash, `~0` a tilde.
+    @Test func pointersHaveEscapes() throws {
+        let yaml = """
+            name: mine
+            fields: { user_id: ['/a~1b'], event_time: { pointer: '/c~0d', unit: s } }
+            default_type: view
+            """
+        let format = try EventFormat(yaml: yaml, source: "test")
+        let decoder = try EventDecoder(format: format, limits: InputLimits(), currency: CurrencyTable())
+        let event = decoder.decode(#"{"a/b":"slash","a~b":"tilde","c/d":1,"c~d":1700000000}"#)
+        #expect(event.user == "slash" && event.event.time_ms == 1_700_000_000_000, "\(event.explanation)")
     }
 
     @Test func assumedCurrencyAndUnknownTypes() throws {

@@ -78,10 +78,13 @@ final class SimulatedConsumer: RecordSource {
             }
         }
         var rebalance: Consumer.Rebalance?
-        if dice.chance(0.7) {
+        if pendingRebalance != nil || dice.chance(0.7) {
             // A poll may return records and a rebalance together.
             hasHeardOfIt = isExpelled
-            rebalance = isExpelled ? .lost(positions.keys.sorted()) : cluster.rebalance(self)
+            rebalance =
+                isExpelled ? .lost(positions.keys.sorted()) : pendingRebalance ?? cluster.rebalance(self)
+            pendingRebalance = nil
+            isUnanswered = rebalance != nil
         }
         if let rebalance { onRebalance(rebalance) }
         isReading = count > 0

@@ -135,7 +135,7 @@ import Testing
     @Test func activityClearsAndTheCoolDownHolds() throws {
         let engine = try KnownModel.engine()
         let stream = Self.silence()
-        engine.run(stream)
+        let first = try #require(try Self.alerts(engine.run(stream)).first)
         let n = stream.events.count
         stream.add("silent", .view, at: epoch + 25 * day)
         for i in 0..<200 { stream.add("busy", .view, at: epoch + 25 * day + Int64(i) * 3 * hour) }
@@ -143,6 +143,7 @@ import Testing
         try #require(alerts.map { $0.json["state"] as? String } == ["cleared", "raised"])
         #expect(alerts[0].record == n && alerts[0].json["reason"] as? String == "activity")
         #expect(alerts[1].json["reason"] as? String == "silence")
+        #expect(alerts[0].json["alert_id"] as? String == first.json["alert_id"] as? String, "it names what it clears")
         #expect(alerts[0].json["alert_id"] as? String != alerts[1].json["alert_id"] as? String)
         // With a longer cool-down the second silence stays unsaid.
         let patient = try KnownModel.engine { $0.alerts.coolDownDays = 60 }

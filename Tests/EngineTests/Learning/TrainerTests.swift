@@ -23,6 +23,19 @@ import Testing
         return (0..<layout.count).map { _ in Float(scale * random.normal()) }
     }
 
+    /// The forget gates of an LSTM begin open; its gates are in the order input, forget, candidate, output.
+    @Test func firstBiases() {
+        for (recurrent, gates, open) in [(.lstm, 4, 1), (.gru, 3, nil), (.rnn, 1, nil)]
+            as [(EngineConfiguration.Model.Recurrent, Int, Int?)]
+        {
+            let layout = ModelLayout.small(recurrent)
+            let p = Weights(layout: layout, seed: 1).parameters
+            for j in 0..<gates * layout.units {
+                #expect(p[layout.recurrentBias + j] == (j / layout.units == open ? 1 : 0))
+            }
+        }
+    }
+
     @Test func warmUpAndSchedules() {
         func rates(_ steps: [Int64], _ change: (inout Learning) -> Void) -> [Float] {
             let trainer = Trainer(

@@ -150,6 +150,38 @@ import Testing
         }
     }
 
+    /// The same rows in two chunks have masks of their own.
+    @Test func chunksDropUnitsOfTheirOwn() {
+        let layout = ModelLayout.small(.lstm)
+        let weights = Self.weights(layout, seed: 9)
+        let n = Trainer.chunkRows
+        let batch = TrainingBatch.random(layout, rows: 2 * n, steps: 3, seed: 10)
+        func repeatRows<T>(_ p: UnsafeMutablePointer<T>, _ width: Int) {
+            (p + n * width).update(from: p, count: n * width)
+        }
+        repeatRows(batch.lengths, 1)
+        repeatRows(batch.indices, 3 * StepInputs.indices)
+        repeatRows(batch.numerics, 3 * layout.numerics)
+        repeatRows(batch.initialState, layout.stateWidth)
+        repeatRows(batch.features, layout.features)
+        repeatRows(batch.labels, layout.cells)
+        repeatRows(batch.matured, layout.bins)
+        func difference(dropout: Float) -> Float {
+            let trainer = Trainer(
+                layout: layout,
+                configuration: Self.learning {
+                    $0.batchSize = 2 * n
+                    $0.dropoutHidden = dropout
+                })
+            batch.rows = 2 * n
+            let both = trainer.gradient(weights, batch, executor: SerialExecutor()).1
+            batch.rows = n
+            return abs(both - trainer.gradient(weights, batch, executor: SerialExecutor()).1)
+        }
+        #expect(difference(dropout: 0) < 1e-6)
+        #expect(difference(dropout: 0.3) > 1e-4)
+    }
+
     // MARK: Losses
 
     @Test func lossesOfOneRow() {

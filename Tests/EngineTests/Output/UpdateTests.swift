@@ -54,6 +54,8 @@ import Testing
             // The change is from the update before, to the digits that are written.
             if let before = value[s.key], try !wasErased(s.key, before: s.record, said) {
                 #expect(abs(change["value"]! - (clv["20"]! - before)) < 1e-3 + 1e-5 * abs(before))
+            } else {
+                #expect(change["value"] == 0 && change["churn_probability"] == 0, "there is nothing to compare with")
             }
             value[s.key] = clv["20"]
             #expect(toDate.isFinite)
@@ -208,5 +210,21 @@ import Testing
         #expect(abs(quantiles.thresholds[1] / all[3000] - 1) < 0.1)
         for x in [Float(0), 1e30, 1e-30] { quantiles.add(x) }
         #expect(quantiles.counts.reduce(0, +) == quantiles.total)
+    }
+
+    /// A million numbers count half from then on.
+    @Test func quantilesForget() {
+        var counts = [UInt32](repeating: 0, count: StreamQuantiles.cells)
+        counts[0] = StreamQuantiles.memory - 1
+        var quantiles = StreamQuantiles(
+            quantiles: [0.5], counts: counts, total: StreamQuantiles.memory - 1, sinceRenewal: 0, thresholds: [0])
+        quantiles.add(0)
+        #expect(quantiles.counts[0] == 1 << 19 && quantiles.total == 1 << 19)
+    }
+
+    @Test func segmentsBeginAtTheirThresholds() {
+        for (value, segment) in [(10, .high), (9.9, .mid), (5, .mid), (4.9, .low)] as [(Float, Segment)] {
+            #expect(Segment(value: value, high: 10, mid: 5) == segment)
+        }
     }
 }

@@ -79,6 +79,28 @@ import Testing
         for forecast in view.forecasts.suffix(4) { #expect(forecast.lower == nil && forecast.upper == nil) }
     }
 
+    /// Of many events the last sixteen are there, oldest first.
+    @Test func theLastEventsOfMany() throws {
+        let stream = TestStream()
+        for i in 0..<21 as Range<Int64> { stream.add("a", .view, at: epoch + i * hour) }
+        let engine = Engine.make()
+        engine.run(stream)
+        let times = try #require(engine.view(of: "a")).lastEvents.map(\.timeSeconds)
+        #expect(times == (5..<21).map { epoch / 1000 + $0 * 3600 })
+    }
+
+    /// While nothing is known, a tenth of the population buys within two days.
+    @Test func whoIsNotKnownIsLikeAnybody() {
+        let engine = Self.shop()
+        let query = engine.query([
+            Query.Item(target: "purchase", horizonDays: 2), Query.Item(target: "churn", horizonDays: 7),
+        ])
+        let answers = query.answer([("nobody", epoch), ("a", epoch + 11 * day), ("", epoch)])
+        let expected: [Double] = [0.1, pow(0.9, 3.5), 0.1, pow(0.9, 3.5), 0.1, pow(0.9, 3.5)]
+        #expect(answers.count == 6)
+        for (answer, value) in zip(answers, expected) { #expect(abs(Double(answer) - value) < 1e-5) }
+    }
+
     @Test func alertOfAUserAndUnknownUsers() throws {
         let engine = Self.shop()
         let header = try #require(engine.slot("a")).header

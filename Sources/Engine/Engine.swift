@@ -126,16 +126,16 @@ public final class Engine {
     // MARK: Steps
 
     /// Takes in decoded records in their order. What is to be published is read with `forEachOutput`.
-    ///
-    /// A record whose time is far ahead runs the timers of all hours before it, which may take minutes. That work is
+    /// - Parameter events: every one belongs to a task that is held.
+    public func step(_ events: UnsafeBufferPointer<clvd_event>) { step(events, betweenSlices: {}) }
+
+    /// The same in slices. A record whose time is far ahead runs the timers of all hours before it, which may take minutes. That work is
     /// done in slices; outputs and state are the same however it is cut.
     /// - Parameters:
     ///   - events: every one belongs to a task that is held.
     ///   - betweenSlices: called every second or so of such work, on the caller's thread. It must not change the engine.
     ///     When it throws, the step ends in the middle and the engine is not to be used any more.
-    public func step(
-        _ events: UnsafeBufferPointer<clvd_event>, betweenSlices: () throws -> Void = {}
-    ) rethrows {
+    public func step(_ events: UnsafeBufferPointer<clvd_event>, betweenSlices: () throws -> Void) rethrows {
         for task in ordered { task.beginStep() }
         guard let base = events.baseAddress else { return }
         var next = routing.tasks.map { ordered[$0].nextOffset }
@@ -224,11 +224,16 @@ public final class Engine {
 
     /// Advances the clock of every task of an idle stream to `time` (event time, ms). Only silent users
     /// are scored: alerts may be raised, nothing is learned, no window moves.
-    public func tick(to time: Int64) { tick(Dictionary(uniqueKeysWithValues: ordered.map { ($0.id, time) })) }
+    public func tick(to time: Int64) {
+        tick(Dictionary(uniqueKeysWithValues: ordered.map { ($0.id, time) }), betweenSlices: {})
+    }
 
     /// The same for the idle ones among the partitions, each with a time of its own.
+    public func tick(_ times: [TaskID: Int64]) { tick(times, betweenSlices: {}) }
+
+    /// The same in slices.
     /// - Parameter betweenSlices: see `step`.
-    public func tick(_ times: [TaskID: Int64], betweenSlices: () throws -> Void = {}) rethrows {
+    public func tick(_ times: [TaskID: Int64], betweenSlices: () throws -> Void) rethrows {
         for task in ordered { task.beginStep() }
         for task in ordered {
             guard let time = times[task.id] else { continue }

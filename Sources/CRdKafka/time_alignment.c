@@ -191,27 +191,36 @@ static int32_t topic_index(clvd_topics *topics, const rd_kafka_topic_t *handle) 
 /// Whether records are handed out in the order of their timestamps.
 static int aligns(const clvd_alignment *a) { return a->wait_ms > 0 && a->count > 1; }
 
+/// Keeps a message that a poll brought; an error is noted in the batch.
+static void take(clvd_topics *topics, clvd_alignment *a, rd_kafka_message_t *m, clvd_batch *batch) {
+    if (!m->err || m->err == RD_KAFKA_RESP_ERR__PARTITION_EOF) {
+        queue *q = find(a, topic_index(topics, m->rkt), m->partition);
+        if (q) push(a, q, m);
+        else rd_kafka_message_destroy(m);    // its partition was revoked: the next owner reads it
+        return;
+    }
+    batch->error = m->err;
+    strncpy(batch->error_text, rd_kafka_message_errstr(m), sizeof batch->error_text - 1);
+    batch->error_text[sizeof batch->error_text - 1] = 0;
+    rd_kafka_message_destroy(m);
+}
+
 /// Takes the messages that librdkafka has, as far as there is room.
 static void fetch(
     rd_kafka_t *rk, clvd_client *client, clvd_topics *topics, clvd_alignment *a, int timeout_ms, clvd_batch *batch) {
-    while (!client->rebalance
+    while (!client->rebalance && !batch->error
            && (aligns(a) ? a->bytes < most_waiting : a->records < batch->capacity && a->bytes < most_bytes)) {
         // Not a batch call: those lose records across rebalances in librdkafka 2.0.2.
         rd_kafka_message_t *m = rd_kafka_consumer_poll(rk, timeout_ms);
         if (!m) return;
         timeout_ms = 0;
-        if (!m->err || m->err == RD_KAFKA_RESP_ERR__PARTITION_EOF) {
-            queue *q = find(a, topic_index(topics, m->rkt), m->partition);
-            if (q) push(a, q, m);
-            else rd_kafka_message_destroy(m);    // its partition was revoked: the next owner reads it
-            continue;
-        }
-        batch->error = m->err;
-        strncpy(batch->error_text, rd_kafka_message_errstr(m), sizeof batch->error_text - 1);
-        batch->error_text[sizeof batch->error_text - 1] = 0;
-        rd_kafka_message_destroy(m);
-        return;
+        take(topics, a, m, batch);
     }
+}
+
+void clvd_keep_alive(rd_kafka_t *rk, clvd_topics *topics, clvd_alignment *alignment, clvd_batch *batch) {
+    rd_kafka_message_t *m = rd_kafka_consumer_poll(rk, 0);
+    if (m) take(topics, alignment, m, batch);
 }
 
 // MARK: Out
@@ -276,7 +285,6 @@ void clvd_poll(
     clvd_batch *batch) {
     batch->count = 0;
     batch->ends = 0;
-    batch->error = RD_KAFKA_RESP_ERR_NO_ERROR;
     fetch(rk, client, topics, alignment, alignment->heap_count ? 0 : timeout_ms, batch);
     hand_out(rk, topics, alignment, batch);
     if (batch->count || batch->ends || batch->error || client->rebalance || !alignment->heap_count) return;

@@ -32,6 +32,8 @@ public final class Engine {
         /// Highest watermark at the last learning; nil before the first.
         var watermark: Int64?
     }
+    /// Most work of a task for passing hours between two calls of `betweenSlices`. Results do not depend on it.
+    package var sliceWork = Slice.standard
     private var order: [(task: Int, item: Int)] = []
     private var routing = PartitionRouting()
     /// [tasks] of the records of a stretch that fall to each.
@@ -115,18 +117,36 @@ public final class Engine {
     /// before a restart; nil before the first event.
     public func clock(_ id: TaskID) -> Int64? { tasks[id]?.clock.now }
 
+    /// `nextOffset` and `clock` of a partition as they were when the last step or tick began.
+    package func stepStart(_ id: TaskID) -> (nextOffset: Int64?, clock: Int64?) {
+        guard let start = tasks[id]?.stepStart else { return (nil, nil) }
+        return (start.nextOffset >= 0 ? start.nextOffset : nil, start.clock)
+    }
+
     // MARK: Steps
 
     /// Takes in decoded records in their order. What is to be published is read with `forEachOutput`.
     /// - Precondition: every event belongs to a task that is held.
-    public func step(_ events: UnsafeBufferPointer<clvd_event>) {
-        for task in ordered { task.outbox.reset() }
+    public func step(_ events: UnsafeBufferPointer<clvd_event>) { step(events, betweenSlices: {}) }
+
+    /// The same for callers that must not be away for long.
+    ///
+    /// A record whose time is far ahead runs the timers of all hours before it, which may take minutes. That work is
+    /// done in slices; outputs and state are the same however it is cut.
+    /// - Parameters:
+    ///   - events: every one belongs to a task that is held.
+    ///   - betweenSlices: called every second or so of such work, on the caller's thread. It must not change the engine.
+    ///     When it throws, the step ends in the middle and the engine is not to be used any more.
+    public func step(
+        _ events: UnsafeBufferPointer<clvd_event>, betweenSlices: () throws -> Void
+    ) rethrows {
+        for task in ordered { task.beginStep() }
         guard let base = events.baseAddress else { return }
         var next = routing.tasks.map { ordered[$0].nextOffset }
         var start = 0
         while start < events.count {
             let (end, taken) = share(base, start..<events.count, most: schedule.next - position, &next)
-            process(base)
+            try process(base, betweenSlices)
             position += taken
             start = end
             if position == schedule.next { learn() }
@@ -160,14 +180,23 @@ public final class Engine {
     }
 
     /// The tasks take in the records that were handed out: a stretch without learning.
-    private func process(_ events: UnsafePointer<clvd_event>) {
-        let work = ordered.indices.filter { !shares[$0].isEmpty }
+    private func process(
+        _ events: UnsafePointer<clvd_event>, _ betweenSlices: () throws -> Void
+    ) rethrows {
+        var places = ordered.indices.filter { !shares[$0].isEmpty }
+        for place in places { ordered[place].beginShare() }
         nonisolated(unsafe) let (me, input, model) = (self, events, serving)
-        executor.run(count: work.count) { i in
-            let place = work[i]
-            me.shares[place].withUnsafeBufferPointer {
-                me.ordered[place].process(input, $0.baseAddress!, count: $0.count, model)
+        while true {
+            executor.run(count: places.count) { [places] i in
+                let place = places[i]
+                me.shares[place].withUnsafeBufferPointer {
+                    me.ordered[place].process(
+                        input, $0.baseAddress!, count: $0.count, work: me.sliceWork, model)
+                }
             }
+            places.removeAll { ordered[$0].taken == shares[$0].count }
+            if places.isEmpty { return }
+            try betweenSlices()
         }
     }
 
@@ -202,10 +231,14 @@ public final class Engine {
     public func tick(to time: Int64) { tick(Dictionary(uniqueKeysWithValues: ordered.map { ($0.id, time) })) }
 
     /// The same for the idle ones among the partitions, each with a time of its own.
-    public func tick(_ times: [TaskID: Int64]) {
+    public func tick(_ times: [TaskID: Int64]) { tick(times, betweenSlices: {}) }
+
+    /// The same for callers that must not be away for long; see `step`.
+    public func tick(_ times: [TaskID: Int64], betweenSlices: () throws -> Void) rethrows {
+        for task in ordered { task.beginStep() }
         for task in ordered {
-            task.outbox.reset()
-            if let time = times[task.id] { task.tick(to: time, serving) }
+            guard let time = times[task.id] else { continue }
+            while !task.tick(to: time, work: sliceWork, serving) { try betweenSlices() }
         }
     }
 

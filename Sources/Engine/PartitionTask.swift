@@ -38,6 +38,12 @@ final class PartitionTask {
     var currentRecord: UInt32 = 0
     /// Whether outputs are dropped, as they are committed already.
     var muted = false
+    /// What is left of the work of this call.
+    var slice = Slice(work: 0)
+    /// How many of the records of the present share have been taken in.
+    private(set) var taken = 0
+    /// Position and clock when the present step or tick began.
+    private(set) var stepStart: (nextOffset: Int64, clock: Int64?) = (-1, nil)
 
     var watermark: Int64 { clock.watermark }
 
@@ -79,50 +85,66 @@ final class PartitionTask {
         clock.nextIdleTickBefore = idleTicks.first?.before ?? .max
     }
 
+    /// To be called before each step and tick: the outbox is empty then.
+    func beginStep() {
+        outbox.reset()
+        stepStart = (nextOffset, clock.now)
+    }
+
     // MARK: Records
 
-    /// Takes in the records of this task in order, none of them below `nextOffset`. Outputs go to the outbox.
+    /// To be called before the first slice of a share.
+    func beginShare() { taken = 0 }
+
+    /// Takes in the next records of this task's share in order, none of them below `nextOffset`, until `taken` is `count`
+    /// or the work for passing hours is spent; then another call goes on. Outputs go to the outbox.
     /// - Parameters:
     ///   - events: of the whole step.
     ///   - indices: [count], those of this task's records among them.
+    ///   - work: most work, in units of `Slice`.
     func process(
-        _ events: UnsafePointer<clvd_event>, _ indices: UnsafePointer<UInt32>, count: Int, _ model: ServingModel
+        _ events: UnsafePointer<clvd_event>, _ indices: UnsafePointer<UInt32>, count: Int, work: Int,
+        _ model: ServingModel
     ) {
-        for i in 0..<count {
-            let event = events + Int(indices[i])
+        slice = Slice(work: work)
+        while taken < count {
+            let index = indices[taken]
+            let event = events + Int(index)
             let offset = event.pointee.offset
             let mute = offset < firstUnpublishedOffset
             if mute != muted { flush(model) }
-            if offset >= clock.nextIdleTickBefore { replayIdleTicks(through: offset, model) }
+            if offset >= clock.nextIdleTickBefore, !replayIdleTicks(through: offset, model) { return }
             muted = mute
+            guard accept(event, index: index, model) else { return }
             nextOffset = offset + 1
             counters.records += 1
-            accept(event, index: indices[i], model)
+            taken += 1
         }
         flush(model)
     }
 
-    private func accept(_ event: UnsafePointer<clvd_event>, index: UInt32, _ model: ServingModel) {
+    /// - Returns: false when the hours up to the record are not through: nothing is done with the record itself.
+    private func accept(_ event: UnsafePointer<clvd_event>, index: UInt32, _ model: ServingModel) -> Bool {
         switch event.pointee.status {
         case UInt8(clvd_status_ok.rawValue): break
         case UInt8(clvd_status_tombstone.rawValue):
             counters.tombstones += 1
-            return
+            return true
         case UInt8(clvd_status_ignored_type.rawValue):
             counters.ignored += 1
-            return
+            return true
         default:
             reject(event, index: index, event.pointee.status, model)
-            return
+            return true
         }
         guard abs(event.pointee.amount) <= PartitionTask.maximumAmount else {
             reject(event, index: index, UInt8(clvd_status_absurd_amount.rawValue), model)
-            return
+            return true
         }
         let time = event.pointee.time_ms
         if time < clock.watermark {
             reject(event, index: index, UInt8(clvd_status_too_late.rawValue), model)
-            return
+            return true
         }
         let (key, length) = (event.pointee.user!, Int(event.pointee.user_length))
         let hash = users.hash(key, length)
@@ -131,16 +153,19 @@ final class PartitionTask {
             && EventIDs(users.slot(slot), settings.userLayout).contains(event.pointee.event_id_hash)
         {
             counters.duplicates += 1
-            return
+            return true
         }
         let newWatermark = time - settings.latenessMs
-        if newWatermark > clock.watermark, advanceWatermark(to: newWatermark, record: index, model) {
-            slot = users.find(key, length, hash: hash)  // timers may have evicted the user
+        if newWatermark > clock.watermark {
+            let timerHour = clock.timerHour
+            guard advanceWatermark(to: newWatermark, record: index, model) else { return false }
+            // Timers may have evicted the user.
+            if clock.timerHour != timerHour { slot = users.find(key, length, hash: hash) }
         }
         if event.pointee.type == EventType.userDeleted.rawValue {
             flush(model)
             erase(slot, event, record: index)
-            return
+            return true
         }
         if slot == UserTable.none {
             if users.userCount >= settings.usersPerTask {
@@ -153,6 +178,7 @@ final class PartitionTask {
         }
         enqueue(slot, event, index: index)
         if pending == Scratch.rows { flush(model) }
+        return true
     }
 
     @inline(__always)

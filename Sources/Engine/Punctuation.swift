@@ -22,6 +22,25 @@ struct TaskClock {
     }
 }
 
+/// The work that a task may still do for passing hours before it returns to the engine's caller. Hours are never
+/// divided, so that a slice takes up to an hour's work more.
+struct Slice {
+    /// Units of work: one for each predicted user, and one for so many slots that are looked at.
+    static let slotsPerUnit = 64
+    /// Units of a slice, at 2 to 10 µs each (a prediction by the standard model): a second or two. Groups allow minutes
+    /// between two polls.
+    static let standard = 200_000
+
+    private var left: Int
+
+    init(work: Int) { left = max(1, work) }
+
+    var isLeft: Bool { left > 0 }
+
+    @inline(__always)
+    mutating func spend(_ units: Int) { left -= units }
+}
+
 // What happens as event time passes, without a record of the users concerned: timers of full hours, which the
 // watermark sets off, and idle ticks, which an idle stream's owner sets off.
 extension PartitionTask {
@@ -39,65 +58,73 @@ extension PartitionTask {
     /// Moves the watermark to `time`, ms. A new hour runs the timers of every full hour up to and with it: silent
     /// users are scored, landmarks of the grid made, idle users evicted.
     /// - Parameter record: what outputs are attributed to.
-    /// - Returns: whether timers ran, so that users may have left.
+    /// - Returns: false when the slice's work is spent before the last of those hours: the watermark has not moved, and
+    ///   another call goes on with the hours that are left.
     func advanceWatermark(to time: Int64, record: UInt32, _ model: ServingModel) -> Bool {
         let hour = Clock.index(time, per: Clock.hour)
-        var ran = false
         if clock.timerHour == .min {
             clock.timerHour = hour
             clock.scoredHour = max(clock.scoredHour, hour)
         } else if hour > clock.timerHour {
             flush(model)
             currentRecord = record
-            runTimers(through: hour, model)
-            ran = true
+            guard runTimers(through: hour, model) else { return false }
         }
         clock.watermark = time
-        return ran
+        return true
     }
 
-    private func runTimers(through hour: Int64, _ model: ServingModel) {
-        var next = clock.timerHour + 1
-        if users.userCount == 0 { next = hour }
-        while next <= hour {
+    /// - Returns: whether all of them have run.
+    private func runTimers(through hour: Int64, _ model: ServingModel) -> Bool {
+        while clock.timerHour < hour {
+            guard slice.isLeft else { return false }
+            // Hours without users do nothing.
+            let next = users.userCount == 0 ? hour : clock.timerHour + 1
             visit(hour: next, scores: next > clock.scoredHour, runsTimers: true, model)
-            next += 1
+            clock.timerHour = next
+            clock.scoredHour = max(clock.scoredHour, next)
         }
-        clock.timerHour = hour
-        clock.scoredHour = max(clock.scoredHour, hour)
+        return true
     }
 
     // MARK: Idle ticks
 
     /// Advances the clock of an idle stream: silent users are scored, nothing else happens.
-    func tick(to time: Int64, _ model: ServingModel) {
-        guard nextOffset >= firstUnpublishedOffset else { return }
-        replayIdleTicks(through: .max, model)
-        scoreSilence(through: time, muted: false, model)
+    /// - Parameter work: most work, in units of `Slice`.
+    /// - Returns: false when the work is spent before that time: another call with the same time goes on.
+    func tick(to time: Int64, work: Int, _ model: ServingModel) -> Bool {
+        guard nextOffset >= firstUnpublishedOffset else { return true }
+        slice = Slice(work: work)
+        return replayIdleTicks(through: .max, model) && scoreSilence(through: time, muted: false, model)
     }
 
     /// Scores the idle ticks that were published before a restart, up to the record at `offset`, without publishing
     /// them again.
-    func replayIdleTicks(through offset: Int64, _ model: ServingModel) {
-        guard !clock.idleTicks.isEmpty else { return }
+    /// - Returns: false when the slice's work is spent before: another call goes on.
+    func replayIdleTicks(through offset: Int64, _ model: ServingModel) -> Bool {
+        guard !clock.idleTicks.isEmpty else { return true }
         flush(model)
         while let tick = clock.idleTicks.first, tick.before <= offset {
-            scoreSilence(through: tick.clock, muted: true, model)
+            guard scoreSilence(through: tick.clock, muted: true, model) else { return false }
             clock.idleTicks.removeFirst()
         }
         clock.nextIdleTickBefore = clock.idleTicks.first?.before ?? .max
+        return true
     }
 
-    private func scoreSilence(through time: Int64, muted mute: Bool, _ model: ServingModel) {
-        guard clock.timerHour != .min else { return }
+    /// - Returns: false when the slice's work is spent before that time.
+    private func scoreSilence(through time: Int64, muted mute: Bool, _ model: ServingModel) -> Bool {
+        guard clock.timerHour != .min else { return true }
         let hour = Clock.index(time, per: Clock.hour)
         let before = (muted, currentRecord)
         (muted, currentRecord) = (mute, .max)
+        defer { (muted, currentRecord) = before }
         while clock.scoredHour < hour {
+            guard slice.isLeft else { return false }
             clock.scoredHour += 1
             visit(hour: clock.scoredHour, scores: true, runsTimers: false, model)
         }
-        (muted, currentRecord) = before
+        return true
     }
 
     // MARK: Users of an hour
@@ -109,6 +136,7 @@ extension PartitionTask {
         let visit = Visit(
             hour: hour, turn: Clock.index(hour, per: Int64(step)), scores: scores, runsTimers: runsTimers)
         let now = hour * Clock.hour
+        slice.spend(1 + users.slotCount / step / Slice.slotsPerUnit)
         var rows = 0
         for i in stride(from: phase, to: users.slotCount, by: step) {
             let h = users.slot(UInt32(i)).header
@@ -140,6 +168,7 @@ extension PartitionTask {
 
     /// Predicts `rows` silent users of the scratch: alerts and landmarks.
     private func score(_ rows: Int, _ visit: Visit, _ model: ServingModel) {
+        slice.spend(rows)
         for r in 0..<rows {
             settings.fill(scratch, row: r, with: users.slot(scratch.slots[r]), now: scratch.instants[r])
         }

@@ -116,6 +116,7 @@ public final class Consumer {
                 $0.withMemoryRebound(to: CChar.self, capacity: 256) { String(cString: $0) }
             }
             error = fatalError ?? KafkaError("consume", batch.error, reason: text)
+            batch.error = RD_KAFKA_RESP_ERR_NO_ERROR
         }
         return Poll(
             records: UnsafeBufferPointer(start: batch.records, count: Int(batch.count)), ends: ends,
@@ -133,6 +134,10 @@ public final class Consumer {
 
     /// Gives the records of the last poll back.
     public func release() { clvd_batch_release(&batch) }
+
+    /// Tells the group that this member is at work, when it does not poll for long (`max.poll.interval.ms`). The records of
+    /// the last poll stay valid; what comes meanwhile (records, a rebalance, an error) is kept for the next poll.
+    public func keepAlive() { clvd_keep_alive(client.handle, &topics, alignment, &batch) }
 
     /// Looks up a header of a record, for `clvd_parser_set_header_lookup`.
     public static var headerLookup: clvd_header_lookup { clvd_find_header }

@@ -62,14 +62,22 @@ final class CommitGate {
     /// The group has gone on: it may take offsets again.
     func retryNow() { refusal?.retryAt = context.clock.now }
 
+    /// Commits the outputs from before the step or tick that is under way, so that their transaction is not open for as
+    /// long as that takes. When the group refuses, the transaction is aborted, which does as well.
+    func commitBeforeStep() throws {
+        guard !committer.publication.isEmpty, refusal == nil else { return }
+        try commit(beforeStep: true)
+    }
+
     /// Commits what there is.
+    /// - Parameter beforeStep: the engine is in the middle of a step or tick: the offsets are those from before it.
     /// - Returns: false when the group does not take offsets now; the next turn tries again.
     @discardableResult
-    func commit() throws -> Bool {
+    func commit(beforeStep: Bool = false) throws -> Bool {
         if context.consumer.isAssignmentLost { throw table.allLost }
         let now = context.clock.now
         if let refusal, now < refusal.retryAt { return false }
-        let changed = changedOffsets()
+        let changed = changedOffsets(beforeStep: beforeStep)
         if !changed.isEmpty || !committer.publication.isEmpty {
             do {
                 try committer.commit(
@@ -88,11 +96,15 @@ final class CommitGate {
     }
 
     /// Offsets that differ from those that are committed.
-    private func changedOffsets() -> [(id: TaskID, partition: TopicPartition, offset: PartitionOffset)] {
+    private func changedOffsets(beforeStep: Bool) -> [(id: TaskID, partition: TopicPartition, offset: PartitionOffset)]
+    {
         table.partitions.compactMap { id, p in
+            let engine = context.engine
+            let (position, clock) =
+                beforeStep ? engine.stepStart(id) : (engine.nextOffset(id), engine.clock(id))
             // While committed records are read again there is nothing to commit.
-            guard let next = context.engine.nextOffset(id), next >= p.firstUnpublishedOffset else { return nil }
-            let metadata = CommitMetadata(clock: context.engine.clock(id), idleTicks: p.idle.ticks)
+            guard let next = position, next >= p.firstUnpublishedOffset else { return nil }
+            let metadata = CommitMetadata(clock: clock, idleTicks: p.idle.ticks)
             let offset = PartitionOffset(offset: next, metadata: metadata.text)
             return offset == p.committed ? nil : (id, p.name, offset)
         }

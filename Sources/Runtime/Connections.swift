@@ -8,6 +8,7 @@ package protocol RecordSource: AnyObject {
     func subscribe() throws(KafkaError)
     func poll(milliseconds: Int) -> Consumer.Poll
     func release()
+    func keepAlive()
     func assign(_ offsets: [TopicPartition: PartitionOffset]) throws(KafkaError)
     func unassign(_ partitions: [TopicPartition]) throws(KafkaError)
     var isAssignmentLost: Bool { get }

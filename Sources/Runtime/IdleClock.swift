@@ -55,8 +55,9 @@ struct IdleClock {
 
     /// Ticks the partitions that are due. A partition is not idle while records wait to be read, as they may after an
     /// outage.
+    /// - Parameter betweenSlices: see `Engine.step`.
     /// - Returns: the loop's time of the ticks, s; nil when there was none. The engine may have outputs then.
-    func tick() -> Double? {
+    func tick(betweenSlices: () throws -> Void) rethrows -> Double? {
         let interval = Double(context.settings.runtime.idleTickSeconds)
         guard interval > 0 else { return nil }
         let now = context.clock.now
@@ -73,7 +74,7 @@ struct IdleClock {
         guard !times.isEmpty else { return nil }
         let engine = context.engine
         let before = times.keys.map { ($0, engine.clock($0)) }
-        engine.tick(times)
+        try engine.tick(times, betweenSlices: betweenSlices)
         for (id, clock) in before {
             guard let reached = engine.clock(id), let next = engine.nextOffset(id), reached != clock else { continue }
             table.partitions[id]?.idle.record(IdleTick(before: next, clock: reached))

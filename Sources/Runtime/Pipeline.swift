@@ -91,7 +91,7 @@ package final class Pipeline {
         table.noteEnds(poll.ends)
         if let rebalance = poll.rebalance { try assignment.handleRebalance(rebalance) }
         if let error = poll.error { try handleConsumerError(error) }
-        tick()
+        try tick()
         try committer.produceAvailable()
         if commits.isDue { try commits.commit() }
         try snapshots.takeIfDue()
@@ -120,17 +120,25 @@ package final class Pipeline {
         let records = table.ownedRecords(records)
         decoder.decode(records, into: events)
         let batch = UnsafeBufferPointer(start: UnsafePointer(events), count: records.count)
-        engine.step(batch)
+        try engine.step(batch, betweenSlices: betweenSlices)
         engine.forEachOutput { entry in publish(entry, records) }
         idleClock.noteRecords(batch)
         commits.noteRecords(records.count)
         context.shared.update { $0.records += Int64(records.count) }
     }
 
-    private func tick() {
-        guard let now = idleClock.tick() else { return }
+    private func tick() throws {
+        guard let now = try idleClock.tick(betweenSlices: betweenSlices) else { return }
         engine.forEachOutput { entry in publish(entry, UnsafeBufferPointer(start: nil, count: 0)) }
         commits.noteOutputs(at: now)
+    }
+
+    /// Keeps this member in its group while a step or tick takes long because event time has jumped.
+    /// - Throws: `LostPartitions` when the group has expelled it meanwhile.
+    private func betweenSlices() throws {
+        context.consumer.keepAlive()
+        if context.consumer.isAssignmentLost { throw table.allLost }
+        try commits.commitBeforeStep()
     }
 
     private func publish(_ entry: OutboxEntry, _ records: UnsafeBufferPointer<clvd_record>) {

@@ -115,6 +115,7 @@ final class DaemonProcess {
         let next = try Pipeline(
             settings, partitionCount: scenario.partitions, store: store!, shared: shared, logger: Self.logger,
             connections: Connections(source: consumer, sink: producer, clock: world.clock))
+        next.engine.sliceWork = scenario.sliceWork
         pipeline = next
         try next.begin()
     }

@@ -21,6 +21,8 @@ struct Scenario {
     let faults: Faults
     /// Who has left a model in the store before it all begins.
     let teacher: Teacher?
+    /// Most work of the engine between two signs of life to the group while event time jumps.
+    let sliceWork: Int
 
     struct Faults {
         /// Of a process's life to end at a call, and the most calls it makes until then.
@@ -72,7 +74,13 @@ struct Scenario {
         self.teacher = dice.chance(settings.engine.learning.enabled ? 0.3 : 0.9) ? teacher : nil
         faults = Self.faults(&dice, isAlone: isAlone)
         var generator = Generator(&dice, partitions: partitions, latenessMs: Self.lateness(settings))
-        for _ in 0..<dice.pick(60..<300) { generator.next(&dice) }
+        var jumps = Dice(seed: seed ^ 0x6A75_6D70)
+        sliceWork = jumps.pick([5, 40, 400])
+        let isJumping = jumps.chance(0.3)
+        for _ in 0..<dice.pick(60..<300) {
+            if isJumping, jumps.chance(0.01) { generator.jump(days: jumps.pick(5..<90)) }
+            generator.next(&dice)
+        }
         records = generator.records
         fates = generator.fates
     }
@@ -80,7 +88,7 @@ struct Scenario {
     /// What a teacher learns from: two weeks before everything else.
     init(lessonFor recurrent: EngineConfiguration.Model.Recurrent, format: String) {
         var dice = Dice(seed: 0)
-        (partitions, instances, teacher, faults) = (1, 1, nil, Faults())
+        (partitions, instances, teacher, faults, sliceWork) = (1, 1, nil, Faults(), .max)
         var settings = Self.settings(&dice, format: format, isAlone: true)
         settings.engine.model.recurrent = recurrent
         settings.engine.learning.enabled = true
@@ -189,6 +197,9 @@ private struct Generator {
         gapMs = isLesson ? Scenario.hourMs : dice.pick([300_000, 3_600_000])
         trouble = isLesson ? 0 : dice.pick([0, 0.1, 0.4])
     }
+
+    /// Nothing comes for so many days.
+    mutating func jump(days: Int) { now += Int64(days) * 24 * Scenario.hourMs }
 
     mutating func next(_ dice: inout Dice) {
         now += Int64(dice.uniform() * 2 * Double(gapMs))

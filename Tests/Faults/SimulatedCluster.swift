@@ -248,6 +248,9 @@ final class SimulatedConsumer: RecordSource {
     fileprivate var isExpelled = false
     fileprivate var hasToRejoin = false
     private var hasHeardOfIt = false
+    /// A rebalance that `keepAlive` met, for the next poll; and whether the one of the last poll waits for its answer.
+    private var pendingRebalance: Consumer.Rebalance?
+    private var isUnanswered = false
     /// The records of the last poll are in use.
     private var isReading = false
     /// Told of a rebalance before it is answered, of partitions that are read from here on, and of those that are let go
@@ -305,10 +308,13 @@ final class SimulatedConsumer: RecordSource {
             }
         }
         var rebalance: Consumer.Rebalance?
-        if dice.chance(0.7) {
+        if pendingRebalance != nil || dice.chance(0.7) {
             // Records that are on their way come along.
             hasHeardOfIt = isExpelled
-            rebalance = isExpelled ? .lost(positions.keys.sorted()) : cluster.rebalance(self)
+            rebalance =
+                isExpelled ? .lost(positions.keys.sorted()) : pendingRebalance ?? cluster.rebalance(self)
+            pendingRebalance = nil
+            isUnanswered = rebalance != nil
         }
         if let rebalance { onRebalance(rebalance) }
         isReading = count > 0
@@ -320,9 +326,22 @@ final class SimulatedConsumer: RecordSource {
 
     func release() { isReading = false }
 
+    /// Seldom the process dies here; now and then it meets what the next poll reports.
+    func keepAlive() {
+        clock.advance(0.001)
+        if dice.chance(0.05), !gate.mayPass() { return }
+        guard !gate.isDead, !isFenced, dice.chance(0.1) else { return }
+        if isExpelled {
+            hasHeardOfIt = true
+        } else if !isUnanswered, pendingRebalance == nil {
+            pendingRebalance = cluster.rebalance(self)
+        }
+    }
+
     func assign(_ offsets: [TopicPartition: PartitionOffset]) throws(KafkaError) {
         try gate.call("assign") { () throws(KafkaError) in
             onAssign(offsets)
+            isUnanswered = false
             for (p, offset) in offsets {
                 positions[p] = offset.offset
                 endsSaid[p] = nil
@@ -333,6 +352,7 @@ final class SimulatedConsumer: RecordSource {
     func unassign(_ partitions: [TopicPartition]) throws(KafkaError) {
         try gate.call("unassign") { () throws(KafkaError) in
             if !isExpelled && !isFenced { onUnassign(partitions) }
+            isUnanswered = false
             for p in partitions { positions[p] = nil }
             cluster.unassign(self, partitions)
         }

@@ -18,7 +18,9 @@ import Testing
     private let clock: StepClock
     private let log = Log()
 
-    init() throws {
+    init() throws { try self.init(commitIntervalMs: 0) }
+
+    private init(commitIntervalMs: Int) throws {
         folder = try Folder()
         clock = StepClock()
         source = ScriptedSource(clock)
@@ -26,7 +28,7 @@ import Testing
         settings.engine = .small
         settings.learning(false)
         settings.delivery = .atLeastOnce
-        settings.output.commitIntervalMs = 0
+        settings.output.commitIntervalMs = commitIntervalMs
         settings.runtime.idleTickSeconds = 0
         settings.snapshots.intervalSeconds = 10
         settings.snapshots.directory = folder.path
@@ -115,6 +117,54 @@ import Testing
         #expect(source.committed == [0: 20, 1: 20])
         #expect(found == 20, "whoever takes it finds what it held")
     }
+
+    // MARK: Jumps of event time
+
+    /// Between the slices of a long step the group is told that this member is at work; nothing of the step is committed.
+    @Test func aJumpOfEventTimeKeepsTheMembership() throws {
+        try turn(.assign([0, 1]))
+        try turn(.records(40))
+        pipeline.engine.sliceWork = 1
+        source.skip(days: 10)
+        var calls = 0
+        source.onKeepAlive = { source in
+            calls += 1
+            #expect(source.isReading && source.committed == [0: 20, 1: 20])
+        }
+        try turn(.records(40))
+        // Each slice is an hour of both partitions.
+        #expect((230...250).contains(calls), "\(calls)")
+        #expect(source.committed == [0: 40, 1: 40])
+    }
+
+    /// Outputs from before the step do not wait for its end, as their transaction would run out of its time.
+    @Test func aJumpOfEventTimeCommitsWhatWasBeforeIt() throws {
+        let other = try PipelineTests(commitIntervalMs: 3_600_000)
+        try other.turn(.assign([0, 1]))
+        try other.turn(.records(40))
+        #expect(other.source.committed == [:])
+        other.pipeline.engine.sliceWork = 1
+        other.source.skip(days: 10)
+        var seen: [[Int32: Int64]] = []
+        other.source.onKeepAlive = { seen.append($0.committed) }
+        try other.turn(.records(40))
+        #expect(seen.count > 2 && seen[0] == [:] && seen[1...].allSatisfy { $0 == [0: 20, 1: 20] })
+        #expect(other.source.committed == [0: 20, 1: 20])
+        try other.pipeline.drain()
+        #expect(other.source.committed == [0: 40, 1: 40])
+    }
+
+    @Test func aMemberThatIsExpelledDuringAJumpStops() throws {
+        try turn(.assign([0, 1]))
+        try turn(.records(40))
+        pipeline.engine.sliceWork = 1
+        source.skip(days: 10)
+        source.onKeepAlive = { $0.isAssignmentLost = true }
+        #expect(throws: LostPartitions.self) { try turn(.records(40)) }
+        #expect(source.committed == [0: 20, 1: 20])
+    }
+
+    // MARK: Questions
 
     /// What another thread asks is answered in the next turn, after the records of that turn.
     @Test func questionsAreAnsweredOnceATurn() throws {

@@ -58,7 +58,7 @@ typedef struct clvd_batch {
     int32_t end_topic[256];
     int32_t end_partition[256];
     int64_t end_offset[256];          ///< where that is
-    rd_kafka_resp_err_t error;        ///< of the consumer; polling stopped at it
+    rd_kafka_resp_err_t error;        ///< of the consumer; polling stopped at it. Whoever has read it clears it.
     char error_text[256];
 } clvd_batch;
 
@@ -84,6 +84,11 @@ void clvd_poll(
     rd_kafka_t *rk, clvd_client *client, clvd_topics *topics, clvd_alignment *alignment, int timeout_ms,
     clvd_batch *batch);
 void clvd_batch_release(clvd_batch *batch);
+
+/// A poll that hands nothing out and waits for nothing, so that the group does not take this member for stuck. A message
+/// that comes waits in the alignment; a rebalance or an error is for the next poll to report. The records of the batch
+/// stay as they are.
+void clvd_keep_alive(rd_kafka_t *rk, clvd_topics *topics, clvd_alignment *alignment, clvd_batch *batch);
 
 /// Looks up a header of a record by its NUL-terminated name; the last of that name counts. Fits
 /// `clvd_header_lookup`.

@@ -84,14 +84,16 @@ extension Engine {
 
     /// Takes in a stretch of a stream in steps of `cut` records.
     @discardableResult
-    func run(_ stream: TestStream, _ range: Range<Int>? = nil, cut: Int = 512) -> [Said] {
+    func run(
+        _ stream: TestStream, _ range: Range<Int>? = nil, cut: Int = 512, betweenSlices: () -> Void = {}
+    ) -> [Said] {
         var all: [Said] = []
         let range = range ?? 0..<stream.events.count
         stream.events.withUnsafeBufferPointer { events in
             var at = range.lowerBound
             while at < range.upperBound {
                 let end = min(range.upperBound, at + cut)
-                step(UnsafeBufferPointer(rebasing: events[at..<end]))
+                step(UnsafeBufferPointer(rebasing: events[at..<end]), betweenSlices: betweenSlices)
                 all += said(base: at)
                 at = end
             }
@@ -99,8 +101,8 @@ extension Engine {
         return all
     }
 
-    func idle(until time: Int64) -> [Said] {
-        tick(to: time)
+    func idle(until time: Int64, betweenSlices: () -> Void = {}) -> [Said] {
+        tick(Dictionary(uniqueKeysWithValues: taskIDs.map { ($0, time) }), betweenSlices: betweenSlices)
         return said(base: 0)
     }
 

@@ -69,6 +69,8 @@ struct RandomStream {
     /// Also duplicates, late and too late events, rejected records, tombstones, erasures.
     var troubles = true
     var categories = 6
+    /// Time that passes before an event, ms, beside the usual: by its place.
+    var jumps: [Int: Int64] = [:]
 
     func make(seed: UInt64) -> TestStream {
         var random = RandomNumbers(seed: seed)
@@ -76,7 +78,7 @@ struct RandomStream {
         var now = epoch
         let gap = days * Double(day) / Double(events)
         for i in 0..<events {
-            now += Int64(-gap * log(1 - random.uniform()))
+            now += Int64(-gap * log(1 - random.uniform())) + jumps[i, default: 0]
             let u = random.below(users)
             // Every third user buys often, every third seldom, the rest never.
             let buys = [0.3, 0.05, 0][u % 3]

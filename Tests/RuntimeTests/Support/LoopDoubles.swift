@@ -22,6 +22,9 @@ final class ScriptedSource: RecordSource {
     var high: Int64 = 1000
     /// Takes no offsets, as the group is about to share its partitions out anew.
     var isRefusing = false
+    /// The group has expelled this member.
+    var isAssignmentLost = false
+    var onKeepAlive: (ScriptedSource) -> Void = { _ in }
     private(set) var committed: [Int32: Int64] = [:]
     private(set) var given: [Int32] = []
     private(set) var isReading = false
@@ -88,6 +91,9 @@ final class ScriptedSource: RecordSource {
     }
 
     func release() { isReading = false }
+    func keepAlive() { onKeepAlive(self) }
+    /// The next record comes so much later, event time in days.
+    func skip(days: Int64) { shop.now += days * 86_400_000 }
     func subscribe() {}
     func assign(_ offsets: [TopicPartition: PartitionOffset]) {
         for (p, offset) in offsets { positions[p.partition] = offset.offset }
@@ -99,7 +105,6 @@ final class ScriptedSource: RecordSource {
             given.append(p.partition)
         }
     }
-    var isAssignmentLost: Bool { false }
     func committed(
         _ partitions: [TopicPartition], milliseconds: Int
     ) -> [TopicPartition: PartitionOffset] {

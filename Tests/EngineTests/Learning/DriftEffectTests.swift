@@ -5,8 +5,10 @@ import Testing
 
 /// What follows from an alarm: which cells it names, and how learning adapts.
 @Suite struct DriftEffectTests {
-    /// Feeds outcomes of the shortest horizon of `clv` (metric 0), whose truth changes on day 60, and returns the alarms.
-    /// - Parameter outcome: money of one prediction; predicted are spenders of one half, log-normal around 20 with σ = 1.
+    /// Feeds outcomes of the shortest horizon of `clv` (metric 0), whose truth changes on day 60, and returns the
+    /// alarms.
+    /// - Parameter outcome: money of one prediction; predicted are spenders of one half, log-normal around 20 with σ =
+    ///   1.
     private static func alarms(
         _ outcome: (_ changed: Bool, inout RandomNumbers) -> Float
     ) -> [DriftMonitor.Alarm] {

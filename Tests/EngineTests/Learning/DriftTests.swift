@@ -89,8 +89,8 @@ import Testing
         #expect(detector.alarms[1].excess < detector.alarms[1].usual - 1)
     }
 
-    /// After an alarm, outcomes of predictions made before adapting ends leave the monitor as new, however long they keep
-    /// coming and whatever they are; those of predictions made at that instant or later count.
+    /// After an alarm, outcomes of predictions made before adapting ends leave the monitor as new, however long they
+    /// keep coming and whatever they are; those of predictions made at that instant or later count.
     @Test func predictionsFromBeforeTheEndOfAdaptingDoNotCount() throws {
         var c = Self.learning
         c.driftDays = 10
@@ -155,8 +155,8 @@ import Testing
         return c
     }
 
-    /// Spending falls to two fifths in the middle: learning notices within days, adapts for the time it was told to, and
-    /// says so; what was predicted right goes on without an alarm.
+    /// Spending falls to two fifths in the middle: learning notices within days, adapts for the time it was told to,
+    /// and says so; what was predicted right goes on without an alarm.
     @Test func theEngineNoticesAShiftOfSpending() throws {
         let stream = OnlineLearningTests.shop(users: 700, days: 110, seed: 9) { $0 < 80 ? 1 : 0.4 }
         let shift = epoch + 80 * day

@@ -36,8 +36,8 @@ import Testing
         }
     }
 
-    /// Only rows without an event in an earlier bin correct a hazard; all rows that matured correct money. Of weights 0 all
-    /// logits are 0, so that each outcome has the information ½ · ½ beside the prior's 4.
+    /// Only rows without an event in an earlier bin correct a hazard; all rows that matured correct money. Of weights 0
+    /// all logits are 0, so that each outcome has the information ½ · ½ beside the prior's 4.
     @Test func usersWithAnEarlierEventDoNotCorrectAHazard() {
         let settings = EngineSettings(.small, topics: ["events"], partitions: 1)
         let (layout, executor) = (settings.model, SerialExecutor())

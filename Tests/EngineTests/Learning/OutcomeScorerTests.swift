@@ -49,8 +49,8 @@ import Testing
         #expect(abs(try #require(report.coverageEver) - 3.0 / 7) < 1e-6)
     }
 
-    /// The level itself learns from what it would cover now: at 0.8, 180 is inside and 200 is not. A step is 0.002 times
-    /// the distance from 0.8.
+    /// The level itself learns from what it would cover now: at 0.8, 180 is inside and 200 is not. A step is 0.002
+    /// times the distance from 0.8.
     @Test func theLevelLearnsFromWhatItWouldCoverNow() {
         for (money, next) in [(180 as Float, 0.7996), (200, 0.8016)] {
             var scorer = OutcomeScorer(Self.settings)
@@ -68,8 +68,8 @@ import Testing
         #expect(scorer.windows.map(\.samples.count) == scorer.metrics.map { _ in 1 })
     }
 
-    /// 3 of money, 0.1 orders and 0.5 events a day: in two days 6 of money and an order with 1 - e^(-0.2); in seven days
-    /// no event with e^(-3.5).
+    /// 3 of money, 0.1 orders and 0.5 events a day: in two days 6 of money and an order with 1 - e^(-0.2); in seven
+    /// days no event with e^(-3.5).
     @Test func theUsersOwnPastDrawnOn() throws {
         var scorer = OutcomeScorer(Self.settings)
         Self.score(money: 100, level: 0.5, &scorer)

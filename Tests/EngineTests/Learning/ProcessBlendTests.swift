@@ -4,8 +4,8 @@ import Testing
 @testable import Engine
 
 @Suite struct ProcessBlendTests {
-    /// Outcomes follow one of two opinions: the share goes there and, told nothing more, back to the prior. That all buy
-    /// less than both say is the season's doing, and no reason to follow who happens to say less.
+    /// Outcomes follow one of two opinions: the share goes there and, told nothing more, back to the prior. That all
+    /// buy less than both say is the season's doing, and no reason to follow who happens to say less.
     @Test(arguments: [(0.0, 0.0), (1, 0), (0, -1), (1, -1)])
     func theShareGoesToWhoIsRight(truth: Double, level: Double) {
         var blend = ProcessBlend(cells: 2, group: 0)
@@ -116,9 +116,9 @@ import Testing
         #expect(near(blend.cells[0].chance.shift, 0.36787944117 * before.shift))
     }
 
-    /// What a season counts for in a bin: it was seen at the middle of the first bin, a day before now, and is expected at
-    /// the middle of the bin. Bins of `EngineConfiguration.small` end after 2, 7 and 20 days: 1 + 1, 1 + 4.5 and 1 + 13.5
-    /// days lie between, of a season that lasts 30.
+    /// What a season counts for in a bin: it was seen at the middle of the first bin, a day before now, and is expected
+    /// at the middle of the bin. Bins of `EngineConfiguration.small` end after 2, 7 and 20 days: 1 + 1, 1 + 4.5 and 1 +
+    /// 13.5 days lie between, of a season that lasts 30.
     @Test func aSeasonFadesToTheMiddleOfTheBin() {
         let engine = Engine.make(.small)
         let layout = engine.settings.model

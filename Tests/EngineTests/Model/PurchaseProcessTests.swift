@@ -120,14 +120,16 @@ import Testing
             let some = times.filter { $0 <= now }
             return Self.features(days: some.count, last: some.last!, now: now, spend: 30)
         }
+        var faults = FirstFaults()
         for _ in 0..<40_000 {
             let now = 10 + 300 * random.uniform()
             let h = PurchaseProcess.History(history(customer(until: now), at: now))!
             var r = [Float](repeating: 0, count: PurchaseProcess.nodes)
             forecast.responsibilities(h, into: &r)
-            #expect(abs(r.reduce(0, +) - 1) < 1e-4)
+            faults.expect(abs(r.reduce(0, +) - 1) < 1e-4, "\(h): \(r.reduce(0, +))")
             if process.observe(h, responsibilities: r) { forecast.set(process) }
         }
+        #expect(faults.found == [])
         #expect(abs(process.weights.reduce(0, +) - 1) < 1e-9 && abs(process.spend - 30) < 0.01)
         let often = (0..<PurchaseProcess.nodes).reduce(0.0) { sum, k in
             PurchaseProcess.rates[k / PurchaseProcess.deathRates.count] > 0.04 ? sum + process.weights[k] : sum

@@ -164,8 +164,8 @@ import Testing
         }
     }
 
-    /// The threshold falls while open landmarks fill the ring. It doubles once a turn of the ring when what is held reaches
-    /// further back than four times the longest horizon, and never beyond all.
+    /// The threshold falls while open landmarks fill the ring. It doubles once a turn of the ring when what is held
+    /// reaches further back than four times the longest horizon, and never beyond all.
     @Test func theThresholdRisesAgain() {
         var random = RandomNumbers(seed: 11)
         var users = UserTable(layout: Self.user, seed: 1)

@@ -71,8 +71,8 @@ import Testing
 
     // MARK: Duplicates
 
-    /// The ids of a user's last eight events are known: the first comes again after seven others and is a duplicate, and
-    /// after eight others it is not.
+    /// The ids of a user's last eight events are known: the first comes again after seven others and is a duplicate,
+    /// and after eight others it is not.
     @Test(arguments: [(others: 7, duplicates: 1), (8, 0)])
     func eightEventIdsAreKnown(others: Int, duplicates: Int) throws {
         var configuration = EngineConfiguration.small

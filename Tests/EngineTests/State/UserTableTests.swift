@@ -19,16 +19,19 @@ import Testing
 
     private static func check(_ table: borrowing UserTable, _ oracle: [Int: UInt32], keys: Int) {
         #expect(table.userCount == oracle.count)
+        var faults = FirstFaults()
         for i in 0..<keys {
             let found = find(table, key(i))
-            #expect(found == oracle[i] ?? UserTable.none, "key \(i)")
+            faults.expect(found == oracle[i] ?? UserTable.none, "key \(i): found in \(found)")
             guard found != UserTable.none else { continue }
             let slot = table.slot(found)
-            #expect(Array(table.key(of: slot)) == key(i))
+            faults.expect(Array(table.key(of: slot)) == key(i), "key \(i): another key in its slot")
             // What was written into the slot is still there: slots never move while their user lives.
-            #expect(slot.header.pointee.events == UInt32(i))
-            #expect(slot.at(layout.boundary + layout.stateBytes - 1, as: UInt8.self)[0] == UInt8(i & 255))
+            let mark = slot.at(layout.boundary + layout.stateBytes - 1, as: UInt8.self)[0]
+            faults.expect(
+                slot.header.pointee.events == UInt32(i) && mark == UInt8(i & 255), "key \(i): its slot has changed")
         }
+        #expect(faults.found == [])
     }
 
     @Test(arguments: [1, 2, 3, 4] as [UInt64])
@@ -78,8 +81,8 @@ import Testing
         }
     }
 
-    /// Long keys come and go while the table grows: a key lies still while others are looked up, and what is read through
-    /// its address is the key.
+    /// Long keys come and go while the table grows: a key lies still while others are looked up, and what is read
+    /// through its address is the key.
     @Test func longKeysUnderChurn() {
         var random = RandomNumbers(seed: 6)
         var table = UserTable(layout: Self.layout, seed: 6)

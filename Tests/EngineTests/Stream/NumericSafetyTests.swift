@@ -39,7 +39,9 @@ import Testing
             let json = try s.json()
             #expect(Self.allFinite(json), "\(s.value)")
         }
-        for tensor in engine.image().weights { for x in tensor.values { #expect(x.isFinite) } }
+        for tensor in engine.image().weights {
+            #expect(tensor.values.count { !$0.isFinite } == 0, "\(tensor.name)")
+        }
         #expect(report.learning.loss.isFinite)
         for p in report.prequential { #expect((p.model.mae ?? 0).isFinite && (p.model.logLoss ?? 0).isFinite) }
     }
@@ -57,7 +59,7 @@ import Testing
         if bad == 3e38 {
             // Finite, though its square is not in single precision: clipped, and taken.
             #expect(result.applied && weights.steps == 1)
-            for i in 0..<layout.count { #expect(weights.parameters[i].isFinite) }
+            #expect((0..<layout.count).count { !weights.parameters[$0].isFinite } == 0)
             return
         }
         #expect(!result.applied)
@@ -84,7 +86,9 @@ import Testing
         let said = engine.run(stream, half..<stream.events.count)
         let after = engine.report(prequential: false).learning
         #expect(after.skipped > 0)
-        for tensor in engine.image().weights { for x in tensor.values { #expect(x.isFinite) } }
+        for tensor in engine.image().weights {
+            #expect(tensor.values.count { !$0.isFinite } == 0, "\(tensor.name)")
+        }
         for s in said where s.kind == .update { #expect(Self.allFinite(try s.json())) }
     }
 }

@@ -176,8 +176,8 @@ import Testing
         }
     }
 
-    /// Whole on disk, and yet a description that cannot be: each of its numbers in turn. Refused, or of no harm; never a
-    /// trap.
+    /// Whole on disk, and yet a description that cannot be: each of its numbers in turn. Refused, or of no harm; never
+    /// a trap.
     @Test func numbersThatCannotBeDoNoHarm() throws {
         let engine = Engine.make()
         engine.run(RandomStream(users: 12, events: 300).make(seed: 27))
@@ -206,7 +206,7 @@ import Testing
         #expect(Set(names).count == names.count && names.contains("recurrent.weight") && names.contains("heads.bias"))
         for tensor in image.weights {
             #expect(tensor.values.count == tensor.shape.reduce(1, *))
-            for x in tensor.values { #expect(x.isFinite) }
+            #expect(tensor.values.count { !$0.isFinite } == 0, "\(tensor.name)")
         }
     }
 }

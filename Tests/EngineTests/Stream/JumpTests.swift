@@ -1,3 +1,4 @@
+import CEventParser
 import Testing
 
 @testable import Engine
@@ -56,7 +57,7 @@ import Testing
         stream.add("b", .view, at: epoch + 30 * day)
         let engine = Engine.make()
         engine.sliceWork = 1
-        stream.events.withUnsafeBufferPointer { events in
+        _ = stream.events.withUnsafeBufferPointer { events in
             #expect(throws: Stop.self) { try engine.step(events) { throw Stop() } }
         }
     }

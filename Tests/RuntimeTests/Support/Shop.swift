@@ -20,7 +20,7 @@ struct Shop {
     static let dayMs: Int64 = 86_400_000
 
     private var state: UInt64
-    private(set) var now = Shop.begin
+    var now = Shop.begin
     private(set) var count = 0
     let users: Int
     private let gapMs: Int64

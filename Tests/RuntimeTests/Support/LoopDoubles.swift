@@ -92,6 +92,8 @@ final class ScriptedSource: RecordSource {
 
     func release() { isReading = false }
     func keepAlive() { onKeepAlive(self) }
+    /// Event time of the latest record, ms.
+    var now: Int64 { shop.now }
     /// The next record comes so much later, event time in days.
     func skip(days: Int64) { shop.now += days * 86_400_000 }
     func subscribe() {}

@@ -58,13 +58,12 @@ final class EngineSettings {
             bins: targetTable.bins, eventNumerics: StepInputs.numerics, snapshotFeatures: SnapshotFeatures.count)
         userLayout = UserLayout(units: m.units, hasCell: m.recurrent == .lstm)
         landmarkLayout = LandmarkLayout(
-            user: userLayout, features: SnapshotFeatures.count, heads: configuration.targets.count,
-            bins: targetTable.bins,
+            user: userLayout, features: SnapshotFeatures.count, cells: targetTable.cells,
             spreads: valueReadings.count)
         codec = StateCodec(units: m.units, hasCell: m.recurrent == .lstm)
         inputs = StepInputs(categoryBuckets: m.categoryBuckets, crossBuckets: m.crossBuckets)
         purchaseHeads = configuration.targets.map {
-            m.purchaseProcess && $0.category == nil && ($0.kind == .value || $0.events == [EventType.purchase.name])
+            m.purchaseProcess && $0.category == nil && $0.kind.rules.isOfPurchases(events: $0.events)
         }
         activity = UserActivity(
             layout: userLayout, sessionGapMs: Int64(configuration.state.sessionGapMinutes) * Clock.minute,

@@ -368,10 +368,16 @@ extension Settings {
 }
 
 extension EngineConfiguration.Target {
+    /// What the kinds predict: `Money, … or …`.
+    private static let kinds: String = {
+        let all = Kind.allCases.map(\.summary)
+        let text = all.dropLast().joined(separator: ", ") + " or " + all[all.count - 1]
+        return text.prefix(1).uppercased() + text.dropFirst()
+    }()
+
     static let keys: [SettingKey<Self>] = [
         SettingKey("name", \.name, "Name in outputs, metrics and logs.", .targetName, isRequired: true),
-        SettingKey(
-            "kind", \.kind, "Money, P(at least one event) or P(no event) up to a horizon.", isRequired: true),
+        SettingKey("kind", \.kind, kinds + " up to a horizon.", isRequired: true),
         SettingKey(
             "events", \.events,
             "Event types that count, such as purchase; empty: any. "

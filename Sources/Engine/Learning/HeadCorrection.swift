@@ -1,7 +1,7 @@
 import CKernels
 import Glibc
 
-/// Corrects the head outputs by the outcomes that have just matured: `LogitCorrection` for users who have not bought
+/// Corrects the outputs of heads (`TargetRules.isCorrected`) by the outcomes that have just matured: `LogitCorrection` for users who have not bought
 /// and for heads that are not of purchases, `ProcessBlend` for the others.
 final class HeadCorrection {
     private let settings: EngineSettings
@@ -107,9 +107,11 @@ final class HeadCorrection {
             heads: Array(repeating: ObservedOutcomes(), count: logits.count * heads),
             blended: Array(repeating: [], count: blends.count * heads))
         trainer.outputs(weights, batch, executor: executor) { row, outputs in
-            for h in 0..<heads { collect(&outcomes, row: row, head: h, bin: bin, outputs, batch) }
+            for h in 0..<heads where settings.model.heads[h].kind.isCorrected {
+                collect(&outcomes, row: row, head: h, bin: bin, outputs, batch)
+            }
         }
-        for h in 0..<heads {
+        for h in 0..<heads where settings.model.heads[h].kind.isCorrected {
             let cell = settings.model.cell(head: h, bin: bin)
             let mean = Double(rates.meanLogSpend(cell))
             let isMoney = settings.model.heads[h].kind.isMoney
@@ -137,7 +139,7 @@ final class HeadCorrection {
         let o = outputs + place
         guard layout.heads[h].kind.isAtRisk(labels, bin: bin), o[0].isFinite, !isMoney || o[1].isFinite && o[2].isFinite
         else { return }
-        let label = labels[bin]
+        let label = labels[bin * layout.heads[h].cellsPerBin]
         if let blend = groups[row].blend, settings.purchaseHeads[h] {
             let process = processOutputs + row * layout.outputs + place
             let sigma = isMoney ? Network.sigma(o[2]) : 0

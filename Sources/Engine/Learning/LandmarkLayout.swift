@@ -38,7 +38,7 @@ struct LandmarkSpread {
 ///
 ///     header | boundary state | events (8 bytes each) | features f16 | labels f32 | predictions f32 | spreads f32
 ///
-/// Labels and predictions are [heads × bins]; a label is money (value heads) or a number of events (hazard heads).
+/// Labels and predictions are [cells], as `TargetTable` places them.
 /// Spreads are [value readings × 4]: the distribution of spend and the level of its interval (`LandmarkSpread`).
 struct LandmarkLayout: Equatable {
     let features: Int
@@ -52,9 +52,9 @@ struct LandmarkLayout: Equatable {
     let spreads: Int
     let size: Int
 
-    init(user: UserLayout, features: Int, heads: Int, bins: Int, spreads readings: Int = 0) {
+    init(user: UserLayout, features: Int, cells: Int, spreads readings: Int = 0) {
         self.features = features
-        cells = heads * bins
+        self.cells = cells
         state = MemoryLayout<LandmarkHeader>.stride
         events = (state + user.stateBytes + 7) / 8 * 8
         featureRow = events + UserLayout.ringCount * MemoryLayout<StoredEvent>.stride

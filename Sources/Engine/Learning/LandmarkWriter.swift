@@ -107,8 +107,7 @@ struct LandmarkWriter {
 
     // MARK: Labels
 
-    /// Adds an event to the labels of its user's open landmarks, at the event's own time. Money counts line by line; for a
-    /// number of events an order counts once, with its first line that the rule is about.
+    /// Adds an event to the labels of its user's open landmarks, at the event's own time, as the kinds of targets say.
     /// - Parameters:
     ///   - slot: of the user.
     ///   - newest: the user's newest landmark as its header names it; 0 for none.
@@ -126,12 +125,10 @@ struct LandmarkWriter {
             guard bin < binEnds.count else { return }
             let labels = landmark.at(layout.labels, as: Float.self)
             for i in rules.indices where line.rules & 1 << UInt32(i) != 0 {
-                let label = labels + Int(rules[i].cell) + bin
-                if rules[i].isValue {
-                    label.pointee += Float(line.money)
-                } else if line.newRules & 1 << UInt32(i) != 0 {
-                    label.pointee += 1
-                }
+                let label = LabelEvent(
+                    type: event.pointee.type, category: event.pointee.category_hash, money: Float(line.money),
+                    isNew: line.newRules & 1 << UInt32(i) != 0)
+                rules[i].kind.add(label, to: labels + rules[i].cell(bin: bin))
             }
         }
     }

@@ -26,11 +26,11 @@ extension Learner {
         for i in scorer.levels.values.indices { p.levels[i] = Float(scorer.levels.values[i]) }
         p.copy(weights: servingWeights)
         for rule in settings.rules {
+            rates.writePriors(rule, binEnds: settings.binEnds, into: p.prior + Int(rule.cell))
+            guard rule.isValue else { continue }
             for bin in 0..<settings.targetTable.bins {
-                let cell = Int(rule.cell) + bin
-                p.prior[cell] = rates.prior(rule, bin: bin, binEnds: settings.binEnds)
-                p.meanLogSpend[cell] = rule.isValue ? rates.meanLogSpend(cell) : 0
-                guard rule.isValue else { continue }
+                let cell = rule.cell(bin: bin)
+                p.meanLogSpend[cell] = rates.meanLogSpend(cell)
                 p.priorChance[cell] = rates.chance(rule, bin: bin, binEnds: settings.binEnds)
                 p.priorSigma[cell] = rates.sigma(rule, bin: bin)
             }
@@ -42,7 +42,7 @@ extension Learner {
     private func evidence(taughtBins: Int) -> Double {
         let reading = settings.segmentReading
         let known = (0..<min(taughtBins, Int(reading.bins))).reduce(0.0) {
-            let n = rates.evidence(Int(reading.cell) + $1)
+            let n = rates.evidence(reading.cell(bin: $1))
             return $0 + n / (n + Learner.halfEvidence)
         }
         return known / Double(reading.bins)

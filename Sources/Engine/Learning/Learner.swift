@@ -111,9 +111,9 @@ final class Learner {
     }
 
     private func observe(_ rule: LabelRule, _ labels: UnsafePointer<Float>, _ bin: Int) {
-        let row = labels + Int(rule.cell)
-        rates.add(
-            cell: Int(rule.cell) + bin, label: row[bin], atRisk: rule.kind.isAtRisk(row, bin: bin))
+        let atRisk = rule.kind.isAtRisk(labels + Int(rule.cell), bin: bin)
+        let first = rule.cell(bin: bin)
+        for cell in first..<first + rule.kind.cellsPerBin { rates.add(cell: cell, label: labels[cell], atRisk: atRisk) }
     }
 
     /// Adds the landmarks that are new to the scaling of features and to the purchase process.

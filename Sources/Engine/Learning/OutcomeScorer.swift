@@ -61,16 +61,13 @@ struct OutcomeScorer {
 
     private func sample(_ metric: Metric, _ landmark: UnsafeMutableRawPointer) -> PrequentialWindow.Sample {
         let h = LandmarkPool.header(landmark)
-        let prediction = metric.reading.value(landmark.at(settings.landmarkLayout.predictions, as: Float.self))
-        let row = landmark.at(settings.landmarkLayout.labels, as: Float.self) + Int(metric.reading.cell)
-        var total: Float = 0
-        for b in 0...metric.bin { total += row[b] }
-        let days = Float(metric.horizon)
+        let layout = settings.landmarkLayout
+        let cell = Int(metric.reading.cell)
         let target = settings.targetTable.targets[metric.target]
-        let kind = target.kind.rules
-        return PrequentialWindow.Sample(
-            prediction: prediction, naive: kind.naive(h, ofAnyEvent: target.events.isEmpty, days: days),
-            label: kind.outcome(total: total))
+        return target.kind.rules.sample(
+            landmark.at(layout.predictions, as: Float.self) + cell,
+            labels: landmark.at(layout.labels, as: Float.self) + cell, bins: Int(metric.reading.bins),
+            h, ofAnyEvent: target.events.isEmpty, days: Float(metric.horizon))
     }
 
     func reports() -> [PrequentialReport] {

@@ -1,6 +1,6 @@
 import Glibc
 
-/// What happens to users on average, per target and bin, learned as bins mature. Predicts before the model is
+/// What happens to users on average, per cell of a target's bins, learned as bins mature. Predicts before the model is
 /// taught, and gives μ of the value heads its centre. Beyond `memory` landmarks the past fades.
 struct PopulationRates: Codable, Equatable {
     static let memory = 100_000.0
@@ -16,7 +16,7 @@ struct PopulationRates: Codable, Equatable {
 
     init(cells: Int) { self.cells = Array(repeating: Cell(), count: cells) }
 
-    /// A matured cell of a landmark, if it was at risk (`TargetRules.isAtRisk`).
+    /// A matured cell of a landmark, if its bin was at risk (`TargetRules.isAtRisk`).
     mutating func add(cell: Int, label: Float, atRisk: Bool) {
         guard atRisk else { return }
         if cells[cell].atRisk >= PopulationRates.memory {
@@ -45,7 +45,7 @@ struct PopulationRates: Codable, Equatable {
     /// P(anything is spent) in a bin of a value target. A bin that has not matured borrows that of the bin before, by
     /// their lengths.
     func chance(_ rule: LabelRule, bin: Int, binEnds: [Int64]) -> Float {
-        let cell = cells[Int(rule.cell) + bin]
+        let cell = cells[rule.cell(bin: bin)]
         if cell.atRisk > 0 { return Float(cell.hits / cell.atRisk) }
         guard bin > 0 else { return 0 }
         return 1 - powf(1 - chance(rule, bin: bin - 1, binEnds: binEnds), ratio(bin, binEnds))
@@ -54,7 +54,7 @@ struct PopulationRates: Codable, Equatable {
     /// σ of the log-normal with the mean and the mean logarithm of what was spent; that of the bin before where nothing
     /// was, and 1 for the first.
     func sigma(_ rule: LabelRule, bin: Int) -> Float {
-        let cell = cells[Int(rule.cell) + bin]
+        let cell = cells[rule.cell(bin: bin)]
         guard cell.hits > 1 else { return bin > 0 ? sigma(rule, bin: bin - 1) : 1 }
         let square = 2 * (log(cell.money / cell.hits) - cell.logMoney / cell.hits)
         return max(Network.minimumSigma, min(Network.maximumSigma, Float(max(0, square).squareRoot())))
@@ -68,13 +68,23 @@ struct PopulationRates: Codable, Equatable {
     /// Landmarks behind the rate of a cell, faded.
     func evidence(_ cell: Int) -> Double { cells[cell].atRisk }
 
-    /// The prediction of a bin for a user of whom nothing is known. A bin that has not matured borrows the rate of the
-    /// bin before it, per day.
-    func prior(_ rule: LabelRule, bin: Int, binEnds: [Int64]) -> Float {
-        let cell = cells[Int(rule.cell) + bin]
+    /// The predictions of a target's bins for a user of whom nothing is known. A bin that has not matured borrows from
+    /// the bin before it, by their lengths.
+    /// - Parameter row: [bins × cellsPerBin].
+    func writePriors(_ rule: LabelRule, binEnds: [Int64], into row: UnsafeMutablePointer<Float>) {
         let kind = rule.kind.rules
-        if cell.atRisk > 0 { return kind.prior(cell) }
-        guard bin > 0 else { return kind.firstPrior }
-        return kind.prior(before: prior(rule, bin: bin - 1, binEnds: binEnds), ratio: ratio(bin, binEnds))
+        let width = kind.cellsPerBin
+        cells.withUnsafeBufferPointer { cells in
+            for bin in binEnds.indices {
+                let (rates, out) = (cells.baseAddress! + rule.cell(bin: bin), row + bin * width)
+                if rates.pointee.atRisk > 0 {
+                    kind.prior(rates, into: out)
+                } else if bin > 0 {
+                    kind.prior(before: out - width, ratio: ratio(bin, binEnds), into: out)
+                } else {
+                    kind.firstPrior(into: out)
+                }
+            }
+        }
     }
 }

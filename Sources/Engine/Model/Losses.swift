@@ -36,7 +36,7 @@ enum Losses {
                     gradient: gradient.map { $0 + o })
                 sums[cell] += Double(loss)
                 counts[cell] += 1
-                if !head.kind.isAtRisk(after: labels[cell]) { break }
+                if !head.kind.isAtRisk(after: labels + cell) { break }
             }
         }
     }

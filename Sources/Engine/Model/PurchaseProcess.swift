@@ -218,13 +218,13 @@ final class PurchaseForecast {
                 earlier = until
                 for (i, head) in layout.heads.enumerated() where purchaseHeads[i] {
                     let o = layout.output(head: i, bin: b)
-                    guard head.kind == .value else {
+                    guard head.kind.isMoney else {
                         out[o] = Self.logit(hazard)
                         continue
                     }
                     out[o] = Self.logit(some)
                     let perBuyer = money * mean / max(1e-9, some)
-                    out[o + 1] = logf(max(1e-3, perBuyer)) - meanLogSpend[i * bins + b]
+                    out[o + 1] = logf(max(1e-3, perBuyer)) - meanLogSpend[layout.cell(head: i, bin: b)]
                 }
             }
         }

@@ -132,7 +132,7 @@ struct UpdateEncoder: ~Copyable {
         let base = literals.baseAddress!
         for s in segments {
             w.append(base + s.literalAt, s.literalLength)
-            w.append(number: Double(s.bound < 0 ? s.reading.value(row) : bounds[Int(s.bound)]))
+            if s.bound < 0 { s.reading.write(row, &w) } else { w.append(number: Double(bounds[Int(s.bound)])) }
         }
         w.append(base + tailAt, literals.count - tailAt)
     }

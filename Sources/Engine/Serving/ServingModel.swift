@@ -84,7 +84,7 @@ final class ServingModel {
             let kind = rule.kind.rules
             let width = kind.cellsPerBin
             for bin in parameters.taughtBins..<settings.targetTable.bins {
-                let cell = Int(rule.cell) + bin * width
+                let cell = rule.cell(bin: bin)
                 let prior = UnsafePointer(parameters.prior + cell)
                 for r in 0..<rows {
                     let row = predictions + r * cells + cell

@@ -2,6 +2,8 @@ import Glibc
 
 /// P(no such event in (t, t + h]).
 enum AbsenceTarget: HazardTarget {
+    static let summary = "P(no event)"
+
     @inline(__always)
     static func upToHorizon(_ cells: UnsafePointer<Float>, bins: Int) -> Float { survival(cells, bins: bins) }
 

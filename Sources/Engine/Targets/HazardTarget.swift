@@ -3,13 +3,19 @@ import Glibc
 /// What occurrence and absence have in common: a discrete-time hazard per bin (discrete-time survival; Gensheimer &
 /// Narasimhan 2019). The output of a bin is the logit of P(event in the bin | none in earlier bins); the loss is the
 /// cross-entropy of an event in the bin, for rows without one in earlier bins.
-protocol HazardTarget: TargetRules {}
+protocol HazardTarget: SingleNumberTarget {}
 
 extension HazardTarget {
     static var outputsPerBin: Int { 1 }
-    static var cellsPerBin: Int { 1 }
     static var isMoney: Bool { false }
     static var initialBias: Float { -1 }
+    static func isOfPurchases(events: [String]) -> Bool { events == [EventType.purchase.name] }
+
+    /// An order counts once, with its first line that the target is about.
+    @inline(__always)
+    static func add(_ event: LabelEvent, to labels: UnsafeMutablePointer<Float>) {
+        if event.isNew { labels[0] += 1 }
+    }
 
     /// After an event there is nothing more to learn.
     @inline(__always)
@@ -18,7 +24,7 @@ extension HazardTarget {
         return true
     }
     @inline(__always)
-    static func isAtRisk(after label: Float) -> Bool { !(label > 0) }
+    static func isAtRisk(after labels: UnsafePointer<Float>) -> Bool { !(labels[0] > 0) }
 
     @inline(__always)
     static func loss(
@@ -53,7 +59,7 @@ extension HazardTarget {
     }
 
     /// Hits of those at risk, with a tenth of five landmarks beside them.
-    static func prior(_ cell: PopulationRates.Cell) -> Float { Float((cell.hits + 0.5) / (cell.atRisk + 5)) }
+    static func prior(_ rate: PopulationRates.Cell) -> Float { Float((rate.hits + 0.5) / (rate.atRisk + 5)) }
     static var firstPrior: Float { 0.1 }
     static func prior(before: Float, ratio: Float) -> Float { 1 - powf(1 - before, ratio) }
 

@@ -2,6 +2,8 @@ import Glibc
 
 /// P(at least one such event in (t, t + h]).
 enum OccurrenceTarget: HazardTarget {
+    static let summary = "P(at least one event)"
+
     @inline(__always)
     static func upToHorizon(_ cells: UnsafePointer<Float>, bins: Int) -> Float { 1 - survival(cells, bins: bins) }
 

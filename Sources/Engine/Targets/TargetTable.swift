@@ -8,9 +8,13 @@ struct LabelRule {
     /// Only events of this category; 0 for any.
     var category: UInt64
 
-    /// Whether the label is money (else a number of events).
+    /// Whether the label is money.
     @inline(__always)
     var isValue: Bool { kind.isMoney }
+
+    /// The first cell of a bin.
+    @inline(__always)
+    func cell(bin: Int) -> Int { Int(cell) + bin * kind.cellsPerBin }
 
     @inline(__always)
     func counts(type: UInt8, category c: UInt64) -> Bool {

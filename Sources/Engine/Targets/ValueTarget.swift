@@ -3,17 +3,23 @@ import Glibc
 /// Money in (t, t + h]: a zero-inflated log-normal per bin (ZILN; Wang et al. 2019, arXiv 1912.07753). The outputs of a
 /// bin are the logit of P(spend > 0), μ and raw σ of log spend. The loss is the cross-entropy of any spend, and for
 /// spenders the negative log-likelihood of log spend under N(μ₀ + μ, σ²) with the centre μ₀ of log spend.
-enum ValueTarget: TargetRules {
+enum ValueTarget: SingleNumberTarget {
+    static let summary = "money"
     static let outputsPerBin = 3
-    static let cellsPerBin = 1
     static let isMoney = true
     static let initialBias: Float = -1.5
+    /// Purchases alone bring money.
+    static func isOfPurchases(events: [String]) -> Bool { true }
+
+    /// Money counts line by line.
+    @inline(__always)
+    static func add(_ event: LabelEvent, to labels: UnsafeMutablePointer<Float>) { labels[0] += event.money }
 
     /// Every bin teaches: users who have spent may spend again.
     @inline(__always)
     static func isAtRisk(_ labels: UnsafePointer<Float>, bin: Int) -> Bool { true }
     @inline(__always)
-    static func isAtRisk(after label: Float) -> Bool { true }
+    static func isAtRisk(after labels: UnsafePointer<Float>) -> Bool { true }
 
     @inline(__always)
     static func loss(
@@ -65,7 +71,7 @@ enum ValueTarget: TargetRules {
     static let sign: Float = 1
 
     /// Money of a landmark.
-    static func prior(_ cell: PopulationRates.Cell) -> Float { Float(cell.money / cell.atRisk) }
+    static func prior(_ rate: PopulationRates.Cell) -> Float { Float(rate.money / rate.atRisk) }
     static let firstPrior: Float = 0
     static func prior(before: Float, ratio: Float) -> Float { before * ratio }
 

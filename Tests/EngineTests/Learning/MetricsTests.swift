@@ -33,13 +33,21 @@ import Testing
         #expect(abs(out[1]) < 0.3)
     }
 
+    /// [bins] of a target with one number for each bin.
+    private static func priors(_ rates: PopulationRates, _ rule: LabelRule, _ ends: [Int64]) -> [Float] {
+        [Float](unsafeUninitializedCapacity: ends.count) {
+            rates.writePriors(rule, binEnds: ends, into: $0.baseAddress!)
+            $1 = ends.count
+        }
+    }
+
     /// Over a stream that changes, the scaling follows.
     @Test func populationRatesFade() {
         var rates = PopulationRates(cells: 1)
         for _ in 0..<120_000 { rates.add(cell: 0, label: 0, atRisk: true) }
         for _ in 0..<300_000 { rates.add(cell: 0, label: 10, atRisk: true) }
         let rule = LabelRule(kind: .value, cell: 0, types: .max, category: 0)
-        #expect(abs(rates.prior(rule, bin: 0, binEnds: [day]) - 9.5) < 0.1)
+        #expect(abs(Self.priors(rates, rule, [day])[0] - 9.5) < 0.1)
         #expect(abs(rates.meanLogSpend(0) - logf(10)) < 1e-4)
     }
 
@@ -48,21 +56,21 @@ import Testing
         let value = LabelRule(kind: .value, cell: 0, types: .max, category: 0)
         let hazard = LabelRule(kind: .occurrence, cell: 3, types: .max, category: 0)
         let ends = [7 * day, 30 * day, 90 * day]
-        #expect(rates.prior(value, bin: 0, binEnds: ends) == 0)
-        #expect(rates.prior(hazard, bin: 0, binEnds: ends) == 0.1)
+        #expect(Self.priors(rates, value, ends)[0] == 0)
+        #expect(Self.priors(rates, hazard, ends)[0] == 0.1)
         for i in 0..<100 {
             rates.add(cell: 0, label: i < 20 ? 35 : 0, atRisk: true)
             rates.add(cell: 3, label: i < 20 ? 1 : 0, atRisk: true)
             rates.add(cell: 4, label: 1, atRisk: false)
         }
-        #expect(abs(rates.prior(value, bin: 0, binEnds: ends) - 7) < 1e-4)
+        #expect(abs(Self.priors(rates, value, ends)[0] - 7) < 1e-4)
         // A day brings one: 23 in the next bin, and 60 in the last.
-        #expect(abs(rates.prior(value, bin: 1, binEnds: ends) - 23) < 1e-3)
-        #expect(abs(rates.prior(value, bin: 2, binEnds: ends) - 60) < 1e-3)
+        #expect(abs(Self.priors(rates, value, ends)[1] - 23) < 1e-3)
+        #expect(abs(Self.priors(rates, value, ends)[2] - 60) < 1e-3)
         let p = 20.5 / 105
-        #expect(abs(Double(rates.prior(hazard, bin: 0, binEnds: ends)) - p) < 1e-6)
-        #expect(abs(Double(rates.prior(hazard, bin: 1, binEnds: ends)) - (1 - pow(1 - p, 23.0 / 7))) < 1e-5)
-        #expect(abs(Double(rates.prior(hazard, bin: 2, binEnds: ends)) - (1 - pow(1 - p, 60.0 / 7))) < 1e-5)
+        #expect(abs(Double(Self.priors(rates, hazard, ends)[0]) - p) < 1e-6)
+        #expect(abs(Double(Self.priors(rates, hazard, ends)[1]) - (1 - pow(1 - p, 23.0 / 7))) < 1e-5)
+        #expect(abs(Double(Self.priors(rates, hazard, ends)[2]) - (1 - pow(1 - p, 60.0 / 7))) < 1e-5)
     }
 
     // MARK: Prequential

@@ -5,7 +5,7 @@ import Testing
 /// The ring of landmarks, and the chains of its users through it, against plain lists.
 @Suite struct LandmarkPoolTests {
     private static let user = UserLayout(units: 16, hasCell: false)
-    private static let layout = LandmarkLayout(user: user, features: 64, heads: 2, bins: 2)
+    private static let layout = LandmarkLayout(user: user, features: 64, cells: 4)
 
     struct Held: Equatable {
         var user: UInt32

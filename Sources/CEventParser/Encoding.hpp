@@ -39,7 +39,9 @@ inline void clvd_parser::decode_row(const clvd_text *columns, const clvd_record 
         slots.data[i] = columns[i].data;
         slots.lengths[i] = columns[i].length;
     }
-    if (record->value_length > limits.max_record_bytes) {
+    if (record->value == nullptr) {
+        fault.status = clvd_status_tombstone;
+    } else if (record->value_length > limits.max_record_bytes) {
         reject(clvd_status_too_large, clvd_field_none, Reason::too_large, -1, record->value_length);
     } else if (!simdjson::validate_utf8(reinterpret_cast<const char *>(record->value), record->value_length)) {
         reject(clvd_status_invalid_utf8, clvd_field_none, Reason::json);

@@ -1,26 +1,32 @@
 public import CEventParser
 
-/// Turns records into events by a format, in two stages inside the C parser: an encoding puts the values of a record into
-/// the slots of the format (a JSON document: `clvd_parser_decode`; columns of a row: `clvd_parser_decode_row`), and one
-/// mapping makes an event of the slots. Another encoding fills the same slots and leaves the mapping alone.
+/// Turns records into events by a format, in two stages: the format's encoding puts the values of a record into slots of
+/// the C parser, and one mapping makes an event of the slots, the same for all encodings (`RecordEncoding.all`).
 ///
 /// It belongs to one thread at a time.
 public final class EventDecoder {
     let parser: OpaquePointer
     let limits: InputLimits
+    private let records: any RecordDecoder
 
     /// - Parameter headerLookup: finds a header of a record by its name; without it records have no headers.
-    /// - Throws: `InputError` when a limit, a currency or a rate is not usable.
+    /// - Throws: `InputError` when a limit, a currency, a rate or an option of the encoding is not usable.
     public init(
         format: EventFormat, limits: InputLimits, currency: CurrencyTable, headerLookup: clvd_header_lookup? = nil
     ) throws {
         guard let parser = clvd_parser_create() else { throw InputError("no memory for an event parser") }
+        do {
+            format.compile(into: parser)
+            clvd_parser_set_header_lookup(parser, headerLookup)
+            try EventDecoder.set(limits, of: parser)
+            try EventDecoder.set(currency, assumedByFormat: format.currency, of: parser)
+            records = try format.encoding.makeDecoder(parser, format, limits)
+        } catch {
+            clvd_parser_destroy(parser)
+            throw error
+        }
         self.parser = parser
         self.limits = limits
-        format.compile(into: parser)
-        clvd_parser_set_header_lookup(parser, headerLookup)
-        try Self.set(limits, of: parser)
-        try Self.set(currency, assumedByFormat: format.currency, of: parser)
     }
 
     deinit { clvd_parser_destroy(parser) }
@@ -30,27 +36,12 @@ public final class EventDecoder {
     public func decode(
         _ records: UnsafeBufferPointer<clvd_record>, into events: UnsafeMutablePointer<clvd_event>
     ) {
-        guard let base = records.baseAddress else { return }
-        _ = clvd_parser_decode(parser, base, UInt32(records.count), events)
+        self.records.decode(records, into: events)
     }
 
     /// One sentence that says why the event of this record was rejected: the field, where it was looked for, what was
     /// expected and what was found.
-    public func explain(_ record: clvd_record, _ event: clvd_event) -> String {
-        withUnsafePointer(to: record) { record in
-            withUnsafePointer(to: event) { event in
-                sentence { clvd_parser_explain(parser, record, event, $0, $1) }
-            }
-        }
-    }
-
-    /// The text that `write` puts into a buffer of the given capacity.
-    func sentence(_ write: (UnsafeMutablePointer<CChar>, UInt32) -> UInt32) -> String {
-        withUnsafeTemporaryAllocation(of: CChar.self, capacity: 1024) { text in
-            let length = Int(write(text.baseAddress!, UInt32(text.count)))
-            return String(decoding: UnsafeRawBufferPointer(text)[..<length], as: UTF8.self)
-        }
-    }
+    public func explain(_ record: clvd_record, _ event: clvd_event) -> String { records.explain(record, event) }
 
     // MARK: Settings
 

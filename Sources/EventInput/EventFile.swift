@@ -35,6 +35,9 @@ public final class EventFile {
     public init(path: String, format: EventFormat, limits: InputLimits, currency: CurrencyTable) throws {
         name = (path as NSString).lastPathComponent
         self.limits = limits
+        var format = format
+        // Files hold rows or JSON, whatever the topics hold.
+        (format.encoding, format.encodingOptions) = (.json, [:])
         // Limits are checked before they are used.
         let given = try EventDecoder(format: format, limits: limits, currency: currency)
         reader = try RowReader(path: path, limit: limits.maxRecordBytes)
@@ -125,7 +128,7 @@ public final class EventFile {
         guard let slots = rejectedColumns[row] else {
             return "\(place): \(String(cString: clvd_status_name(events[row].status)))"
         }
-        let reason = decoder.sentence {
+        let reason = sentence {
             clvd_parser_explain_row(decoder.parser, slots, &records[row], &events[row], $0, $1)
         }
         return "\(place): \(reason)"

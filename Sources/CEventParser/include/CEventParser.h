@@ -121,8 +121,8 @@ uint32_t clvd_parser_decode(clvd_parser *parser, const clvd_record *records, uin
 
 /// Decodes one row of columns. `slots` has `clvd_parser_slot_count` entries, each at the index
 /// `clvd_parser_find_slot` gives for the pointer it stands for; every value is untyped text and the empty one is absent.
-/// `record` gives offset, partition, and in `value` the bytes of the whole row (for size and UTF-8).
-/// Strings point into the row.
+/// `record` gives offset, partition, headers, and in `value` the bytes of the whole row (for size and UTF-8), or NULL
+/// for a tombstone. Strings point to the text of the slots. `event->record` is left to the caller.
 clvd_status clvd_parser_decode_row(
     clvd_parser *parser, const clvd_text *slots, const clvd_record *record, clvd_event *event);
 uint32_t clvd_parser_slot_count(const clvd_parser *parser);

@@ -7,6 +7,9 @@ public struct EventFormat: Sendable, Equatable {
     /// One line for lists of formats.
     public let summary: String
 
+    var encoding = RecordEncoding.json
+    /// Options of the encoding that the format gives, by their keys.
+    var encodingOptions: [String: String] = [:]
     var fields: [Field: [Place]] = [:]
     /// Arrays of items, and where the fields of an item stand in each.
     var items: [String] = []
@@ -89,7 +92,12 @@ public struct EventFormat: Sendable, Equatable {
     /// - Parameter source: where the text comes from, for messages.
     /// - Throws: `FormatError` with everything that is wrong with it.
     public init(yaml: String, source: String) throws {
-        var reader = FormatReader(source: source)
+        try self.init(yaml: yaml, source: source, encodings: RecordEncoding.all)
+    }
+
+    /// The same with other encodings than those of `RecordEncoding.all`.
+    init(yaml: String, source: String, encodings: [RecordEncoding]) throws {
+        var reader = FormatReader(source: source, encodings: encodings)
         self = try reader.read(yaml)
     }
 

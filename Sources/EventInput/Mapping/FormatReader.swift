@@ -4,11 +4,15 @@ import Yams
 /// Reads the YAML of a format and gathers everything that is wrong with it.
 struct FormatReader {
     let source: String
+    let encodings: [RecordEncoding]
     private var problems: [FormatError.Problem] = []
     /// Lines of the values that the parser may still refuse, by the path of their key.
     private var lines: [String: Int] = [:]
 
-    init(source: String) { self.source = source }
+    init(source: String, encodings: [RecordEncoding]) {
+        self.source = source
+        self.encodings = encodings
+    }
 
     mutating func read(_ yaml: String) throws -> EventFormat {
         let root: Node?
@@ -30,7 +34,7 @@ struct FormatReader {
     }
 
     private static let keys = [
-        "name", "summary", "fields", "items", "single", "headers", "types", "unknown_types", "default_type",
+        "name", "summary", "encoding", "fields", "items", "single", "headers", "types", "unknown_types", "default_type",
         "numeric_strings", "currency",
     ]
 
@@ -40,6 +44,9 @@ struct FormatReader {
         let name = value("name").flatMap { text($0) }
         if value("name") == nil { report(line, "name", "missing; give the format a name") }
         var format = EventFormat(name: name ?? "", summary: value("summary").flatMap { text($0) } ?? "")
+        if let entry = value("encoding"), let encoding = encoding(entry) {
+            (format.encoding, format.encodingOptions) = encoding
+        }
         if let entry = value("headers") { format.headers = headers(entry) }
         if let entry = value("fields") { format.fields = fields(entry) }
         if let entry = value("items") { (format.items, format.itemFields) = items(entry) }
@@ -74,6 +81,30 @@ struct FormatReader {
     }
 
     // MARK: Sections
+
+    /// A name, or a mapping of the name and the options that this encoding has.
+    private mutating func encoding(_ entry: Entry) -> (RecordEncoding, [String: String])? {
+        guard entry.node.mapping != nil else { return encoding(named: entry).map { ($0, [:]) } }
+        guard let entries = entries(of: entry.node, at: entry.path) else { return nil }
+        guard let name = entries.first(where: { $0.key == "name" }) else {
+            report(entry, "has no name; known are \(encodings.map(\.name).joined(separator: ", "))")
+            return nil
+        }
+        guard let encoding = encoding(named: name) else { return nil }
+        refuseUnknown(entries, ["name"] + encoding.options)
+        var options: [String: String] = [:]
+        for entry in entries where encoding.options.contains(entry.key) { options[entry.key] = text(entry) }
+        return (encoding, options)
+    }
+
+    private mutating func encoding(named entry: Entry) -> RecordEncoding? {
+        guard let name = text(entry) else { return nil }
+        if let encoding = encodings.first(where: { $0.name == name }) { return encoding }
+        let names = encodings.map(\.name)
+        let guess = suggestion(for: name, among: names)
+        report(entry, "unknown encoding \"\(name)\"; known are \(names.joined(separator: ", "))\(guess)")
+        return nil
+    }
 
     private mutating func fields(_ entry: Entry) -> [Field: [EventFormat.Place]] {
         var fields: [Field: [EventFormat.Place]] = [:]

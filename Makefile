@@ -115,6 +115,7 @@ coverage: deps  ## Say which lines of Sources tests reach; TESTS for some tests
 
 tidy:  ## Check lengths, unused declarations, clocks in the engine and notes without an issue
 	Tools/test_tidy.py
+	Tools/test_mutants.py
 	Tools/tidy.py
 
 lint:  ## Check the format of the sources

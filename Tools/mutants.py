@@ -13,6 +13,7 @@ compile, or its test fails without it. Exit codes: 0; 1 when there was an error 
 """
 
 import argparse
+import contextlib
 import json
 import os
 import pathlib
@@ -31,6 +32,10 @@ FOLDERS = ["Sources", "Tests"]
 FILES = ["Package.swift", "Package.resolved"]
 BUILD_FLAGS = ["-debug-info-format", "none", "--quiet"]  # tests are found by way of the index: it stays
 LINES_OF_AN_ERROR = 6
+
+# Commands that run: each has a session, whose id is that of its first process.
+SESSIONS = set()
+SESSIONS_LOCK = threading.Lock()
 
 
 class Failure(Exception):
@@ -56,18 +61,55 @@ class Mutant:
         self.outcome, self.detail, self.seconds = None, "", 0.0
 
 
+def processes_of(session):
+    """Ids of the processes of a session; those that have ended and not been waited for are none."""
+    found = []
+    for entry in os.listdir("/proc"):
+        if entry.isdigit():
+            try:
+                fields = pathlib.Path("/proc", entry, "stat").read_text().rpartition(")")[2].split()
+            except OSError:
+                continue
+            if int(fields[3]) == session and fields[0] not in "ZX":
+                found.append(int(entry))
+    return found
+
+
+def end(session):
+    """Kills all processes of a session. `swift test` gives its children process groups of their own, not sessions."""
+    while found := processes_of(session):
+        for process in found:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(process, signal.SIGKILL)
+        time.sleep(0.01)
+
+
+def end_all():
+    """Kills what runs before this process ends. It keeps the lock: no worker starts anything more."""
+    SESSIONS_LOCK.acquire()
+    for session in SESSIONS:
+        end(session)
+
+
 def run(command, folder, limit, environment=None):
-    """Exit code and output of a command; None as code when it took longer than `limit` seconds."""
-    process = subprocess.Popen(
-        command, cwd=folder, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, stdin=subprocess.DEVNULL,
-        text=True, errors="replace", start_new_session=True, env={**os.environ, **(environment or {})})
+    """Exit code and output of a command; None as code when it took longer than `limit` seconds. Nothing that it has
+    started survives."""
+    with SESSIONS_LOCK:
+        process = subprocess.Popen(
+            command, cwd=folder, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, stdin=subprocess.DEVNULL,
+            text=True, errors="replace", start_new_session=True, env={**os.environ, **(environment or {})})
+        SESSIONS.add(process.pid)
     try:
         output, _ = process.communicate(timeout=limit)
         return process.returncode, output
     except subprocess.TimeoutExpired:
-        os.killpg(process.pid, signal.SIGKILL)
+        end(process.pid)
         output, _ = process.communicate()
         return None, output
+    finally:
+        end(process.pid)
+        with SESSIONS_LOCK:
+            SESSIONS.remove(process.pid)
 
 
 def tail(output):
@@ -277,6 +319,7 @@ def main():
     arguments = parser.parse_args()
     root = pathlib.Path(__file__).resolve().parent.parent
     begin = time.monotonic()
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
     try:
         mutants = [Mutant(path) for path in sorted((root / "Tests" / "Mutants").glob("*.patch"))]
         if unknown := set(arguments.only) - {mutant.name for mutant in mutants}:
@@ -292,6 +335,8 @@ def main():
     except Failure as failure:
         print(f"mutants: {failure}", file=sys.stderr)
         return 1
+    finally:
+        end_all()
     return report(mutants, time.monotonic() - begin, arguments.json)
 
 

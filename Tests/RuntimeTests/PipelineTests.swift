@@ -12,6 +12,7 @@ import Testing
 @Suite struct PipelineTests {
     private let folder: Folder
     private let source: ScriptedSource
+    private let sink = AcceptingSink()
     private let store: Store
     private let pipeline: Pipeline
     private let shared = SharedState()
@@ -35,7 +36,7 @@ import Testing
         store = Store(try SharedSnapshotFolder(directory: folder.path, instance: "0", logger: log.logger))
         pipeline = try Pipeline(
             settings, partitionCount: 3, store: store, shared: shared, logger: log.logger,
-            connections: Connections(source: source, sink: AcceptingSink(), clock: clock))
+            connections: Connections(source: source, sink: sink, clock: clock))
         try pipeline.begin()
     }
 
@@ -116,6 +117,19 @@ import Testing
         #expect(source.given == [1])
         #expect(source.committed == [0: 20, 1: 20])
         #expect(found == 20, "whoever takes it finds what it held")
+    }
+
+    /// At least once: offsets follow outputs that the cluster has confirmed.
+    @Test func whatIsNotDeliveredIsNotCommitted() throws {
+        try turn(.assign([0, 1]))
+        sink.flushError = KafkaError("flush", code: 29, reason: "not authorized")
+        #expect(throws: KafkaError.self) { try turn(.records(40)) }
+        #expect(source.committed == [:])
+        #expect(!pipeline.committer.publication.isEmpty)
+        sink.flushError = nil
+        try turn()
+        #expect(source.committed == [0: 20, 1: 20])
+        #expect(pipeline.committer.publication.isEmpty)
     }
 
     // MARK: Jumps of event time

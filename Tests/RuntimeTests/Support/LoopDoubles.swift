@@ -129,11 +129,13 @@ final class ScriptedSource: RecordSource {
 
 /// Takes everything.
 final class AcceptingSink: RecordSink {
+    /// The cluster does not confirm what it was given.
+    var flushError: KafkaError?
     func topic(_ name: String) -> Producer.Topic { Producer.Topic(unconnected: name) }
     func produce(_ records: ArraySlice<Producer.Record>) {}
     func produce(_ record: Producer.Record, headers: [(name: String, text: String)]) {}
     func poll() {}
-    func flush(milliseconds: Int) {}
+    func flush(milliseconds: Int) throws(KafkaError) { if let flushError { throw flushError } }
     func purge() {}
     func takeFailure() -> KafkaError? { nil }
     let maxRecordBytes = 1_000_000

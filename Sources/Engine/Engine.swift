@@ -129,8 +129,8 @@ public final class Engine {
     /// - Parameter events: every one belongs to a task that is held.
     public func step(_ events: UnsafeBufferPointer<clvd_event>) { step(events, betweenSlices: {}) }
 
-    /// The same in slices. A record whose time is far ahead runs the timers of all hours before it, which may take minutes. That work is
-    /// done in slices; outputs and state are the same however it is cut.
+    /// The same in slices. A record whose time is far ahead runs the timers of all hours before it, which may take
+    /// minutes. That work is done in slices; outputs and state are the same however it is cut.
     /// - Parameters:
     ///   - events: every one belongs to a task that is held.
     ///   - betweenSlices: called every second or so of such work, on the caller's thread. It must not change the engine.

@@ -8,8 +8,8 @@ import Glibc
 /// The two err differently, so a weighted mean is better than either. The best weights differ between streams, so the
 /// share is learned from outcomes. Season and shift say how much more or less all users buy and spend than is predicted:
 /// a season comes and goes within weeks and counts less the further ahead a bin is, a shift stays. They are those of the
-/// shortest bin, whose outcomes are known first. A share is learned together with the season and shift of its own cell,
-/// so that it depends on which of the two ranks users better, not on which happens to have the right level.
+/// shortest bin, whose outcomes are known first. A share is learned together with the season and shift of its own cell.
+/// So it depends on which of the two ranks users better. Which of them has the right level does not matter.
 struct ProcessBlend: Codable, Equatable {
     /// Users without activity since their last purchase, of whom the process knows everything; and users with, of whom
     /// it does not know that.

@@ -40,7 +40,7 @@ let package = Package(
         // Kafka at the edge; knows nothing of users or models.
         .target(
             name: "Kafka",
-            dependencies: ["CRdKafka", "CEventParser", .product(name: "Logging", package: "swift-log")],
+            dependencies: ["CHash", "CRdKafka", "CEventParser", .product(name: "Logging", package: "swift-log")],
             swiftSettings: strict),
         // Formats (declarative mappings), decoding, event files.
         .target(

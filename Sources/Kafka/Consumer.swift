@@ -37,6 +37,10 @@ public final class Consumer {
     }
 
     private let client: Client
+    private let settings: [(String, String)]
+    private let logger: Logger
+    /// Opened when it is needed first.
+    private var logReader: LogReader?
     private let topicNames: [String]
     private let cNames: UnsafeMutablePointer<UnsafePointer<CChar>?>
     private var topics: clvd_topics
@@ -62,6 +66,7 @@ public final class Consumer {
         ]
         if let instanceId { settings.append(("group.instance.id", instanceId)) }
         settings += properties.sorted { $0.key < $1.key }.map { ($0.key, $0.value) }
+        (self.settings, self.logger) = (settings, logger)
         client = try Client(RD_KAFKA_CONSUMER, properties: settings, logger: logger)
         rd_kafka_poll_set_consumer(client.handle)
         topicNames = names
@@ -227,6 +232,26 @@ public final class Consumer {
             "ask for the offsets of \(p)",
             rd_kafka_query_watermark_offsets(client.handle, p.topic, p.partition, &low, &high, Int32(milliseconds)))
         return (low, high)
+    }
+
+    /// The first committed record at or after an offset, read beside the stream.
+    /// - Returns: nil when the log has none.
+    public func fingerprint(
+        from offset: Int64, of p: TopicPartition, milliseconds: Int = 10_000
+    ) throws(KafkaError) -> RecordFingerprint? {
+        if logReader == nil {
+            do { logReader = try LogReader(settings, logger: logger) } catch {
+                throw KafkaError("read \(p) beside the stream", RD_KAFKA_RESP_ERR__FAIL, reason: "\(error)")
+            }
+        }
+        return try logReader!.fingerprint(from: offset, of: p, milliseconds: milliseconds)
+    }
+
+    /// The cluster's own id; nil when the brokers do not say it in time, or have none.
+    public func clusterID(milliseconds: Int = 10_000) -> String? {
+        guard let text = rd_kafka_clusterid(client.handle, Int32(clamping: milliseconds)) else { return nil }
+        defer { rd_kafka_mem_free(client.handle, text) }
+        return String(cString: text)
     }
 
     /// The end of a partition as the last fetch saw it; nil before the first.

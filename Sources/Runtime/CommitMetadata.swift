@@ -1,51 +1,131 @@
 package import Engine
+package import Kafka
 
-/// What is committed along with an offset: the engine's clock of the partition, and the latest idle ticks. After a
-/// restart these ticks are replayed, so that the state becomes the same and their outputs are not published again.
-/// Little more than a kilobyte at most; brokers take four.
+/// What is committed along with an offset: who committed it, and what the next owner of the partition has to know. After
+/// a restart the idle ticks are replayed, so that the state becomes the same and their outputs are not published again.
+/// Less than two kilobytes; brokers take four.
 package struct CommitMetadata: Equatable {
-    /// ms since 1970; nil before the first event.
+    /// Who wrote the metadata of a committed offset.
+    package enum Author: Equatable {
+        case thisVersion
+        /// A version of clvd that wrote less.
+        case older
+        /// A version of clvd that writes what this one cannot read.
+        case newer(Int)
+        /// Another program, or a person who moved the offset.
+        case foreign
+    }
+
+    /// The offset that it was committed with; nil: an older version did not say. Where it differs, somebody has moved the
+    /// offset and kept the text.
+    package var offset: Int64?
+    /// The engine's clock of the partition, ms since 1970; nil before the first event.
     package var clock: Int64?
     /// The latest idle ticks, ascending. Their clocks are full hours.
     package var idleTicks: [IdleTick]
+    /// The last record that was taken in; nil before the first.
+    package var lastRecord: RecordFingerprint?
+    /// When the partition got its last record; nil: unknown.
+    package var silence: Silence?
+    /// Where the group began to read the partition: its state is that of the records from here on. nil: unknown.
+    package var begin: Int64?
+    /// Id of the cluster.
+    package var cluster: String?
 
+    /// Since when a partition has been silent.
+    package struct Silence: Equatable {
+        /// The engine's clock then, ms of event time.
+        package var clock: Int64
+        /// The wall clock then, ms since 1970.
+        package var wallMs: Int64
+
+        package init(clock: Int64, wallMs: Int64) { (self.clock, self.wallMs) = (clock, wallMs) }
+    }
+
+    /// Version of the text. A version of clvd refuses those after its own.
+    static let version = 2
     /// Most ticks that are kept: snapshots are seldom further behind.
     static let mostIdleTicks = 64
-
-    private static let prefix = "clvd1;clock="
-    private static let separator = ";idleTicks="
     private static let hour: Int64 = 3_600_000
 
+    package init(
+        offset: Int64? = nil, clock: Int64?, idleTicks: [IdleTick] = [], lastRecord: RecordFingerprint? = nil,
+        silence: Silence? = nil, begin: Int64? = nil, cluster: String? = nil
+    ) {
+        (self.offset, self.clock, self.idleTicks, self.lastRecord) = (offset, clock, idleTicks, lastRecord)
+        (self.silence, self.begin, self.cluster) = (silence, begin, cluster)
+    }
+
+    // MARK: Text
+
     package var text: String {
-        guard let clock else { return "" }
-        let list = idleTicks.suffix(Self.mostIdleTicks).map { "\($0.before):\($0.clock / Self.hour)" }
-        return Self.prefix + String(clock) + (list.isEmpty ? "" : Self.separator + list.joined(separator: ","))
+        var fields = ["clvd\(Self.version)"]
+        func add(_ name: String, _ value: String?) { if let value { fields.append("\(name)=\(value)") } }
+        add("at", offset.map(String.init))
+        add("clock", clock.map(String.init))
+        let ticks = idleTicks.suffix(Self.mostIdleTicks).map { "\($0.before):\($0.clock / Self.hour)" }
+        add("idleTicks", ticks.isEmpty ? nil : ticks.joined(separator: ","))
+        add("record", lastRecord.map { "\($0.offset):\($0.timestampMs):\(String($0.hash, radix: 16))" })
+        add("silence", silence.map { "\($0.clock):\($0.wallMs)" })
+        add("begin", begin.map(String.init))
+        add("cluster", cluster)
+        return fields.joined(separator: ";")
     }
 
-    package init(clock: Int64?, idleTicks: [IdleTick] = []) {
-        self.clock = clock
-        self.idleTicks = idleTicks
+    package static func author(of text: String) -> Author {
+        guard text.hasPrefix("clvd"), let first = text.dropFirst(4).split(separator: ";").first, let version = Int(first)
+        else { return .foreign }
+        return version > Self.version ? .newer(version) : version == Self.version ? .thisVersion : .older
     }
 
-    /// - Parameter text: metadata of other programs is read as none.
+    /// - Parameter text: metadata of other programs and of newer versions is read as none.
     package init(text: String) {
         self.init(clock: nil)
-        guard text.hasPrefix(Self.prefix) else { return }
-        let parts = text.dropFirst(Self.prefix.count).split(separator: ";", maxSplits: 1)
-        guard let first = parts.first, let clock = Int64(first) else { return }
-        var idleTicks: [IdleTick] = []
-        if parts.count > 1 {
-            guard let list = Self.idleTicks(parts[1]) else { return }
-            idleTicks = list
+        switch Self.author(of: text) {
+        case .newer, .foreign: return
+        case .thisVersion, .older: break
         }
-        (self.clock, self.idleTicks) = (clock, idleTicks)
+        var read = CommitMetadata(clock: nil)
+        for field in text.split(separator: ";", omittingEmptySubsequences: false).dropFirst() {
+            let parts = field.split(separator: "=", maxSplits: 1)
+            guard parts.count == 2, read.take(parts[0], parts[1]) else { return }
+        }
+        self = read
+    }
+
+    /// - Returns: false when the value cannot be. A name that is not known is of a later version, which has made sure that
+    ///   it can be left out.
+    private mutating func take(_ name: Substring, _ value: Substring) -> Bool {
+        func numbers(_ count: Int) -> [Int64]? {
+            let list = value.split(separator: ":", omittingEmptySubsequences: false).compactMap { Int64($0) }
+            return list.count == count ? list : nil
+        }
+        switch name {
+        case "at": offset = Int64(value)
+        case "clock": clock = Int64(value)
+        case "begin": begin = Int64(value)
+        case "cluster": cluster = String(value)
+        case "idleTicks":
+            guard let ticks = Self.idleTicks(value) else { return false }
+            idleTicks = ticks
+        case "silence": silence = numbers(2).map { Silence(clock: $0[0], wallMs: $0[1]) }
+        case "record":
+            let parts = value.split(separator: ":", omittingEmptySubsequences: false)
+            guard parts.count == 3, let offset = Int64(parts[0]), let time = Int64(parts[1]),
+                let hash = UInt64(parts[2], radix: 16)
+            else { return false }
+            lastRecord = RecordFingerprint(offset: offset, timestampMs: time, hash: hash)
+        default: return true
+        }
+        let isRead = [
+            "at": offset != nil, "clock": clock != nil, "begin": begin != nil, "silence": silence != nil,
+        ]
+        return isRead[String(name)] ?? true
     }
 
     private static func idleTicks(_ text: Substring) -> [IdleTick]? {
-        let name = separator.dropFirst()
-        guard text.hasPrefix(name) else { return nil }
         var idleTicks: [IdleTick] = []
-        for entry in text.dropFirst(name.count).split(separator: ",", omittingEmptySubsequences: false) {
+        for entry in text.split(separator: ",", omittingEmptySubsequences: false) {
             let numbers = entry.split(separator: ":").compactMap { Int64($0) }
             guard numbers.count == 2, numbers[0] >= idleTicks.last?.before ?? 0 else { return nil }
             let (clock, overflow) = numbers[1].multipliedReportingOverflow(by: hour)

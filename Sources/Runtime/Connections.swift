@@ -19,6 +19,10 @@ package protocol RecordSource: AnyObject {
     var sessionTimeoutMs: Int { get }
     func watermarks(_ p: TopicPartition, milliseconds: Int) throws(KafkaError) -> (low: Int64, high: Int64)
     func knownEnd(_ p: TopicPartition) -> Int64?
+    func fingerprint(
+        from offset: Int64, of p: TopicPartition, milliseconds: Int
+    ) throws(KafkaError) -> RecordFingerprint?
+    func clusterID(milliseconds: Int) -> String?
     func partitionCounts(_ names: [String], milliseconds: Int) throws(KafkaError) -> [String: Int]
     var lastError: ClientError? { get }
     func skipDestroy()
@@ -52,6 +56,8 @@ package protocol RecordSink: AnyObject {
 package protocol LoopClock: AnyObject {
     /// Seconds since an arbitrary start, never backwards.
     var now: Double { get }
+    /// The wall clock, ms since 1970. It may jump, and goes on while the process is down.
+    var wallMs: Int64 { get }
     func sleep(_ seconds: Double)
 }
 
@@ -80,6 +86,11 @@ extension Producer: RecordSink {
 package final class SystemClock: LoopClock {
     package init() {}
     package var now: Double { monotonic() }
+    package var wallMs: Int64 {
+        var t = timespec()
+        clock_gettime(CLOCK_REALTIME, &t)
+        return Int64(t.tv_sec) * 1000 + Int64(t.tv_nsec) / 1_000_000
+    }
     package func sleep(_ seconds: Double) { usleep(useconds_t(seconds * 1_000_000)) }
 }
 

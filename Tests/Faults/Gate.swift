@@ -83,6 +83,7 @@ extension KafkaError {
 /// A clock that the simulation advances.
 final class SimulatedClock: LoopClock {
     private(set) var now = 1000.0
+    var wallMs: Int64 { 1_700_000_000_000 + Int64(now * 1000) }
     func advance(_ seconds: Double) { now += seconds }
     func sleep(_ seconds: Double) { now += seconds }
 }

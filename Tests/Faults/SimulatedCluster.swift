@@ -16,6 +16,7 @@ final class SimulatedCluster {
 
     private enum Transaction { case open, committed, aborted }
 
+    let id = "simulated"
     let partitions: [TopicPartition]
     private let records: [[clvd_record]]
     /// Number of records of each partition that are in the log so far, and that retention has removed.

@@ -152,6 +152,16 @@ final class SimulatedConsumer: RecordSource {
 
     func knownEnd(_ p: TopicPartition) -> Int64? { cluster.high(p) }
 
+    func fingerprint(
+        from offset: Int64, of p: TopicPartition, milliseconds: Int
+    ) throws(KafkaError) -> RecordFingerprint? {
+        try gate.call("read a record") { () throws(KafkaError) in
+            try cluster.read(p, from: offset, most: 1).first.map { RecordFingerprint($0) }
+        }
+    }
+
+    func clusterID(milliseconds: Int) -> String? { cluster.id }
+
     func partitionCounts(_ names: [String], milliseconds: Int) throws(KafkaError) -> [String: Int] {
         try gate.call("partitions") { () throws(KafkaError) in
             Dictionary(uniqueKeysWithValues: names.map { ($0, cluster.partitions.count) })

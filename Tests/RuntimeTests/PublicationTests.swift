@@ -137,8 +137,22 @@ import Testing
         let full = CommitMetadata(clock: .max, idleTicks: many)
         #expect(full.text.utf8.count < 2048, "brokers take 4096")
         #expect(CommitMetadata(text: full.text).idleTicks == many.suffix(CommitMetadata.mostIdleTicks))
+        let whole = CommitMetadata(
+            offset: 70, clock: 5, idleTicks: idleTicks, lastRecord: RecordFingerprint(offset: 69, timestampMs: -1, hash: .max),
+            silence: .init(clock: 5, wallMs: 1_800_000_000_000), begin: 12, cluster: "4L6g3nShT-eMCtK--X86sw")
+        #expect(CommitMetadata(text: whole.text) == whole && CommitMetadata.author(of: whole.text) == .thisVersion)
+        #expect(
+            whole.text == "clvd2;at=70;clock=5;idleTicks=7:1,7000000000:472223;record=69:-1:ffffffffffffffff;"
+                + "silence=5:1800000000000;begin=12;cluster=4L6g3nShT-eMCtK--X86sw")
+        #expect(CommitMetadata(text: whole.text + ";later=1") == whole, "names of later versions are left out")
+        #expect(
+            CommitMetadata(text: "clvd1;clock=5;idleTicks=7:1")
+                == CommitMetadata(clock: 5, idleTicks: [IdleTick(before: 7, clock: 3_600_000)]))
+        #expect(CommitMetadata.author(of: "clvd1;clock=5") == .older)
+        #expect(CommitMetadata.author(of: "clvd3;clock=5") == .newer(3))
+        for text in ["", "clvd", "clvdx;at=1", "5", "other"] { #expect(CommitMetadata.author(of: text) == .foreign) }
         for foreign in [
-            "", "clvd1;clock=", "clvd1;clock=x", "clvd2;clock=5", "5", "clvd1;clock=5;x=1", "clvd1;clock=5;idleTicks=",
+            "", "clvd1;clock=", "clvd1;clock=x", "clvd3;clock=5", "5", "clvd1;clock=5;x", "clvd1;clock=5;idleTicks=",
             "clvd1;clock=5;idleTicks=1:2,", "clvd1;clock=5;idleTicks=1:x",
             "clvd1;clock=5;idleTicks=1:9223372036854775807",
             "clvd1;clock=5;idleTicks=5:1,4:2",

@@ -29,6 +29,7 @@ final class ScriptedSource: RecordSource {
     private(set) var given: [Int32] = []
     private(set) var isReading = false
     private var positions: [Int32: Int64] = [:]
+    private var fingerprints: [Int32: [Int64: RecordFingerprint]] = [:]
     private var shop = Shop(seed: 61)
     private var held: [UnsafeMutableRawBufferPointer] = []
     private let batch = UnsafeMutableBufferPointer<clvd_record>.allocate(capacity: 64)
@@ -78,6 +79,7 @@ final class ScriptedSource: RecordSource {
             record.timestamp_ms = input.timestampMs
             positions[partition]! += 1
             batch[i] = record
+            fingerprints[partition, default: [:]][record.offset] = RecordFingerprint(record)
         }
         isReading = true
         return UnsafeBufferPointer(rebasing: UnsafeBufferPointer(batch)[..<count])
@@ -121,6 +123,10 @@ final class ScriptedSource: RecordSource {
     let sessionTimeoutMs = 45_000
     func watermarks(_ p: TopicPartition, milliseconds: Int) -> (low: Int64, high: Int64) { (0, high) }
     func knownEnd(_ p: TopicPartition) -> Int64? { nil }
+    func fingerprint(from offset: Int64, of p: TopicPartition, milliseconds: Int) -> RecordFingerprint? {
+        fingerprints[p.partition]?[offset]
+    }
+    func clusterID(milliseconds: Int) -> String? { "scripted" }
     func partitionCounts(_ names: [String], milliseconds: Int) -> [String: Int] { ["events": 3] }
     var lastError: ClientError? { nil }
     func skipDestroy() {}
@@ -153,5 +159,6 @@ final class AcceptingSink: RecordSink {
 
 final class StepClock: LoopClock {
     var now = 1000.0
+    var wallMs: Int64 { 1_700_000_000_000 + Int64(now * 1000) }
     func sleep(_ seconds: Double) { now += seconds }
 }

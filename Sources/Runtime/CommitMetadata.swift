@@ -73,7 +73,8 @@ package struct CommitMetadata: Equatable {
     }
 
     package static func author(of text: String) -> Author {
-        guard text.hasPrefix("clvd"), let first = text.dropFirst(4).split(separator: ";").first, let version = Int(first)
+        guard text.hasPrefix("clvd"), let first = text.dropFirst(4).split(separator: ";").first,
+            let version = Int(first)
         else { return .foreign }
         return version > Self.version ? .newer(version) : version == Self.version ? .thisVersion : .older
     }

@@ -138,7 +138,8 @@ import Testing
         #expect(full.text.utf8.count < 2048, "brokers take 4096")
         #expect(CommitMetadata(text: full.text).idleTicks == many.suffix(CommitMetadata.mostIdleTicks))
         let whole = CommitMetadata(
-            offset: 70, clock: 5, idleTicks: idleTicks, lastRecord: RecordFingerprint(offset: 69, timestampMs: -1, hash: .max),
+            offset: 70, clock: 5, idleTicks: idleTicks,
+            lastRecord: RecordFingerprint(offset: 69, timestampMs: -1, hash: .max),
             silence: .init(clock: 5, wallMs: 1_800_000_000_000), begin: 12, cluster: "4L6g3nShT-eMCtK--X86sw")
         #expect(CommitMetadata(text: whole.text) == whole && CommitMetadata.author(of: whole.text) == .thisVersion)
         #expect(

@@ -2,7 +2,7 @@
 SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help deps build test faults rebalances fuzz kills outages demo evaluate truth docs same-bits mutants tsan coverage \
+.PHONY: help deps build test test-newer-client faults rebalances fuzz kills outages demo evaluate truth docs same-bits mutants tsan coverage \
     tidy lint format clean
 
 sources := Sources Tests Fuzz/Sources Package.swift
@@ -33,6 +33,13 @@ test: deps lint tidy faults  ## Lint, build and run all tests
 	swift test --skip-build --disable-xctest --skip '$(waiting)'
 	SWT_EXPERIMENTAL_MAXIMUM_PARALLELIZATION_WIDTH=$(waitingAtOnce) \
 	    swift test --skip-build --disable-xctest --filter '$(waiting)'
+
+test-newer-client: deps  ## KafkaTests and RuntimeTests with librdkafka 2.16 instead of Debian's
+	Tools/newer-librdkafka.sh .build/newer-librdkafka
+	swift build --build-tests
+	LD_LIBRARY_PATH="$$PWD/.build/newer-librdkafka" CLVD_TEST_LIBRDKAFKA=2.16.0 \
+	    SWT_EXPERIMENTAL_MAXIMUM_PARALLELIZATION_WIDTH=$(waitingAtOnce) \
+	    swift test --skip-build --disable-xctest --filter '^(KafkaTests|RuntimeTests)\.'
 
 rebalances: deps  ## Move partitions among INSTANCES (2) COUNT times (50), in an order by SEED, and count what is missing or double
 	swift build --build-tests

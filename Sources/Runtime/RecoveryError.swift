@@ -65,8 +65,8 @@ public struct RecoveryError: Error, Sendable, Equatable, CustomStringConvertible
     static func otherCluster(_ p: TopicPartition, was: String, now: String) -> RecoveryError {
         RecoveryError(
             description: "\(p): the group's offset was committed in cluster \(quoted(was)), this is cluster "
-                + "\(quoted(now)): the records at equal offsets need not be the same. Correct kafka.bootstrapServers, or "
-                + "set snapshots.acceptOrigin: true to take offsets and snapshots as they are")
+                + "\(quoted(now)): the records at equal offsets need not be the same. Correct kafka.bootstrapServers, "
+                + "or set snapshots.acceptOrigin: true to take offsets and snapshots as they are")
     }
 
     /// - Parameter difference: see `SnapshotOrigin.difference`.
@@ -81,12 +81,12 @@ public struct RecoveryError: Error, Sendable, Equatable, CustomStringConvertible
 
     static func nothingCommitted(_ p: TopicPartition, group: String, state: Int64) -> RecoveryError {
         RecoveryError(
-            description: "\(p): the newest snapshot is at offset \(state), but the group \(quoted(group)) has committed "
-                + "nothing: the group or its offsets were deleted, its offsets have expired "
+            description: "\(p): the newest snapshot is at offset \(state), but the group \(quoted(group)) has "
+                + "committed nothing: the group or its offsets were deleted, its offsets have expired "
                 + "(offsets.retention.minutes), the topic was made anew, or kafka.groupId is not the one that made the "
-                + "snapshots. `clvd offsets rewind --to published` goes to where the published updates end; `clvd "
-                + "offsets accept` commits where the snapshots are; snapshots.acceptMissingOffsets: true goes on from "
-                + "the snapshots at each start")
+                + "snapshots. `clvd offsets rewind --to published` goes to where the published updates end; "
+                + "`clvd offsets accept` commits where the snapshots are; or set snapshots.acceptMissingOffsets: true "
+                + "to go on from the snapshots at each start")
     }
 
     static func newer(_ p: TopicPartition, offset: Int64, version: Int) -> RecoveryError {
@@ -121,8 +121,8 @@ public struct RecoveryError: Error, Sendable, Equatable, CustomStringConvertible
             : "the records from \(offset) on will be published again"
         return RecoveryError(
             description: "\(f.partition): the group is at offset \(offset), \(who), \(known): the offset was moved "
-                + "\(isForward ? "forwards" : "backwards"): \(cause). `clvd offsets rewind --to published` goes to where "
-                + "the published updates end; `clvd offsets accept` takes \(offset) as it is: \(effect)")
+                + "\(isForward ? "forwards" : "backwards"): \(cause). `clvd offsets rewind --to published` goes to "
+                + "where the published updates end; `clvd offsets accept` takes \(offset) as it is: \(effect)")
     }
 
     /// Text of others, short and without what a terminal could obey.

@@ -1,8 +1,8 @@
 import Foundation
 package import Kafka
 
-/// Where the state of a snapshot comes from: which group read what of which cluster. It stands in the description of the
-/// snapshot beside what the engine says of itself. Snapshots of versions before it have none.
+/// Where the state of a snapshot comes from: which group read what of which cluster. It stands in the description of
+/// the snapshot beside what the engine says of itself. Snapshots of versions before it have none.
 package struct SnapshotOrigin: Codable, Equatable, Sendable {
     /// What is known of one partition's log.
     package struct Partition: Codable, Equatable, Sendable {

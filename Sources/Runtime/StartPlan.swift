@@ -52,8 +52,8 @@ struct StartPlan: Equatable {
         var origin = false
     }
 
-    /// - Throws: `RecoveryError` when records that the state needs are gone, when the log is another one than that of the
-    ///   state, or when the group's offset is not what clvd committed last.
+    /// - Throws: `RecoveryError` when records that the state needs are gone, when the log is another one than that of
+    ///   the state, or when the group's offset is not what clvd committed last.
     static func make(_ f: Facts, _ consent: Consent) throws(RecoveryError) -> StartPlan {
         if let committed = f.committed, case .newer(let version) = f.author {
             throw .newer(f.partition, offset: committed, version: version)
@@ -123,7 +123,8 @@ struct StartPlan: Equatable {
         return StartPlan(from: state, firstUnpublishedOffset: max(state, f.committed ?? state), begin: begin)
     }
 
-    /// No snapshot holds the partition. What was committed is read again from where the group began, without publishing.
+    /// No snapshot holds the partition. What was committed is read again from where the group began, without
+    /// publishing.
     private static func withoutState(
         _ f: Facts, _ isAccepted: Bool, _ consent: Consent
     ) throws(RecoveryError) -> StartPlan {

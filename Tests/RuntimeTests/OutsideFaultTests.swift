@@ -94,6 +94,9 @@ import Testing
         try cluster.createTopics([output.updatesTopic, output.alertsTopic, output.deadLetterTopic], partitions: 1)
         var settings = site.settings
         settings.kafka.bootstrapServers = cluster.bootstrap
+        // Of the other cluster only the log matters here.
+        settings.snapshots.acceptOrigin = true
+        settings.snapshots.acceptMissingOffsets = true
         return (cluster, site.with(settings))
     }
 

@@ -3,7 +3,7 @@ import Foundation
 package import Kafka
 package import Logging
 package import Settings
-package import SnapshotStore
+internal import SnapshotStore
 
 /// Reads and sets the offsets of a group as one who is no member of it. One thread uses it.
 package final class GroupOffsetsClient {

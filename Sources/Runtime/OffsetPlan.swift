@@ -1,3 +1,4 @@
+internal import Engine
 package import Kafka
 package import SnapshotStore
 
@@ -32,10 +33,12 @@ package struct GroupOffsets {
     package var cluster: String?
     package var standings: [OffsetStanding]
     var shelf: SnapshotShelf
-    /// `input.start: latest`, `snapshots.acceptGap`.
-    var (startsAtEnd, acceptsGap) = (false, false)
+    /// `input.start: latest`.
+    var startsAtEnd = false
+    /// `snapshots.acceptGap`.
+    var acceptsGap = false
     /// For `OffsetTarget.time`: the offset of each partition; one without is at its end.
-    package var offsetsByTime: [TopicPartition: Int64] = [:]
+    var offsetsByTime: [TopicPartition: Int64] = [:]
 
     // MARK: Plans
 

@@ -297,7 +297,10 @@ public final class Consumer {
 
     /// Does not destroy the client's handle at the end, after `close`: for a member that read from a topic that vanished,
     /// as librdkafka would wait for ever. Costs the handle's threads and memory until the process ends.
-    public func skipDestroy() { client.skipsDestroy = true }
+    public func skipDestroy() {
+        client.skipsDestroy = true
+        logReader?.skipDestroy()
+    }
 
     /// Leaves the group. Rebalances that come of it are answered on the way.
     public func close() {

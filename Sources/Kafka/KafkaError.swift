@@ -107,6 +107,19 @@ extension KafkaError {
         ].contains(code)
     }
 
+    /// Another broker leads a partition, or another log has its name.
+    public var isOfLeader: Bool {
+        [
+            RD_KAFKA_RESP_ERR_NOT_LEADER_FOR_PARTITION.rawValue, RD_KAFKA_RESP_ERR_LEADER_NOT_AVAILABLE.rawValue,
+            RD_KAFKA_RESP_ERR_FENCED_LEADER_EPOCH.rawValue, RD_KAFKA_RESP_ERR_UNKNOWN_LEADER_EPOCH.rawValue,
+        ].contains(code)
+    }
+
+    /// The error of a log that turned out to be another one than before: the position means nothing in it.
+    package static func otherLog(_ reason: String) -> KafkaError {
+        KafkaError("read on", RD_KAFKA_RESP_ERR_OFFSET_OUT_OF_RANGE, reason: reason)
+    }
+
     /// The log no longer has the offset that was asked for.
     public var isOutOfRange: Bool {
         code == RD_KAFKA_RESP_ERR__AUTO_OFFSET_RESET.rawValue || code == RD_KAFKA_RESP_ERR_OFFSET_OUT_OF_RANGE.rawValue

@@ -20,6 +20,9 @@ final class LogReader {
         rd_kafka_poll_set_consumer(client.handle)
     }
 
+    /// See `Consumer.skipDestroy`.
+    func skipDestroy() { client.skipsDestroy = true }
+
     /// The first committed record at or after an offset.
     /// - Returns: nil when there is none.
     func fingerprint(

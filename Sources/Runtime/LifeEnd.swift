@@ -27,9 +27,11 @@ extension Pipeline {
 
     /// Takes a snapshot before the process ends for good, so that the next one need not read again what is committed.
     /// Not when another instance has taken over, whose folder it is now; nor of a state that is ahead of what is
-    /// committed, or that was being put together when the error came.
+    /// committed, that was being put together when the error came, or that may be of two logs, which the next start could
+    /// not tell any more.
     private func keepCommitted(before error: any Error) {
-        guard !Daemon.isPassing(error), (error as? KafkaError)?.isFenced != true, !table.partitions.isEmpty,
+        guard !Daemon.isPassing(error), (error as? KafkaError)?.isFenced != true,
+            (error as? RecoveryError)?.isOfOtherLog != true, !table.partitions.isEmpty,
             Set(engine.taskIDs) == Set(table.partitions.keys)
         else { return }
         try? snapshots.takeNow()

@@ -17,6 +17,7 @@ package final class Pipeline {
     private let commits: CommitGate
     private let assignment: PartitionAssignment
     private let idleClock: IdleClock
+    private let watch: LogWatch
     private let producer: any RecordSink
     private let decoder: EventDecoder
     private let events: UnsafeMutablePointer<clvd_event>
@@ -45,11 +46,13 @@ package final class Pipeline {
         context = LoopContext(
             settings: settings, shared: shared, logger: logger, engine: engine, consumer: consumer, clock: clock,
             reporter: Reporter(settings, shared: shared, logger: logger, connections: connections))
-        let keeper = SnapshotKeeper(store, settings, logger: logger, clock: clock)
-        table = PartitionTable(
-            topics: settings.input.topics, batchRecords: settings.runtime.batchRecords, engine: engine,
-            consumer: consumer)
-        commits = CommitGate(context, table, committer)
+        let table = PartitionTable(
+            group: settings.kafka.groupId, topics: settings.input.topics, batchRecords: settings.runtime.batchRecords,
+            engine: engine, consumer: consumer)
+        self.table = table
+        let keeper = SnapshotKeeper(store, settings, logger: logger, clock: clock) { table.origin(of: $0) }
+        watch = LogWatch(context, table)
+        commits = CommitGate(context, table, committer, watch)
         snapshots = SnapshotSchedule(context, commits, keeper)
         assignment = PartitionAssignment(context, table, commits, snapshots, keeper)
         idleClock = IdleClock(context, table)
@@ -73,6 +76,7 @@ package final class Pipeline {
 
     /// The first part of a life: state and membership.
     package func begin() throws {
+        table.cluster = context.consumer.clusterID(milliseconds: 10_000)
         try snapshots.restore()
         try context.consumer.subscribe()
     }
@@ -84,16 +88,21 @@ package final class Pipeline {
         // The records may be another member's by now. A rebalance that is not answered would hold up the end of this
         // life.
         if case .lost? = poll.rebalance, let rebalance = poll.rebalance { try assignment.handleRebalance(rebalance) }
+        try watch.beginTurn()
         if poll.rebalance == nil { try assignment.confirmMembership() }
         try take(poll.records)
         consumer.release()
         context.shared.requests.drain(engine)
         table.noteEnds(poll.ends)
         if let rebalance = poll.rebalance { try assignment.handleRebalance(rebalance) }
-        if let error = poll.error { try handleConsumerError(error) }
+        if let error = poll.error {
+            watch.note(error)
+            try handleConsumerError(error)
+        }
         try tick()
         try committer.produceAvailable()
         if commits.isDue { try commits.commit() }
+        try watch.lookIfDue()
         try snapshots.takeIfDue()
         assignment.noteCaughtUp()
         noteClientErrors()
@@ -122,6 +131,7 @@ package final class Pipeline {
         let batch = UnsafeBufferPointer(start: UnsafePointer(events), count: records.count)
         try engine.step(batch, betweenSlices: betweenSlices)
         engine.forEachOutput { entry in publish(entry, records) }
+        table.noteLast(records)
         idleClock.noteRecords(batch)
         commits.noteRecords(records.count)
         context.shared.update { $0.records += Int64(records.count) }

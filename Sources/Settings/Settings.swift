@@ -86,6 +86,10 @@ public struct Settings: Sendable, Equatable {
         public var keep: Int = 3
         /// Start although the log no longer reaches back to the snapshot; the records between are lost to the state.
         public var acceptGap: Bool = false
+        /// Go on from the snapshots although the group has committed nothing.
+        public var acceptMissingOffsets: Bool = false
+        /// Take snapshots and offsets of another group or cluster as they are.
+        public var acceptOrigin: Bool = false
         /// Start empty although the snapshot does not belong to this configuration.
         public var discardIncompatible: Bool = false
         public init() {}

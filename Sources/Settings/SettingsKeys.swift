@@ -147,6 +147,13 @@ extension Settings {
             "snapshots.acceptGap", \.snapshots.acceptGap,
             "Start although the log no longer reaches back to the snapshot; the records between are lost."),
         SettingKey(
+            "snapshots.acceptMissingOffsets", \.snapshots.acceptMissingOffsets,
+            "Go on from the snapshots although the group has committed nothing; what was published after them is "
+                + "published again."),
+        SettingKey(
+            "snapshots.acceptOrigin", \.snapshots.acceptOrigin,
+            "Take snapshots and offsets of another group or cluster as they are."),
+        SettingKey(
             "snapshots.discardIncompatible", \.snapshots.discardIncompatible,
             "Start empty although the snapshot does not belong to this configuration."),
     ]

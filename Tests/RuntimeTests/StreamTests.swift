@@ -114,7 +114,7 @@ import Verification
             let committed = try here.cluster.committed(
                 here.input[0], group: here.settings.kafka.groupId)
             #expect(committed[0]?.offset == c.records)
-            #expect(committed[0]?.metadata.hasPrefix("clvd1;clock=") == true)
+            #expect(committed[0]?.metadata.hasPrefix("clvd2;at=") == true)
         }
     }
 

@@ -11,6 +11,7 @@ final class ScriptedSource: RecordSource {
         case lost([Int32], records: Int)
         /// So many, from all partitions in turn.
         case records(Int)
+        case error(KafkaError)
     }
 
     var next = Step.nothing
@@ -26,10 +27,17 @@ final class ScriptedSource: RecordSource {
     var isAssignmentLost = false
     var onKeepAlive: (ScriptedSource) -> Void = { _ in }
     private(set) var committed: [Int32: Int64] = [:]
+    private(set) var metadata: [Int32: String] = [:]
     private(set) var given: [Int32] = []
     private(set) var isReading = false
     private var positions: [Int32: Int64] = [:]
+    /// What the logs have, as far as it was read.
     private var fingerprints: [Int32: [Int64: RecordFingerprint]] = [:]
+    /// Partitions whose records were looked at beside the stream.
+    private(set) var looks: [Int32] = []
+    var onLook: (ScriptedSource) -> Void = { _ in }
+    var lookError: KafkaError?
+    var knownEnds: [Int32: Int64] = [:]
     private var shop = Shop(seed: 61)
     private var held: [UnsafeMutableRawBufferPointer] = []
     private let batch = UnsafeMutableBufferPointer<clvd_record>.allocate(capacity: 64)
@@ -61,6 +69,7 @@ final class ScriptedSource: RecordSource {
             return Consumer.Poll(records: none, rebalance: .revoke(named(list)))
         case .lost(let list, let count): return Consumer.Poll(records: read(count), rebalance: .lost(named(list)))
         case .records(let count): return Consumer.Poll(records: read(count), ends: ends)
+        case .error(let error): return Consumer.Poll(records: none, error: error)
         }
     }
 
@@ -113,18 +122,33 @@ final class ScriptedSource: RecordSource {
         _ partitions: [TopicPartition], milliseconds: Int
     ) -> [TopicPartition: PartitionOffset] {
         partitions.reduce(into: [:]) { found, p in
-            if let offset = committed[p.partition] { found[p] = PartitionOffset(offset: offset) }
+            guard let offset = committed[p.partition] else { return }
+            found[p] = PartitionOffset(offset: offset, metadata: metadata[p.partition] ?? "")
         }
     }
     func commit(_ offsets: [TopicPartition: PartitionOffset], milliseconds: Int) throws(KafkaError) {
         if isRefusing { throw KafkaError("commit", code: 27, reason: "the group is about to share out anew") }
-        for (p, offset) in offsets { committed[p.partition] = offset.offset }
+        for (p, offset) in offsets {
+            committed[p.partition] = offset.offset
+            metadata[p.partition] = offset.metadata
+        }
     }
     let sessionTimeoutMs = 45_000
     func watermarks(_ p: TopicPartition, milliseconds: Int) -> (low: Int64, high: Int64) { (0, high) }
-    func knownEnd(_ p: TopicPartition) -> Int64? { nil }
-    func fingerprint(from offset: Int64, of p: TopicPartition, milliseconds: Int) -> RecordFingerprint? {
-        fingerprints[p.partition]?[offset]
+    func knownEnd(_ p: TopicPartition) -> Int64? { knownEnds[p.partition] }
+    func fingerprint(
+        from offset: Int64, of p: TopicPartition, milliseconds: Int
+    ) throws(KafkaError) -> RecordFingerprint? {
+        looks.append(p.partition)
+        onLook(self)
+        if let lookError { throw lookError }
+        return offset < high ? fingerprints[p.partition]?[offset] : nil
+    }
+    /// Another log takes the place of the partition's, as long and with other records.
+    func makeAnew(_ partition: Int32) {
+        fingerprints[partition] = fingerprints[partition]?.mapValues {
+            RecordFingerprint(offset: $0.offset, timestampMs: $0.timestampMs + 86_400_000, hash: ~$0.hash)
+        }
     }
     func clusterID(milliseconds: Int) -> String? { "scripted" }
     func partitionCounts(_ names: [String], milliseconds: Int) -> [String: Int] { ["events": 3] }

@@ -54,7 +54,7 @@ public enum EngineSnapshot {
     public static func metadata(_ snapshot: Snapshot) throws -> EngineImage.Metadata {
         // What another format says of itself may not even be readable.
         if let format = SnapshotShelf.format(snapshot.metadata), !StateFormat.isRead(format) {
-            throw SnapshotMismatch("\(snapshot.info.name) was \(StateFormat.explanation(of: format))")
+            throw SnapshotMismatch(snapshot.info.name, ofFormat: format)
         }
         let decoder = JSONDecoder()
         decoder.nonConformingFloatDecodingStrategy = .convertFromString(

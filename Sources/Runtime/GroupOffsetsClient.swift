@@ -45,16 +45,24 @@ package final class GroupOffsetsClient {
         }
         let all = topics.flatMap { topic in (0..<Int32(counts[topic]!)).map { TopicPartition(topic, $0) } }.sorted()
         let committed = try consumer.committed(all, milliseconds: milliseconds)
-        let shelf = SnapshotShelf(try SharedSnapshotFolder.listings(in: settings.snapshots.directory))
+        let cluster = consumer.clusterID(milliseconds: milliseconds)
+        let origin = SnapshotOrigin(group: settings.kafka.groupId, cluster: cluster, topics: topics)
+        let shelf = SnapshotShelf(
+            try SharedSnapshotFolder.listings(in: settings.snapshots.directory),
+            origin: settings.snapshots.acceptOrigin ? nil : origin)
         let standings = try all.map { p in
             let (low, high) = try consumer.watermarks(p, milliseconds: milliseconds)
             return OffsetStanding(
                 partition: p, log: low..<max(low, high), committed: committed[p], in: shelf, published: published[p])
         }
         var offsets = GroupOffsets(
-            group: settings.kafka.groupId, cluster: consumer.clusterID(milliseconds: milliseconds),
-            standings: standings, shelf: shelf)
-        (offsets.startsAtEnd, offsets.acceptsGap) = (settings.input.start == .latest, settings.snapshots.acceptGap)
+            group: settings.kafka.groupId, cluster: cluster, standings: standings, shelf: shelf)
+        offsets.consent = StartPlan.Consent(
+            latest: settings.input.start == .latest, gap: settings.snapshots.acceptGap,
+            missingOffsets: settings.snapshots.acceptMissingOffsets, origin: settings.snapshots.acceptOrigin)
+        offsets.fate = { [consumer, milliseconds] record, p in
+            try consumer.fate(of: record, in: p, isCompacted: false, milliseconds: milliseconds)
+        }
         if let time {
             offsets.offsetsByTime = try consumer.offsets(atMs: time, of: all, milliseconds: milliseconds)
         }

@@ -33,10 +33,10 @@ package struct GroupOffsets {
     package var cluster: String?
     package var standings: [OffsetStanding]
     var shelf: SnapshotShelf
-    /// `input.start: latest`.
-    var startsAtEnd = false
-    /// `snapshots.acceptGap`.
-    var acceptsGap = false
+    /// What the settings allow.
+    var consent = StartPlan.Consent()
+    /// Looks for a record where it was.
+    var fate: (RecordFingerprint?, TopicPartition) throws -> RecordFate = { _, _ in .unknown }
     /// For `OffsetTarget.time`: the offset of each partition; one without is at its end.
     var offsetsByTime: [TopicPartition: Int64] = [:]
 
@@ -123,7 +123,7 @@ package struct GroupOffsets {
         for goal in goals {
             let p = goal.standing.partition
             var moved = shelf.catalog.entries.filter { $0.offsets[p] ?? .min > goal.offset }.map(\.listing)
-            if movesNewer { moved += shelf.others.filter { $0.isNewer && $0.mayHold(p) }.map(\.listing) }
+            if movesNewer { moved += shelf.newer.filter { $0.mayHold(p) }.map(\.listing) }
             plan.changes.append(
                 .init(
                     partition: p, before: goal.standing.committed?.offset, after: goal.offset, metadata: goal.metadata,
@@ -142,7 +142,7 @@ package struct GroupOffsets {
         for s in standings where !plan.changes.contains(where: { $0.partition == s.partition }) {
             guard s.snapshot != nil, let committed = s.committed?.offset else { continue }
             let left = rest.catalog.entries.compactMap { $0.offsets[s.partition] }.filter { $0 <= committed }.max()
-            if left ?? 0 < s.log.lowerBound, !acceptsGap {
+            if left ?? 0 < s.log.lowerBound, !consent.gap {
                 throw OffsetRefusal(
                     "\(s.partition): its state is in the snapshots that would be moved aside, and the log, which begins "
                         + "at \(s.log.lowerBound), does not reach back to "
@@ -155,34 +155,41 @@ package struct GroupOffsets {
     // MARK: Outlook
 
     /// What the daemon would do with each partition, one sentence for each.
-    package func outlook() -> [(partition: TopicPartition, sentence: String)] {
-        standings.map { ($0.partition, outlook(of: $0, shelf)) }
+    /// - Throws: `KafkaError` when the log does not answer.
+    package func outlook() throws -> [(partition: TopicPartition, sentence: String)] {
+        try standings.map { ($0.partition, try outlook(of: $0, shelf)) }
     }
 
     /// The same, once a plan has been carried out.
-    package func outlook(after plan: OffsetPlan) -> [(partition: TopicPartition, sentence: String)] {
+    package func outlook(after plan: OffsetPlan) throws -> [(partition: TopicPartition, sentence: String)] {
         let (rest, commits) = (shelf.without(plan.moves), plan.commits)
-        return standings.map { s in
+        return try standings.map { s in
             var s = s
             s.committed = commits[s.partition] ?? s.committed
-            return (s.partition, outlook(of: s, rest))
+            return (s.partition, try outlook(of: s, rest))
         }
     }
 
-    private func outlook(of s: OffsetStanding, _ shelf: SnapshotShelf) -> String {
-        if let newer = shelf.others.first(where: { $0.isNewer && $0.mayHold(s.partition) }), let format = newer.format {
-            return "The daemon stops with exit code 3: \(newer.listing.place) was "
-                + StateFormat.explanation(of: format) + "."
+    private func outlook(of s: OffsetStanding, _ shelf: SnapshotShelf) throws -> String {
+        let stops = { (error: RecoveryError) in "The daemon stops with exit code 3: \(error)." }
+        let p = s.partition
+        if let newer = shelf.newer.first(where: { $0.mayHold(p) }) {
+            return stops(.newerSnapshot(newer.listing.place, format: newer.format))
         }
-        let held = shelf.catalog.states(of: s.partition, committed: s.committed?.offset).first
-        let facts = StartPlan.Facts(
-            partition: s.partition, state: held?.offsets[s.partition], committed: s.committed?.offset,
-            low: s.log.lowerBound, high: s.log.upperBound)
+        if shelf.catalog.entries.isEmpty, let foreign = shelf.foreign {
+            return stops(.otherOrigin(foreign.listing.place, foreign.difference))
+        }
+        let held = shelf.catalog.states(of: p, committed: s.committed?.offset).first
+        var facts = StartPlan.Facts(
+            partition: p, low: s.log.lowerBound, high: s.log.upperBound, state: held?.offsets[p],
+            origin: held?.origin?[p], furthest: shelf.catalog.furthest(p), committed: s.committed?.offset,
+            metadata: s.committed?.metadata ?? "", group: group, cluster: cluster)
+        facts.stateRecord = try fate(facts.origin?.anchor, p)
+        facts.groupRecord = try fate(facts.published.lastRecord, p)
         do throws(RecoveryError) {
-            let plan = try StartPlan.make(facts, latest: startsAtEnd, acceptGap: acceptsGap)
-            return sentence(s, plan, held)
+            return sentence(s, try StartPlan.make(facts, consent), held)
         } catch {
-            return "The daemon stops with exit code 3: \(error)."
+            return stops(error)
         }
     }
 

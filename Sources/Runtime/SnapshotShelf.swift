@@ -3,40 +3,43 @@ import Foundation
 internal import Kafka
 internal import SnapshotStore
 
-/// All snapshots of a group, those that this version cannot read as well.
+/// All snapshots of a group as an operator may have to deal with them.
 struct SnapshotShelf {
-    /// A snapshot of another version of clvd.
-    struct Other {
+    /// A snapshot of a newer version of clvd.
+    struct Newer {
         var listing: SnapshotListing
-        /// nil: its description says nothing of it.
-        var format: Int?
-        /// Next offset of each partition that it holds; nil: unknown.
+        var format: Int
+        /// Next offset of each partition that it holds; nil: its description cannot be read.
         var offsets: [TopicPartition: Int64]?
 
-        var isNewer: Bool { format ?? 0 > StateFormat.current }
+        /// nil: it is of this version, or of an older one.
+        init?(_ listing: SnapshotListing) {
+            guard let format = SnapshotShelf.format(listing.metadata), format > StateFormat.current else { return nil }
+            (self.listing, self.format) = (listing, format)
+            offsets = SnapshotCatalog.Entry(reading: listing)?.offsets
+        }
+
         /// Whether it holds a partition, as far as can be told.
         func mayHold(_ p: TopicPartition) -> Bool { offsets.map { $0[p] != nil } ?? true }
     }
 
-    /// Those that this version reads. They are of no instance in particular.
-    var catalog: SnapshotCatalog
-    var others: [Other] = []
+    /// Those that the daemon would consider. They are of no instance in particular.
+    var catalog = SnapshotCatalog(instance: "", entries: [])
+    var newer: [Newer] = []
+    /// A snapshot of another group or cluster, and what differs.
+    var foreign: (listing: SnapshotListing, difference: String)?
 
-    init(_ listings: [SnapshotListing]) {
-        catalog = SnapshotCatalog(instance: "", entries: [])
+    /// - Parameter origin: that of this group; nil: all are taken.
+    init(_ listings: [SnapshotListing], origin: SnapshotOrigin?) {
         for listing in listings {
-            let format = Self.format(listing.metadata)
-            let summary = try? JSONDecoder().decode(EngineImage.Summary.self, from: listing.metadata)
-            let offsets = summary.map { summary in
-                Dictionary(summary.partitions.map { (TopicPartition($0.topic, $0.partition), $0.offset) }) { $1 }
-            }
-            if let format, StateFormat.isRead(format), let summary, let offsets {
-                catalog.entries.append(
-                    SnapshotCatalog.Entry(
-                        listing: listing, offsets: offsets, learnedTo: summary.learnedTo,
-                        modelVersion: summary.modelVersion))
-            } else {
-                others.append(Other(listing: listing, format: format, offsets: offsets))
+            if let other = Newer(listing) {
+                newer.append(other)
+            } else if let entry = SnapshotCatalog.Entry(reading: listing) {
+                if let origin, let difference = entry.origin.flatMap(origin.difference) {
+                    foreign = (listing, difference)
+                } else {
+                    catalog.entries.append(entry)
+                }
             }
         }
     }
@@ -50,7 +53,7 @@ struct SnapshotShelf {
     func without(_ moved: [SnapshotListing]) -> SnapshotShelf {
         var rest = self
         rest.catalog.entries.removeAll { moved.contains($0.listing) }
-        rest.others.removeAll { moved.contains($0.listing) }
+        rest.newer.removeAll { moved.contains($0.listing) }
         return rest
     }
 }
@@ -58,4 +61,18 @@ struct SnapshotShelf {
 extension SnapshotListing {
     /// As an operator finds it in the folder.
     var place: String { "\(instance)/\(name)" }
+}
+
+extension SnapshotCatalog.Entry {
+    /// nil: its description cannot be read.
+    init?(reading listing: SnapshotListing) {
+        guard let summary = try? JSONDecoder().decode(EngineImage.Summary.self, from: listing.metadata) else {
+            return nil
+        }
+        let offsets = summary.partitions.map { (TopicPartition($0.topic, $0.partition), $0.offset) }
+        self.init(
+            listing: listing, offsets: Dictionary(offsets) { $1 },
+            origin: SnapshotOrigin.read(from: listing.metadata), learnedTo: summary.learnedTo,
+            modelVersion: summary.modelVersion)
+    }
 }

@@ -111,7 +111,7 @@ struct OffsetsCommand: ParsableCommand {
         /// Carries a plan out, or only shows it, and tells it.
         func finish(_ offsets: GroupOffsets, _ plan: OffsetPlan, isDry: Bool) throws {
             let aside = isDry ? nil : try client.carryOut(plan)
-            let outlook = offsets.outlook(after: plan)
+            let outlook = try offsets.outlook(after: plan)
             if place.json {
                 return try Report.json(
                     Result(
@@ -218,7 +218,7 @@ extension OffsetsCommand {
             try Session.run(place) { session in
                 let members = try session.client.members()?.map(\.description).sorted() ?? []
                 let offsets = try session.read(withPublished: published)
-                let outlook = offsets.outlook()
+                let outlook = try offsets.outlook()
                 guard !place.json else {
                     return try Report.json(
                         Result(

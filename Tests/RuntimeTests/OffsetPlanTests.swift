@@ -33,7 +33,7 @@ import Testing
         _ partitions: [(log: Range<Int64>, committed: PartitionOffset?)], _ snapshots: [SnapshotListing],
         published: [Int32: Int64] = [:]
     ) -> GroupOffsets {
-        let shelf = SnapshotShelf(snapshots)
+        let shelf = SnapshotShelf(snapshots, origin: nil)
         let standings = partitions.enumerated().map { n, partition in
             OffsetStanding(
                 partition: p(Int32(n)), log: partition.log, committed: partition.committed, in: shelf,
@@ -80,7 +80,7 @@ import Testing
         #expect(plan.commits == [Self.p(0): PartitionOffset(offset: 40, metadata: "clvd2;at=40;begin=3;cluster=c")])
         #expect(plan.moves == [ahead], "a state of what is to come")
         #expect(plan.changes[0].moved == ["0/snapshot-00000000000000000060"] && plan.changes[1].moved.isEmpty)
-        let outlook = group.outlook(after: plan).map(\.sentence)
+        let outlook = try group.outlook(after: plan).map(\.sentence)
         #expect(
             outlook[0]
                 == "The daemon goes on from 0/snapshot-00000000000000000030 at 20, reads 20 records again without "
@@ -142,7 +142,7 @@ import Testing
         let plan = try group.rewind(to: .earliest, only: [Self.p(0)])
         #expect(plan.moves == [a, b])
         #expect(plan.commits[Self.p(0)]?.metadata == "clvd2;at=0;begin=0;cluster=c")
-        let outlook = group.outlook(after: plan).map(\.sentence)
+        let outlook = try group.outlook(after: plan).map(\.sentence)
         #expect(outlook[0].hasPrefix("The daemon makes the state again from 0 and publishes from 0."))
         #expect(outlook[1].hasPrefix("The daemon goes on from 1/snapshot-00000000000000000002 at 30"))
     }
@@ -154,7 +154,7 @@ import Testing
         let refused = #expect(throws: OffsetRefusal.self) { try group.rewind(to: .earliest, only: [Self.p(0)]) }
         #expect(refused?.description.contains("events[1]: its state is in the snapshots") == true)
         var lenient = group
-        lenient.acceptsGap = true
+        lenient.consent.gap = true
         #expect(try lenient.rewind(to: .earliest, only: [Self.p(0)]).moves == [both])
         #expect(try group.rewind(to: .earliest, only: nil).moves == [both])
         let whole = Self.group([(0..<50, Self.own(40)), (0..<50, Self.own(40))], [both])
@@ -172,7 +172,7 @@ import Testing
         #expect(try group.rewind(to: .offset(40), only: [Self.p(0)]).moves == [newer, unknown])
         #expect(try group.rewind(to: .offset(7), only: [Self.p(1)]).moves == [unknown])
         #expect(
-            group.outlook()[0].sentence
+            try group.outlook()[0].sentence
                 == "The daemon stops with exit code 3: 1/snapshot-00000000000000000002 was written by a newer clvd "
                 + "(state format \(format), this one reads \(format - 1)): upgrade this instance; partitions go from older "
                 + "to newer versions only.")
@@ -180,15 +180,16 @@ import Testing
 
     // MARK: Outlook
 
-    @Test func whatWouldBePublishedTwiceOrNeverIsSaid() {
+    @Test func whatWouldBePublishedTwiceOrNeverIsSaid() throws {
         let twice = Self.group([(0..<50, Self.own(20))], [Self.snapshot("0", 1, [0: 20])], published: [0: 39])
         #expect(
-            twice.outlook()[0].sentence.hasSuffix("Outputs of records from 20 to 39 are published twice."))
+            try twice.outlook()[0].sentence.hasSuffix("Outputs of records from 20 to 39 are published twice."))
         let never = Self.group([(0..<50, Self.own(40))], [Self.snapshot("0", 1, [0: 20])], published: [0: 29])
         #expect(
-            never.outlook()[0].sentence
+            try never.outlook()[0].sentence
                 .hasSuffix("No output was found of records from 30 to 39, and none will come."))
         let gone = Self.group([(30..<50, Self.own(40))], [Self.snapshot("0", 1, [0: 20])])
-        #expect(gone.outlook()[0].sentence.hasPrefix("The daemon stops with exit code 3: events[0]: the state needs"))
+        #expect(
+            try gone.outlook()[0].sentence.hasPrefix("The daemon stops with exit code 3: events[0]: the state needs"))
     }
 }

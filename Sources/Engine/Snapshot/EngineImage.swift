@@ -192,7 +192,7 @@ extension Engine {
     /// budgets may differ. So may the number of partitions: a task keeps the bounds that it was made with.
     private func checkCompatible(_ metadata: EngineImage.Metadata) throws {
         guard StateFormat.isRead(metadata.format) else {
-            throw SnapshotMismatch("the snapshot was \(StateFormat.explanation(of: metadata.format))")
+            throw SnapshotMismatch("the snapshot", ofFormat: metadata.format)
         }
         var differences: [String] = []
         func check<T: Equatable>(_ name: String, _ saved: T, _ now: T) {

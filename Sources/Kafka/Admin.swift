@@ -125,7 +125,7 @@ extension Client {
 
 /// Looks after topics before anything flows.
 public final class Admin {
-    private let client: Client
+    let client: Client
     private let bootstrap: String
 
     public init(bootstrap: String, properties: [String: String], logger: Logger) throws {

@@ -36,7 +36,7 @@ public final class Consumer {
         case lost([TopicPartition])
     }
 
-    private let client: Client
+    let client: Client
     private let settings: [(String, String)]
     private let logger: Logger
     /// Opened when it is needed first.

@@ -45,7 +45,7 @@ package struct CommitMetadata: Equatable {
     }
 
     /// Version of the text. A version of clvd refuses those after its own.
-    static let version = 2
+    package static let version = 2
     /// Most ticks that are kept: snapshots are seldom further behind.
     static let mostIdleTicks = 64
     private static let hour: Int64 = 3_600_000

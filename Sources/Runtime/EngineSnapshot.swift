@@ -52,6 +52,10 @@ public enum EngineSnapshot {
 
     /// - Throws: `SnapshotMismatch` when the description is not that of an engine.
     public static func metadata(_ snapshot: Snapshot) throws -> EngineImage.Metadata {
+        // What another format says of itself may not even be readable.
+        if let format = SnapshotShelf.format(snapshot.metadata), !StateFormat.isRead(format) {
+            throw SnapshotMismatch(snapshot.info.name, ofFormat: format)
+        }
         let decoder = JSONDecoder()
         decoder.nonConformingFloatDecodingStrategy = .convertFromString(
             positiveInfinity: infinities.positive, negativeInfinity: infinities.negative, nan: infinities.nan)

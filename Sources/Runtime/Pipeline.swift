@@ -19,6 +19,7 @@ package final class Pipeline {
     private let idleClock: IdleClock
     private let watch: LogWatch
     private let producer: any RecordSink
+    private let store: any SnapshotRepository
     private let decoder: EventDecoder
     private let events: UnsafeMutablePointer<clvd_event>
     /// Errors of the clients as a whole that have been reported: of the consumer, of the producer.
@@ -33,6 +34,7 @@ package final class Pipeline {
     ) throws {
         let (consumer, clock) = (connections.source, connections.clock)
         producer = connections.sink
+        self.store = store
         let engine = Engine(
             configuration: settings.engine, topics: settings.input.topics, partitions: partitionCount,
             executor: WorkerPool(threads: settings.runtime.threadCount))
@@ -77,6 +79,7 @@ package final class Pipeline {
     /// The first part of a life: state and membership.
     package func begin() throws {
         table.cluster = context.consumer.clusterID(milliseconds: 10_000)
+        try StoreClaim.make(store, context.settings, cluster: table.cluster, logger: context.logger)
         try snapshots.restore()
         try context.consumer.subscribe()
     }

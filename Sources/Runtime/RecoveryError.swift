@@ -1,3 +1,4 @@
+internal import Engine
 import Foundation
 internal import Kafka
 
@@ -75,6 +76,20 @@ public struct RecoveryError: Error, Sendable, Equatable, CustomStringConvertible
             description: "\(path): the snapshot is of \(difference). A folder of snapshots belongs to one group in one "
                 + "cluster: correct snapshots.directory, kafka.groupId or kafka.bootstrapServers, or set "
                 + "snapshots.acceptOrigin: true to take the snapshots as they are")
+    }
+
+    /// - Parameter difference: see `SnapshotOrigin.difference`.
+    static func otherOwner(ofFolder path: String, _ difference: String) -> RecoveryError {
+        RecoveryError(
+            description: "\(path): the folder is of \(difference). A folder of snapshots belongs to one group in one "
+                + "cluster: correct snapshots.directory, kafka.groupId or kafka.bootstrapServers, or set "
+                + "snapshots.acceptOrigin: true to take the snapshots as they are")
+    }
+
+    // MARK: Another version
+
+    static func newerSnapshot(_ path: String, format: Int) -> RecoveryError {
+        RecoveryError(description: "\(path) was \(StateFormat.explanation(of: format))")
     }
 
     // MARK: Offsets that somebody else committed

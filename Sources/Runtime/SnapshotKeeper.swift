@@ -99,7 +99,16 @@ final class SnapshotKeeper {
     }
 
     /// The furthest offset of a partition that any snapshot in the store holds.
-    func furthest(_ p: TopicPartition) throws -> Int64? { try catalog().furthest(p) }
+    /// - Throws: `RecoveryError` when a newer version has had the partition: its state cannot be read here, and one that
+    ///   is made anew would not be the same.
+    func furthest(_ p: TopicPartition) throws -> Int64? {
+        let catalog = try catalog()
+        if let other = newer.first(where: { $0.mayHold(p) }), !settings.snapshots.discardIncompatible {
+            throw RecoveryError.newerSnapshot(
+                "\(settings.snapshots.directory)/\(other.listing.place)", format: other.format)
+        }
+        return catalog.furthest(p)
+    }
 
     /// Gives an engine the newest state of a partition in the store, of whatever instance, that is not ahead of what
     /// the group has committed.
@@ -180,6 +189,7 @@ final class SnapshotKeeper {
 
     private func refuse(_ path: String, _ mismatch: SnapshotMismatch) throws {
         guard settings.snapshots.discardIncompatible else {
+            if mismatch.isOfNewerFormat { throw RecoveryError(description: "\(path): \(mismatch)") }
             throw RecoveryError(
                 description: "\(path): \(mismatch). Start with the settings it was made with, move it away, or set "
                     + "snapshots.discardIncompatible: true to learn anew from the log")
@@ -209,6 +219,7 @@ final class SnapshotKeeper {
     /// - Throws: `RecoveryError` when there is nothing else.
     private func catalog() throws -> SnapshotCatalog {
         var read: [SnapshotCatalog.Entry] = []
+        newer = []
         for listing in try repository.list() {
             if listing.instance == repository.instance && passedOver.contains(listing.name) { continue }
             if let entry = known.first(where: { $0.listing == listing }) ?? describe(listing) { read.append(entry) }
@@ -231,19 +242,20 @@ final class SnapshotKeeper {
     }
 
     private func describe(_ listing: SnapshotListing) -> SnapshotCatalog.Entry? {
-        let path = "\(listing.instance)/\(listing.name)"
-        guard let summary = try? JSONDecoder().decode(EngineImage.Summary.self, from: listing.metadata) else {
-            if foreign.insert(path).inserted {
-                logger.warning("a snapshot of another version of clvd is left aside", metadata: ["snapshot": "\(path)"])
-            }
-            return nil
+        if let other = SnapshotShelf.Newer(listing) {
+            newer.append(other)
+        } else if let entry = SnapshotCatalog.Entry(reading: listing) {
+            return entry
         }
-        let offsets = summary.partitions.map { (TopicPartition($0.topic, $0.partition), $0.offset) }
-        return SnapshotCatalog.Entry(
-            listing: listing, offsets: Dictionary(offsets) { $1 },
-            origin: SnapshotOrigin.read(from: listing.metadata), learnedTo: summary.learnedTo,
-            modelVersion: summary.modelVersion)
+        if foreign.insert(listing.place).inserted {
+            logger.warning(
+                "a snapshot of another version of clvd is left aside", metadata: ["snapshot": "\(listing.place)"])
+        }
+        return nil
     }
+
+    /// Snapshots of newer versions, as they were listed last.
+    private var newer: [SnapshotShelf.Newer] = []
 
     /// The descriptions that were read last, as reading them takes time.
     private var known: [SnapshotCatalog.Entry] = []

@@ -395,6 +395,8 @@ final class SimulatedStore: SnapshotRepository {
         return try folder.open(listing)
     }
 
+    func claim(_ owner: StoreOwner) throws -> StoreOwner { try folder.claim(owner) }
+    func setOwner(_ owner: StoreOwner) throws { try folder.setOwner(owner) }
     func newestOwn() throws -> Snapshot? { try folder.newestOwn() }
     func removeOwn(name: String) { folder.removeOwn(name: name) }
     func begin(_ content: SnapshotContent) throws { try folder.begin(content) }

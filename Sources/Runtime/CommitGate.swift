@@ -104,7 +104,7 @@ final class CommitGate {
                 beforeStep ? engine.stepStart(id) : (engine.nextOffset(id), engine.clock(id))
             // While committed records are read again there is nothing to commit.
             guard let next = position, next >= p.firstUnpublishedOffset else { return nil }
-            let metadata = CommitMetadata(offset: next, clock: clock, idleTicks: p.idle.ticks)
+            let metadata = CommitMetadata(offset: next, clock: clock, idleTicks: p.idle.ticks, silence: p.idle.silence)
             let offset = PartitionOffset(offset: next, metadata: metadata.text)
             return offset == p.committed ? nil : (id, p.name, offset)
         }

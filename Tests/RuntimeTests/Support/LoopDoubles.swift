@@ -26,6 +26,8 @@ final class ScriptedSource: RecordSource {
     var isAssignmentLost = false
     var onKeepAlive: (ScriptedSource) -> Void = { _ in }
     private(set) var committed: [Int32: Int64] = [:]
+    /// Metadata of the committed offsets.
+    var metadata: [Int32: String] = [:]
     private(set) var given: [Int32] = []
     private(set) var isReading = false
     private var positions: [Int32: Int64] = [:]
@@ -113,12 +115,16 @@ final class ScriptedSource: RecordSource {
         _ partitions: [TopicPartition], milliseconds: Int
     ) -> [TopicPartition: PartitionOffset] {
         partitions.reduce(into: [:]) { found, p in
-            if let offset = committed[p.partition] { found[p] = PartitionOffset(offset: offset) }
+            guard let offset = committed[p.partition] else { return }
+            found[p] = PartitionOffset(offset: offset, metadata: metadata[p.partition] ?? "")
         }
     }
     func commit(_ offsets: [TopicPartition: PartitionOffset], milliseconds: Int) throws(KafkaError) {
         if isRefusing { throw KafkaError("commit", code: 27, reason: "the group is about to share out anew") }
-        for (p, offset) in offsets { committed[p.partition] = offset.offset }
+        for (p, offset) in offsets {
+            committed[p.partition] = offset.offset
+            metadata[p.partition] = offset.metadata
+        }
     }
     let sessionTimeoutMs = 45_000
     func watermarks(_ p: TopicPartition, milliseconds: Int) -> (low: Int64, high: Int64) { (0, high) }
@@ -159,6 +165,8 @@ final class AcceptingSink: RecordSink {
 
 final class StepClock: LoopClock {
     var now = 1000.0
-    var wallMs: Int64 { 1_700_000_000_000 + Int64(now * 1000) }
+    /// How far the wall clock has been set ahead, ms.
+    var wallAhead: Int64 = 0
+    var wallMs: Int64 { 1_700_000_000_000 + Int64(now * 1000) + wallAhead }
     func sleep(_ seconds: Double) { now += seconds }
 }

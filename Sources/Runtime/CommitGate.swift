@@ -108,7 +108,8 @@ final class CommitGate {
             // While committed records are read again there is nothing to commit.
             guard let next = position, next >= p.firstUnpublishedOffset else { return nil }
             let metadata = CommitMetadata(
-                offset: next, clock: clock, idleTicks: p.idle.ticks, lastRecord: p.log.anchor, begin: p.log.begin,
+                offset: next, clock: clock, idleTicks: p.idle.ticks, lastRecord: p.log.anchor,
+                silence: p.idle.silence, begin: p.log.begin,
                 rewoundFrom: p.log.rewoundFrom.flatMap { $0 > next ? $0 : nil }, cluster: table.cluster)
             let offset = PartitionOffset(offset: next, metadata: metadata.text)
             return offset == p.committed ? nil : (id, p.name, offset)

@@ -113,7 +113,11 @@ package struct CommitMetadata: Equatable {
         case "idleTicks":
             guard let ticks = Self.idleTicks(value) else { return false }
             idleTicks = ticks
-        case "silence": silence = numbers(2).map { Silence(clock: $0[0], wallMs: $0[1]) }
+        case "silence":
+            // Within these bounds times can be added and taken from one another.
+            silence = numbers(2).flatMap { list in
+                list.allSatisfy { $0.magnitude < 1 << 53 } ? Silence(clock: list[0], wallMs: list[1]) : nil
+            }
         case "record":
             let parts = value.split(separator: ":", omittingEmptySubsequences: false)
             guard parts.count == 3, let offset = Int64(parts[0]), let time = Int64(parts[1]),

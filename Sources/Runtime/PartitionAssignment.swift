@@ -92,10 +92,12 @@ final class PartitionAssignment {
             id, at: plan.from, firstUnpublishedOffset: plan.firstUnpublishedOffset,
             idleTicks: published.idleTicks(before: committed?.offset ?? 0))
         let now = context.clock.now
+        let idle = IdleState(after: published, at: now, wallMs: context.clock.wallMs)
+        if let warning = idle.warning { context.logger.warning("\(warning)", metadata: ["partition": "\(p)"]) }
         table.partitions[id] = HeldPartition(
             name: p, firstUnpublishedOffset: plan.firstUnpublishedOffset,
             replayingSince: plan.firstUnpublishedOffset > plan.from ? now : nil, committed: committed,
-            idle: IdleState(at: now, ticks: published.idleTicks),
+            idle: idle,
             log: LogState(
                 begin: plan.begin, rewoundFrom: plan.rewoundFrom,
                 anchor: plan.isAnew ? nil : later(adoption?.origin?.anchor, published.lastRecord),

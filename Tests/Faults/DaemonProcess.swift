@@ -227,6 +227,12 @@ final class DaemonProcess {
         down(&dice)
     }
 
+    /// Ends the process as SIGKILL does.
+    func kill(_ dice: inout Dice) {
+        gate.kill()
+        crash(&dice)
+    }
+
     /// Ends the run: as `stop`, but the engine is kept for the checks.
     func finish() throws {
         shared.stop()

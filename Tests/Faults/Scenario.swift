@@ -18,6 +18,8 @@ struct Scenario {
     let records: [[clvd_record]]
     /// The expected result of each record, derived without the engine.
     let fates: [[Fate]]
+    /// The watermark after each record, ms, derived likewise; nil before the first valid event.
+    let watermarks: [[Int64?]]
     let faults: Faults
     /// The instance whose model is in the store before the run starts.
     let teacher: Teacher?
@@ -83,6 +85,7 @@ struct Scenario {
         }
         records = generator.records
         fates = generator.fates
+        watermarks = generator.watermarks
     }
 
     /// The records that a teacher learns from: two weeks before all others.
@@ -100,6 +103,7 @@ struct Scenario {
         for _ in 0..<250 { generator.next(&dice) }
         records = generator.records
         fates = generator.fates
+        watermarks = generator.watermarks
     }
 
     private static func lateness(_ s: Settings) -> Int64 { Int64(s.engine.time.allowedLatenessSeconds) * 1000 }
@@ -176,6 +180,7 @@ struct Scenario {
 private struct Generator {
     private(set) var records: [[clvd_record]]
     private(set) var fates: [[Scenario.Fate]]
+    private(set) var watermarks: [[Int64?]]
     private let latenessMs: Int64
     private let users: Int
     private let gapMs: Int64
@@ -191,6 +196,7 @@ private struct Generator {
         now = begin
         records = Array(repeating: [], count: partitions)
         fates = Array(repeating: [], count: partitions)
+        watermarks = Array(repeating: [], count: partitions)
         books = Array(repeating: Book(), count: partitions)
         self.latenessMs = latenessMs
         users = isLesson ? 12 : dice.pick(3..<16)
@@ -266,6 +272,8 @@ private struct Generator {
         books[partition].offset += count % 11 == 0 ? 2 : 1
         records[partition].append(r)
         fates[partition].append(fate)
+        let watermark = books[partition].watermark
+        watermarks[partition].append(watermark == .min ? nil : watermark)
     }
 
     private static func bytes(_ text: String) -> (UnsafePointer<UInt8>, UInt32) {

@@ -31,6 +31,10 @@ final class SimulatedCluster {
     private(set) var committed: [TopicPartition: PartitionOffset] = [:]
     /// Every commit, in order.
     private(set) var history: [(partition: TopicPartition, offset: PartitionOffset)] = []
+    /// When the latest records of each partition were committed (s), with which clock (ms).
+    private(set) var lastProgress: [TopicPartition: (at: Double, clock: Int64)] = [:]
+    /// Times at which the records of each partition were written, s.
+    private(set) var writtenAt: [[Double]]
 
     private let isCooperative: Bool
     private var members: [String: SimulatedConsumer] = [:]
@@ -47,6 +51,7 @@ final class SimulatedCluster {
         partitions = records.indices.map { TopicPartition(topic, Int32($0)) }
         written = records.map { _ in 0 }
         lost = written
+        writtenAt = records.map { _ in [] }
         lows = records.map { _ in 0 }
         dice = Dice(seed: seed)
     }
@@ -54,7 +59,10 @@ final class SimulatedCluster {
     // MARK: Log
 
     /// Puts the next records of a partition into the log.
-    func write(_ count: Int, to p: Int) { written[p] = min(records[p].count, written[p] + count) }
+    func write(_ count: Int, to p: Int) {
+        written[p] = min(records[p].count, written[p] + count)
+        while writtenAt[p].count < written[p] { writtenAt[p].append(clock.now) }
+    }
 
     var isWritten: Bool { zip(written, records).allSatisfy { $0 == $1.count } }
 
@@ -140,6 +148,9 @@ final class SimulatedCluster {
 
     func commit(_ offsets: [TopicPartition: PartitionOffset]) {
         for (p, offset) in offsets.sorted(by: { $0.key < $1.key }) {
+            if offset.offset != committed[p]?.offset {
+                lastProgress[p] = CommitMetadata(text: offset.metadata).clock.map { (clock.now, $0) }
+            }
             committed[p] = offset
             history.append((p, offset))
         }

@@ -27,7 +27,8 @@ final class ScriptedSource: RecordSource {
     var isAssignmentLost = false
     var onKeepAlive: (ScriptedSource) -> Void = { _ in }
     private(set) var committed: [Int32: Int64] = [:]
-    private(set) var metadata: [Int32: String] = [:]
+    /// Metadata of the committed offsets.
+    var metadata: [Int32: String] = [:]
     private(set) var given: [Int32] = []
     private(set) var isReading = false
     private var positions: [Int32: Int64] = [:]
@@ -183,6 +184,8 @@ final class AcceptingSink: RecordSink {
 
 final class StepClock: LoopClock {
     var now = 1000.0
-    var wallMs: Int64 { 1_700_000_000_000 + Int64(now * 1000) }
+    /// How far the wall clock has been set ahead, ms.
+    var wallAhead: Int64 = 0
+    var wallMs: Int64 { 1_700_000_000_000 + Int64(now * 1000) + wallAhead }
     func sleep(_ seconds: Double) { now += seconds }
 }

@@ -91,6 +91,7 @@ final class PartitionAssignment {
             name: p, firstUnpublishedOffset: plan.firstUnpublishedOffset,
             replayingSince: plan.firstUnpublishedOffset > plan.from ? now : nil, committed: committed,
             idle: IdleState(at: now, ticks: published.idleTicks))
+        table.partitions[id]?.taken = (plan.from, engine.recordsTaken(id))
         // The end of the log is another one at the next start.
         if latest { commits.require(at: now) }
         context.reporter.partitionTaken(p, plan, log: log.low..<max(log.low, log.high), adoption)
@@ -128,7 +129,9 @@ final class PartitionAssignment {
                 next >= p.firstUnpublishedOffset
             else { continue }
             table.partitions[id]?.replayingSince = nil
-            context.reporter.partitionCaughtUp(p.name, seconds: context.clock.now - since)
+            context.reporter.partitionCaughtUp(
+                p.name, seconds: context.clock.now - since, offsets: next - p.taken.from,
+                records: context.engine.recordsTaken(id) - p.taken.records)
         }
     }
 

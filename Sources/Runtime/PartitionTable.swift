@@ -14,6 +14,8 @@ struct HeldPartition {
     /// Where the log ended when it was last read to its end.
     var end: Int64?
     var idle: IdleState
+    /// Where it was taken on, and how many records it had taken in by then.
+    var taken: (from: Int64, records: Int64) = (0, 0)
 }
 
 /// The partitions that this instance holds.

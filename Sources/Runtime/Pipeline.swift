@@ -17,6 +17,7 @@ package final class Pipeline {
     private let commits: CommitGate
     private let assignment: PartitionAssignment
     private let idleClock: IdleClock
+    private var continuity: Continuity
     private let producer: any RecordSink
     private let decoder: EventDecoder
     private let events: UnsafeMutablePointer<clvd_event>
@@ -53,6 +54,7 @@ package final class Pipeline {
         snapshots = SnapshotSchedule(context, commits, keeper)
         assignment = PartitionAssignment(context, table, commits, snapshots, keeper)
         idleClock = IdleClock(context, table)
+        continuity = Continuity(context)
         events = .allocate(capacity: settings.runtime.batchRecords)
     }
 
@@ -85,6 +87,7 @@ package final class Pipeline {
         // life.
         if case .lost? = poll.rebalance, let rebalance = poll.rebalance { try assignment.handleRebalance(rebalance) }
         if poll.rebalance == nil { try assignment.confirmMembership() }
+        if let jumps = poll.jumps { try continuity.check(jumps) }
         try take(poll.records)
         consumer.release()
         context.shared.requests.drain(engine)

@@ -90,7 +90,7 @@ final class Committer {
     /// - Returns: whether it is worth another try.
     /// - Throws: the refusal of another topic, of whose records nothing can be cut.
     private func shrinkDeadLetters(_ error: KafkaError) throws(KafkaError) -> Bool {
-        let cause = producer.takeFailure() ?? error
+        let cause = failure(behind: error)
         guard error.isTooLarge || cause.isTooLarge else { return false }
         if let topic = cause.refusal?.topic, topic != deadLetters.name { throw cause }
         guard deadLetterBytes > 0, !publication.deadLetters.isEmpty else { return false }
@@ -104,6 +104,18 @@ final class Committer {
                 "bytes_kept": "\(deadLetterBytes)",
             ])
         return true
+    }
+
+    /// The failed delivery that an error comes from, which names the topic. Its report may still be on its way.
+    private func failure(behind error: KafkaError) -> KafkaError {
+        if let failure = producer.takeFailure() { return failure }
+        guard error.isTooLarge, error.refusal == nil else { return error }
+        for _ in 0..<20 {
+            producer.poll()
+            if let failure = producer.takeFailure() { return failure }
+            clock.sleep(0.05)
+        }
+        return error
     }
 
     /// Publishes everything and commits the offsets; empties the publication.

@@ -37,7 +37,15 @@ static void on_delivery(rd_kafka_t *rk, const rd_kafka_message_t *message, void 
         client->delivered++;
         return;
     }
-    if (!client->failed++) client->first_failure = message->err;
+    const char *topic = message->rkt ? rd_kafka_topic_name(message->rkt) : "";
+    if (!client->failed++) {
+        client->first_failure = message->err;
+        client->failed_bytes = 0;
+        strncpy(client->failed_topic, topic, sizeof client->failed_topic - 1);
+    }
+    size_t bytes = message->len + message->key_len;
+    if (message->err == client->first_failure && bytes > client->failed_bytes && !strcmp(topic, client->failed_topic))
+        client->failed_bytes = bytes;
 }
 
 void clvd_client_install(clvd_client *client, rd_kafka_conf_t *conf, int is_consumer) {

@@ -191,12 +191,25 @@ static int32_t topic_index(clvd_topics *topics, const rd_kafka_topic_t *handle) 
 /// Whether records are returned in the order of their timestamps.
 static int aligns(const clvd_alignment *a) { return a->wait_ms > 0 && a->count > 1; }
 
+/// Notes when a message is not the one that comes next in its partition.
+static void note_jump(const queue *q, const rd_kafka_message_t *m, clvd_batch *batch) {
+    // Where a partition begins at a name, such as the end of its log, no offset is expected.
+    int64_t size = m->offset - q->next, most = batch->jump.found - batch->jump.expected;
+    if (!size || q->next < 0 || (size < 0 && m->err)) return;
+    batch->jumps++;
+    if (size > 0) batch->skipped += (uint64_t)size;
+    if (most < 0 || (size > 0 && size <= most)) return;
+    batch->jump = (clvd_jump){.expected = q->next, .found = m->offset, .topic = q->topic, .partition = q->partition};
+}
+
 /// Keeps a message that a poll brought; an error is noted in the batch.
 static void take(clvd_topics *topics, clvd_alignment *a, rd_kafka_message_t *m, clvd_batch *batch) {
     if (!m->err || m->err == RD_KAFKA_RESP_ERR__PARTITION_EOF) {
         queue *q = find(a, topic_index(topics, m->rkt), m->partition);
-        if (q) push(a, q, m);
-        else rd_kafka_message_destroy(m);    // its partition was revoked: the next owner reads it
+        if (q) {
+            note_jump(q, m, batch);
+            push(a, q, m);
+        } else rd_kafka_message_destroy(m);    // its partition was revoked: the next owner reads it
         return;
     }
     batch->error = m->err;

@@ -117,6 +117,9 @@ public final class Engine {
     /// before a restart; nil before the first event.
     public func clock(_ id: TaskID) -> Int64? { tasks[id]?.clock.now }
 
+    /// Records that a partition has taken in, ever.
+    package func recordsTaken(_ id: TaskID) -> Int64 { tasks[id]?.counters.records ?? 0 }
+
     /// `nextOffset` and `clock` of a partition as they were when the last step or tick began.
     package func stepStart(_ id: TaskID) -> (nextOffset: Int64?, clock: Int64?) {
         guard let start = tasks[id]?.stepStart else { return (nil, nil) }

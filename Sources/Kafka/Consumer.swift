@@ -15,15 +15,36 @@ public final class Consumer {
         /// To be answered, after the records, before the next poll.
         public let rebalance: Rebalance?
         public let error: KafkaError?
+        /// Offsets that do not follow one another, of records that came lately and may be among these or wait.
+        public let jumps: Jumps?
 
         package init(
             records: UnsafeBufferPointer<clvd_record>, ends: [TopicPartition: Int64] = [:],
-            rebalance: Rebalance? = nil, error: KafkaError? = nil
+            rebalance: Rebalance? = nil, error: KafkaError? = nil, jumps: Jumps? = nil
         ) {
             self.records = records
             self.ends = ends
             self.rebalance = rebalance
             self.error = error
+            self.jumps = jumps
+        }
+    }
+
+    /// Where offsets do not follow one another. Markers of transactions, aborted records and what compaction removed have
+    /// offsets as well.
+    public struct Jumps: Sendable, Equatable {
+        public var count: Int64
+        /// Offsets without a record.
+        public var skipped: Int64
+        /// The largest of the jumps; one backwards comes before all others.
+        public var partition: TopicPartition
+        public var expected: Int64
+        /// Below `expected`: a record came again.
+        public var found: Int64
+
+        package init(count: Int64, skipped: Int64, partition: TopicPartition, expected: Int64, found: Int64) {
+            (self.count, self.skipped, self.partition) = (count, skipped, partition)
+            (self.expected, self.found) = (expected, found)
         }
     }
 
@@ -64,6 +85,8 @@ public final class Consumer {
             ("queued.min.messages", "1000000"), ("queued.max.messages.kbytes", "262144"),
             ("fetch.wait.max.ms", "100"),
         ]
+        // By the protocol of KIP-848 a second member of a name is refused, and the first one is not told.
+        if LibraryVersion.current >= .groupProtocols { settings.append(("group.protocol", "classic")) }
         if let instanceId { settings.append(("group.instance.id", instanceId)) }
         settings += properties.sorted { $0.key < $1.key }.map { ($0.key, $0.value) }
         (self.settings, self.logger) = (settings, logger)
@@ -125,7 +148,17 @@ public final class Consumer {
         }
         return Poll(
             records: UnsafeBufferPointer(start: batch.records, count: Int(batch.count)), ends: ends,
-            rebalance: takeRebalance(), error: error)
+            rebalance: takeRebalance(), error: error, jumps: takeJumps())
+    }
+
+    private func takeJumps() -> Jumps? {
+        guard batch.jumps > 0 else { return nil }
+        defer { (batch.jump, batch.jumps, batch.skipped) = (clvd_jump(), 0, 0) }
+        let jump = batch.jump
+        return Jumps(
+            count: Int64(batch.jumps), skipped: Int64(batch.skipped),
+            partition: TopicPartition(topicNames[Int(jump.topic)], jump.partition), expected: jump.expected,
+            found: jump.found)
     }
 
     /// An element of a C array. The type is a parameter: if it were inferred, it might become an optional, which has

@@ -12,6 +12,8 @@ public struct KafkaError: Error, Sendable, CustomStringConvertible {
     public let isRetriable: Bool
     /// The transaction has to be aborted; then the producer can go on.
     public let requiresAbort: Bool
+    /// The topic that refused records, and bytes of the largest of them with its key; nil: no topic did.
+    public internal(set) var refusal: (topic: String, bytes: Int)?
 
     public var description: String { "\(operation): \(reason) (\(name))" }
 

@@ -88,15 +88,34 @@ final class Committer {
     /// After a failure: cuts dead letters to a smaller size if one was too large. One large record must not stop the
     /// stream.
     /// - Returns: whether it is worth another try.
-    private func shrinkDeadLetters(_ error: KafkaError) -> Bool {
-        let cause = producer.takeFailure() ?? error
-        guard error.isTooLarge || cause.isTooLarge, deadLetterBytes > 0 else { return false }
+    /// - Throws: the refusal of another topic, of whose records nothing can be cut.
+    private func shrinkDeadLetters(_ error: KafkaError) throws(KafkaError) -> Bool {
+        let cause = failure(behind: error)
+        guard error.isTooLarge || cause.isTooLarge else { return false }
+        if let topic = cause.refusal?.topic, topic != deadLetters.name { throw cause }
+        guard deadLetterBytes > 0, !publication.deadLetters.isEmpty else { return false }
+        deadLetterBytes = min(deadLetterBytes, cause.refusal?.bytes ?? deadLetterBytes)
         deadLetterBytes = deadLetterBytes > 1024 ? deadLetterBytes / 2 : 0
         producedDeadLetters = 0
         logger.warning(
             "a dead letter is too large for its topic; raise the topic's max.message.bytes to keep such whole",
-            metadata: ["bytes_kept": "\(deadLetterBytes)"])
+            metadata: [
+                "topic": "\(deadLetters.name)", "bytes": "\(cause.refusal?.bytes ?? 0)",
+                "bytes_kept": "\(deadLetterBytes)",
+            ])
         return true
+    }
+
+    /// The failed delivery that an error comes from, which names the topic. Its report may still be on its way.
+    private func failure(behind error: KafkaError) -> KafkaError {
+        if let failure = producer.takeFailure() { return failure }
+        guard error.isTooLarge, error.refusal == nil else { return error }
+        for _ in 0..<20 {
+            producer.poll()
+            if let failure = producer.takeFailure() { return failure }
+            clock.sleep(0.05)
+        }
+        return error
     }
 
     /// Publishes everything and commits the offsets; empties the publication.
@@ -115,7 +134,7 @@ final class Committer {
                 try retryPassing { () throws(KafkaError) in try producer.flush(milliseconds: Self.callMs) }
                 break
             } catch {
-                guard shrinkDeadLetters(error) else { throw error }
+                guard try shrinkDeadLetters(error) else { throw error }
             }
         }
         guard !offsets.isEmpty else { return }
@@ -176,7 +195,7 @@ final class Committer {
             if fatal.isFenced, mayHaveExpired { throw TransactionExpired(cause: fatal) }
             throw fatal
         }
-        if shrinkDeadLetters(error), !isTransactional { return }
+        if try shrinkDeadLetters(error), !isTransactional { return }
         if error.isFatal || error.isFenced || error.isUnsupported || !isTransactional { throw error }
         broken = error
     }

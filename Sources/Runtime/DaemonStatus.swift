@@ -46,9 +46,20 @@ package final class SharedState: Sendable {
     package let requests = EngineRequests()
     private let value = Mutex(DaemonStatus())
     private let stopping = Atomic<Bool>(false)
+    /// The place in a log at which the latest lives ended.
+    private let gap = Mutex<(place: String, count: Int)>(("", 0))
 
     package var status: DaemonStatus { value.withLock { $0 } }
     package func update(_ change: (inout DaemonStatus) -> Void) { value.withLock { change(&$0) } }
+
+    /// Notes a place in a log at which a life ends.
+    /// - Returns: how many lives in a row have ended there.
+    func livesEnded(at place: String) -> Int {
+        gap.withLock {
+            $0 = (place, $0.place == place ? $0.count + 1 : 1)
+            return $0.count
+        }
+    }
 
     var isStopping: Bool { stopping.load(ordering: .relaxed) }
     package func stop() { stopping.store(true, ordering: .relaxed) }

@@ -13,5 +13,5 @@ struct LoopContext {
     let reporter: Reporter
 
     /// Records may vanish from the middle of an input.
-    var acceptsCompacted: Bool { false }
+    var acceptsCompacted: Bool { settings.input.acceptCompacted }
 }

@@ -102,6 +102,7 @@ final class PartitionAssignment {
                 begin: plan.begin, rewoundFrom: plan.rewoundFrom,
                 anchor: plan.isAnew ? nil : later(adoption?.origin?.anchor, published.lastRecord),
                 notedNext: plan.from, lookedAt: now))
+        table.partitions[id]?.taken = (plan.from, engine.recordsTaken(id))
         // Where the group began is known to no one yet.
         if committed == nil { commits.require(at: now) }
         context.reporter.partitionTaken(p, plan, log: log.low..<max(log.low, log.high), adoption)
@@ -164,7 +165,9 @@ final class PartitionAssignment {
                 next >= p.firstUnpublishedOffset
             else { continue }
             table.partitions[id]?.replayingSince = nil
-            context.reporter.partitionCaughtUp(p.name, seconds: context.clock.now - since)
+            context.reporter.partitionCaughtUp(
+                p.name, seconds: context.clock.now - since, offsets: next - p.taken.from,
+                records: context.engine.recordsTaken(id) - p.taken.records)
         }
     }
 

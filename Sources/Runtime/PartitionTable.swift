@@ -15,6 +15,8 @@ struct HeldPartition {
     var end: Int64?
     var idle: IdleState
     var log: LogState
+    /// Where it was taken on, and how many records it had taken in by then.
+    var taken: (from: Int64, records: Int64) = (0, 0)
 }
 
 /// What is known of the log of a held partition, to notice when it becomes another one.

@@ -18,6 +18,7 @@ package final class Pipeline {
     private let assignment: PartitionAssignment
     private let idleClock: IdleClock
     private let watch: LogWatch
+    private var continuity: Continuity
     private let producer: any RecordSink
     private let store: any SnapshotRepository
     private let decoder: EventDecoder
@@ -58,6 +59,7 @@ package final class Pipeline {
         snapshots = SnapshotSchedule(context, commits, keeper)
         assignment = PartitionAssignment(context, table, commits, snapshots, keeper)
         idleClock = IdleClock(context, table)
+        continuity = Continuity(context)
         events = .allocate(capacity: settings.runtime.batchRecords)
     }
 
@@ -93,6 +95,7 @@ package final class Pipeline {
         if case .lost? = poll.rebalance, let rebalance = poll.rebalance { try assignment.handleRebalance(rebalance) }
         try watch.beginTurn()
         if poll.rebalance == nil { try assignment.confirmMembership() }
+        if let jumps = poll.jumps { try continuity.check(jumps) }
         try take(poll.records)
         consumer.release()
         context.shared.requests.drain(engine)

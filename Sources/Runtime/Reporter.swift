@@ -178,8 +178,34 @@ final class Reporter {
     }
 
     /// A partition's committed records have been read again.
-    func partitionCaughtUp(_ p: TopicPartition, seconds: Double) {
-        logger.info("partition is up to date", metadata: ["partition": "\(p)", "seconds": "\(rounded(seconds))"])
+    /// - Parameters:
+    ///   - offsets: how many were passed.
+    ///   - records: how many of them were records.
+    func partitionCaughtUp(_ p: TopicPartition, seconds: Double, offsets: Int64, records: Int64) {
+        var metadata: Logger.Metadata = [
+            "partition": "\(p)", "seconds": "\(rounded(seconds))", "offsets": "\(offsets)", "records": "\(records)",
+        ]
+        guard records < offsets else { return logger.info("partition is up to date", metadata: metadata) }
+        metadata["others"] = "\(offsets - records)"
+        guard settings.input.acceptCompacted else {
+            return logger.info(
+                "partition is up to date; the other offsets are of markers of transactions or aborted records",
+                metadata: metadata)
+        }
+        logger.warning(
+            "partition is up to date; the other offsets are of records that compaction removed, markers or aborted records",
+            metadata: metadata)
+    }
+
+    /// Offsets of records that came do not follow one another.
+    func jumped(_ jumps: Consumer.Jumps) {
+        metrics.jumped(jumps.count, skipping: jumps.skipped)
+        logger.debug(
+            "offsets without a record",
+            metadata: [
+                "jumps": "\(jumps.count)", "offsets": "\(jumps.skipped)", "largest": "\(jumps.partition)",
+                "from": "\(jumps.expected)", "to": "\(jumps.found)",
+            ])
     }
 
     /// - Parameter info: the snapshot that was written for the next owner; nil: an earlier one has them, or there are no

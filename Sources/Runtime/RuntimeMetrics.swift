@@ -20,6 +20,8 @@ struct RuntimeMetrics {
     private let takenBytes: FloatingPointCounter
     private let takenSeconds: FloatingPointCounter
     private let muted: FloatingPointCounter
+    private let jumps: Counter
+    private let skipped: Counter
     private let users: Gauge
     private let stateBytes: Gauge
     private let lag: Gauge
@@ -47,6 +49,8 @@ struct RuntimeMetrics {
         takenBytes = FloatingPointCounter(label: "clvd_partition_state_read_bytes_total", factory: factory)
         takenSeconds = FloatingPointCounter(label: "clvd_partition_state_read_seconds_total", factory: factory)
         muted = FloatingPointCounter(label: "clvd_partition_records_muted_total", factory: factory)
+        jumps = Counter(label: "clvd_offset_jumps_total", factory: factory)
+        skipped = Counter(label: "clvd_offsets_skipped_total", factory: factory)
         users = Gauge(label: "clvd_users", factory: factory)
         stateBytes = Gauge(label: "clvd_state_bytes", factory: factory)
         lag = Gauge(label: "clvd_consumer_lag_records", factory: factory)
@@ -63,6 +67,11 @@ struct RuntimeMetrics {
         takenBytes.increment(by: Double(bytes))
         takenSeconds.increment(by: seconds)
         muted.increment(by: Double(records))
+    }
+
+    func jumped(_ count: Int64, skipping offsets: Int64) {
+        jumps.increment(by: count)
+        skipped.increment(by: offsets)
     }
 
     func partitionsReleased(_ count: Int) { released.increment(by: Int64(count)) }

@@ -53,6 +53,8 @@ public struct Settings: Sendable, Equatable {
         public var format: String = "native"
         /// Where to begin when the group has committed nothing and there is no snapshot.
         public var start: Start = .earliest
+        /// Read compacted topics, from which the state cannot be made again after a crash.
+        public var acceptCompacted: Bool = false
         /// How long partitions that are ahead wait for one that has delivered no records yet, ms; 0: not aligned.
         public var alignmentWaitMs: Int = 500
         public var limits = InputLimits()

@@ -71,6 +71,10 @@ extension Settings {
             "input.start", \.input.start,
             "Where to begin when the group has committed nothing and there is no snapshot."),
         SettingKey(
+            "input.acceptCompacted", \.input.acceptCompacted,
+            "Read topics that Kafka compacts. After a crash the state is then made again of what compaction left, and "
+                + "values to date may be wrong."),
+        SettingKey(
             "input.alignmentWaitMs", \.input.alignmentWaitMs,
             "Partitions that are behind advance together in the time of their records. How long they wait for one that "
                 + "has none at hand; 0: records come as they arrive.", unit: "ms", .within(0...60_000)),

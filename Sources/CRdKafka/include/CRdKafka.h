@@ -31,6 +31,8 @@ typedef struct clvd_client {
     uint64_t delivered;
     uint64_t failed;
     rd_kafka_resp_err_t first_failure;
+    char failed_topic[256];                         ///< of the first failure
+    size_t failed_bytes;                            ///< key and value of the largest record that failed like it
 
     // The last error of the client as a whole (all brokers down, authentication …).
     rd_kafka_resp_err_t error;
@@ -48,6 +50,14 @@ typedef struct clvd_topics {
     int32_t count;
 } clvd_topics;
 
+/// Where the offsets of a partition do not follow one another.
+typedef struct clvd_jump {
+    int64_t expected;
+    int64_t found;                    ///< below `expected`: a record came again
+    int32_t topic;
+    int32_t partition;
+} clvd_jump;
+
 /// What one poll brought.
 typedef struct clvd_batch {
     clvd_record *records;             ///< room for `capacity`
@@ -60,6 +70,9 @@ typedef struct clvd_batch {
     int64_t end_offset[256];          ///< offset of that end
     rd_kafka_resp_err_t error;        ///< of the consumer; polling stopped at it. Its reader clears it.
     char error_text[256];
+    clvd_jump jump;                   ///< the largest one, and one backwards before all others. Its reader clears it.
+    uint64_t jumps;                   ///< how many; cleared likewise
+    uint64_t skipped;                 ///< offsets without a record; cleared likewise
 } clvd_batch;
 
 /// Time alignment: holds fetched messages of the assigned partitions and returns them in the order of their timestamps

@@ -19,6 +19,8 @@ final class ScriptedSource: RecordSource {
     var onUnassign: () -> Void = {}
     /// Ends of logs that the next poll reports.
     var ends: [Int32: Int64] = [:]
+    /// What the next poll says of offsets that do not follow one another.
+    var jumps: Consumer.Jumps?
     /// The offset after the last record of each log.
     var high: Int64 = 1000
     /// Takes no offsets, as the group is about to share its partitions out anew.
@@ -58,6 +60,7 @@ final class ScriptedSource: RecordSource {
         defer {
             next = .nothing
             self.ends = [:]
+            jumps = nil
             onPoll(self)
         }
         func named(_ list: [Int32]) -> [TopicPartition] { list.map { TopicPartition("events", $0) } }
@@ -69,7 +72,7 @@ final class ScriptedSource: RecordSource {
         case .revoke(let list):
             return Consumer.Poll(records: none, rebalance: .revoke(named(list)))
         case .lost(let list, let count): return Consumer.Poll(records: read(count), rebalance: .lost(named(list)))
-        case .records(let count): return Consumer.Poll(records: read(count), ends: ends)
+        case .records(let count): return Consumer.Poll(records: read(count), ends: ends, jumps: jumps)
         case .error(let error): return Consumer.Poll(records: none, error: error)
         }
     }

@@ -50,6 +50,13 @@ package final class SharedState: Sendable {
     package var status: DaemonStatus { value.withLock { $0 } }
     package func update(_ change: (inout DaemonStatus) -> Void) { value.withLock { change(&$0) } }
 
+    /// Lives in a row that ended because the group refused this instance its name.
+    private let refused = Atomic<Int>(0)
+    package var refusals: Int {
+        get { refused.load(ordering: .relaxed) }
+        set { refused.store(newValue, ordering: .relaxed) }
+    }
+
     var isStopping: Bool { stopping.load(ordering: .relaxed) }
     package func stop() { stopping.store(true, ordering: .relaxed) }
 }

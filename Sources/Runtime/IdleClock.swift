@@ -90,7 +90,9 @@ struct IdleClock {
         var times: [TaskID: Int64] = [:]
         for (id, p) in due {
             guard let clock = p.idle.clockAtStart ?? context.engine.clock(id), let end = p.end,
-                try consumer.watermarks(p.name, milliseconds: Self.answerMilliseconds).high <= end
+                try consumer.watermarks(p.name, milliseconds: Self.answerMilliseconds).high <= end,
+                // Records may wait behind an open transaction, where committed records end.
+                consumer.knownEnd(p.name) ?? end <= end
             else { continue }
             table.partitions[id]?.idle.clockAtStart = clock
             times[id] = clock + Int64((now - p.idle.lastRecordAt) * 1000)

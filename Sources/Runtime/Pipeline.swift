@@ -17,6 +17,7 @@ package final class Pipeline {
     private let commits: CommitGate
     private let assignment: PartitionAssignment
     private let idleClock: IdleClock
+    private var openTransactions: OpenTransactionWatch
     private let producer: any RecordSink
     private let decoder: EventDecoder
     private let events: UnsafeMutablePointer<clvd_event>
@@ -53,6 +54,7 @@ package final class Pipeline {
         snapshots = SnapshotSchedule(context, commits, keeper)
         assignment = PartitionAssignment(context, table, commits, snapshots, keeper)
         idleClock = IdleClock(context, table)
+        openTransactions = OpenTransactionWatch(context, table)
         events = .allocate(capacity: settings.runtime.batchRecords)
     }
 
@@ -97,6 +99,7 @@ package final class Pipeline {
         try snapshots.takeIfDue()
         assignment.noteCaughtUp()
         noteClientErrors()
+        openTransactions.look()
         context.reporter.report(engine, lag: table.lag, phase: table.phase)
     }
 

@@ -120,9 +120,16 @@ final class ScriptedSource: RecordSource {
         if isRefusing { throw KafkaError("commit", code: 27, reason: "the group is about to share out anew") }
         for (p, offset) in offsets { committed[p.partition] = offset.offset }
     }
+    /// Another member of the group with this one's name, and when it will be gone; an error: the group does not answer.
+    var holder: Result<(member: GroupMember, until: Double)?, KafkaError> = .success(nil)
+    func holderOfName(milliseconds: Int) throws(KafkaError) -> GroupMember? {
+        try holder.get().flatMap { $0.until > clock.now ? $0.member : nil }
+    }
     let sessionTimeoutMs = 45_000
     func watermarks(_ p: TopicPartition, milliseconds: Int) -> (low: Int64, high: Int64) { (0, high) }
-    func knownEnd(_ p: TopicPartition) -> Int64? { nil }
+    /// The end of each log, with what waits behind an open transaction.
+    var logEnd: Int64?
+    func knownEnd(_ p: TopicPartition) -> Int64? { logEnd }
     func fingerprint(from offset: Int64, of p: TopicPartition, milliseconds: Int) -> RecordFingerprint? {
         fingerprints[p.partition]?[offset]
     }
@@ -148,6 +155,7 @@ final class AcceptingSink: RecordSink {
     let transactionTimeoutMs = 60_000
     var lastError: ClientError? { nil }
     var fatalError: KafkaError? { nil }
+    let isForgotten = false
     func initTransactions(milliseconds: Int) {}
     func beginTransaction() {}
     func send(

@@ -171,7 +171,7 @@ public final class Consumer {
         defer { if let text { rd_kafka_mem_free(client.handle, text) } }
         let own = text.map { String(cString: $0) }
         return try client.members(ofGroup: group, milliseconds: milliseconds)
-            .first { $0.instanceID == name && $0.id != own }
+            .first { $0.isInstance(name) && $0.id != own }
     }
 
     /// How long the group waits for a heartbeat of this member, ms.

@@ -139,7 +139,7 @@ final class SimulatedConsumer: RecordSource {
     func holderOfName(milliseconds: Int) throws(KafkaError) -> GroupMember? {
         try gate.call("ask for the members") { () throws(KafkaError) in
             guard cluster.holdsAnother(self) else { return nil }
-            return GroupMember(id: "another", instanceID: name, clientID: "simulated", host: "elsewhere")
+            return GroupMember(id: "another", clientID: "simulated", host: "elsewhere")
         }
     }
 

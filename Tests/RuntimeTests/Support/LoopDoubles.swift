@@ -144,6 +144,8 @@ final class ScriptedSource: RecordSource {
 final class AcceptingSink: RecordSink {
     /// The cluster does not confirm what it was given.
     var flushError: KafkaError?
+    var sendError: KafkaError?
+    var onAbort: () throws(KafkaError) -> Void = { () throws(KafkaError) in }
     func topic(_ name: String) -> Producer.Topic { Producer.Topic(unconnected: name) }
     func produce(_ records: ArraySlice<Producer.Record>) {}
     func produce(_ record: Producer.Record, headers: [(name: String, text: String)]) {}
@@ -154,15 +156,15 @@ final class AcceptingSink: RecordSink {
     let maxRecordBytes = 1_000_000
     let transactionTimeoutMs = 60_000
     var lastError: ClientError? { nil }
-    var fatalError: KafkaError? { nil }
-    let isForgotten = false
+    var fatalError: KafkaError?
+    var isForgotten = false
     func initTransactions(milliseconds: Int) {}
     func beginTransaction() {}
     func send(
         _ offsets: [TopicPartition: PartitionOffset], consumedBy source: any RecordSource, milliseconds: Int
-    ) {}
+    ) throws(KafkaError) { if let sendError { throw sendError } }
     func commitTransaction(milliseconds: Int) {}
-    func abortTransaction(milliseconds: Int) {}
+    func abortTransaction(milliseconds: Int) throws(KafkaError) { try onAbort() }
 }
 
 final class StepClock: LoopClock {

@@ -196,6 +196,17 @@ public final class Consumer {
     /// Whether the group has expelled this member: its partitions may be another's, though no poll has said so.
     public var isAssignmentLost: Bool { rd_kafka_assignment_lost(client.handle) != 0 }
 
+    /// Another member of the group with this one's `group.instance.id`; nil: there is none. Of a member that is gone, the
+    /// group says so only after its session.
+    public func holderOfName(milliseconds: Int = 5_000) throws(KafkaError) -> GroupMember? {
+        guard let name = client.text("group.instance.id"), let group = client.text("group.id") else { return nil }
+        let text = rd_kafka_memberid(client.handle)
+        defer { if let text { rd_kafka_mem_free(client.handle, text) } }
+        let own = text.map { String(cString: $0) }
+        return try client.members(ofGroup: group, milliseconds: milliseconds)
+            .first { $0.isInstance(name) && $0.id != own }
+    }
+
     /// How long the group waits for a heartbeat of this member, ms.
     public var sessionTimeoutMs: Int { client.number("session.timeout.ms") ?? 45_000 }
 

@@ -61,6 +61,16 @@ public struct KafkaError: Error, Sendable, CustomStringConvertible {
             RD_KAFKA_RESP_ERR_INVALID_PRODUCER_EPOCH.rawValue, RD_KAFKA_RESP_ERR_FENCED_INSTANCE_ID.rawValue,
         ].contains(code)
     }
+
+    /// The group has another member with this one's group instance id, or believes so.
+    public var isFencedMember: Bool { code == RD_KAFKA_RESP_ERR_FENCED_INSTANCE_ID.rawValue }
+
+    /// The same error with more to say.
+    package func adding(_ text: String) -> KafkaError {
+        KafkaError(
+            operation, code: code, reason: "\(reason); \(text)", isFatal: isFatal, isRetriable: isRetriable,
+            requiresAbort: requiresAbort)
+    }
 }
 
 extension KafkaError {

@@ -218,6 +218,10 @@ public final class Producer {
     /// The error that ended this producer for good, if one did.
     public var fatalError: KafkaError? { client.fatalError("producer") }
 
+    /// Whether a broker has forgotten this producer's id, which it does when a transactional id is not used for
+    /// `transactional.id.expiration.ms` (seven days). Only a new producer can go on.
+    public var isForgotten: Bool { client.isForgotten }
+
     // MARK: Transactions
 
     /// Registers the transactional id; fences an older instance and finishes what it left open.

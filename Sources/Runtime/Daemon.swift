@@ -13,6 +13,8 @@ public final class Daemon: Sendable {
     private let shared = SharedState()
     /// Remarks that were logged by an earlier life.
     private let told = Mutex<[Preflight.Remark]>([])
+    /// A life of this length, s, has kept its name in the group: the next refusal is the first again.
+    private static let settledSeconds = 600.0
 
     /// - Parameter settings: valid ones.
     public init(settings: Settings, logger: Logger) {
@@ -46,6 +48,8 @@ public final class Daemon: Sendable {
                 // It could not drain, though it was asked to.
                 if shared.isStopping { throw error }
                 if monotonic() - began > 60 { delay = 0.5 }
+                if monotonic() - began > Self.settledSeconds { shared.refusals = 0 }
+                if error is NameRefused { shared.refusals += 1 }
                 RuntimeMetrics.restarted()
                 shared.update { $0.restarts += 1 }
                 logger.error(
@@ -153,6 +157,7 @@ public final class Daemon: Sendable {
     /// Whether a new life may continue after an error.
     package static func isPassing(_ error: any Error) -> Bool {
         if let error = error as? KafkaError { return !error.isFatal && !error.isFenced && !error.isUnsupported }
-        return error is LostPartitions || error is TransactionExpired || error is BrokenContinuity
+        return error is LostPartitions || error is TransactionExpired || error is ProducerForgotten
+            || error is NameRefused || error is BrokenContinuity
     }
 }

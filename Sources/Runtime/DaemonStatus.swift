@@ -61,6 +61,13 @@ package final class SharedState: Sendable {
         }
     }
 
+    /// Lives in a row that ended because the group refused this instance its name.
+    private let refused = Atomic<Int>(0)
+    package var refusals: Int {
+        get { refused.load(ordering: .relaxed) }
+        set { refused.store(newValue, ordering: .relaxed) }
+    }
+
     var isStopping: Bool { stopping.load(ordering: .relaxed) }
     package func stop() { stopping.store(true, ordering: .relaxed) }
 }

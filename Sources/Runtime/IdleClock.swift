@@ -153,7 +153,9 @@ struct IdleClock {
         var times: [TaskID: Int64] = [:]
         for (id, p) in due {
             guard let clock = context.engine.clock(id), let end = p.end,
-                try consumer.watermarks(p.name, milliseconds: Self.answerMilliseconds).high <= end
+                try consumer.watermarks(p.name, milliseconds: Self.answerMilliseconds).high <= end,
+                // Records may wait behind an open transaction, where committed records end.
+                consumer.knownEnd(p.name) ?? end <= end
             else { continue }
             let passed = Int64((now - p.idle.since) * 1000)
             let silence = p.idle.silence ?? .init(clock: clock, wallMs: context.clock.wallMs - passed)

@@ -19,6 +19,7 @@ package final class Pipeline {
     private let idleClock: IdleClock
     private let watch: LogWatch
     private var continuity: Continuity
+    private var openTransactions: OpenTransactionWatch
     private let producer: any RecordSink
     private let store: any SnapshotRepository
     private let decoder: EventDecoder
@@ -60,6 +61,7 @@ package final class Pipeline {
         assignment = PartitionAssignment(context, table, commits, snapshots, keeper)
         idleClock = IdleClock(context, table)
         continuity = Continuity(context)
+        openTransactions = OpenTransactionWatch(context, table)
         events = .allocate(capacity: settings.runtime.batchRecords)
     }
 
@@ -112,6 +114,7 @@ package final class Pipeline {
         try snapshots.takeIfDue()
         assignment.noteCaughtUp()
         noteClientErrors()
+        openTransactions.look()
         context.reporter.report(engine, lag: table.lag, phase: table.phase)
     }
 

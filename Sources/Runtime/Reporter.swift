@@ -227,6 +227,9 @@ final class Reporter {
             "no snapshot was taken; the stream goes on and the last one stays", metadata: ["error": "\(error)"])
     }
 
+    /// - Parameter seconds: how long records have waited behind an open transaction of another producer; 0: none wait.
+    func waitingBehindTransaction(seconds: Double) { metrics.waitingBehindTransaction(seconds: seconds) }
+
     // MARK: Troubles
 
     /// What was being done when an error came that does not end anything.

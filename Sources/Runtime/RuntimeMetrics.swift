@@ -25,6 +25,7 @@ struct RuntimeMetrics {
     private let users: Gauge
     private let stateBytes: Gauge
     private let lag: Gauge
+    private let transactionWait: Gauge
     private let loss: Gauge
     /// What the latest report said. Counters grow by what comes after it.
     private var seen = TaskCounters()
@@ -54,9 +55,11 @@ struct RuntimeMetrics {
         users = Gauge(label: "clvd_users", factory: factory)
         stateBytes = Gauge(label: "clvd_state_bytes", factory: factory)
         lag = Gauge(label: "clvd_consumer_lag_records", factory: factory)
+        transactionWait = Gauge(label: "clvd_waiting_behind_transaction_seconds", factory: factory)
         loss = Gauge(label: "clvd_training_loss", factory: factory)
     }
 
+    func waitingBehindTransaction(seconds: Double) { transactionWait.record(seconds) }
     func commit() { commits.increment() }
     static func restarted() { Counter(label: "clvd_restarts_total").increment() }
     func snapshotFailed() { snapshotFailures.increment() }

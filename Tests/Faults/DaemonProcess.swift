@@ -167,6 +167,9 @@ final class DaemonProcess {
             startsIn = 2
             return
         }
+        if let error = error as? KafkaError, error.isFencedMember, !world.isDoubled(name) {
+            onViolation(Violation("\(name): it gives its name up, which no other process has: \(error)"))
+        }
         store = nil
         gate.kill()
         startsIn = 5

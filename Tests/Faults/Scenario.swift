@@ -40,6 +40,8 @@ struct Scenario {
         var stop = 0.0
         var pause = 0.0
         var replace = 0.0
+        /// Chance in each turn that the group loses track of a member and fences it, though no other has its name.
+        var spuriousFence = 0.0
         /// Chance in each turn that a new instance, without snapshots, replaces one that ends and is not restarted.
         var succeed = 0.0
         /// Chance in each turn that the log loses records that the newest snapshot does not need.
@@ -74,7 +76,8 @@ struct Scenario {
         settings = Self.settings(&dice, format: format, isAlone: isAlone)
         let teacher = teachers.first { [settings] in $0.recurrent == settings.engine.model.recurrent }
         self.teacher = dice.chance(settings.engine.learning.enabled ? 0.3 : 0.9) ? teacher : nil
-        faults = Self.faults(&dice, isAlone: isAlone)
+        var fences = Dice(seed: seed ^ 0x6665_6E63)
+        faults = Self.faults(&dice, &fences, isAlone: isAlone)
         var generator = Generator(&dice, partitions: partitions, latenessMs: Self.lateness(settings))
         var jumps = Dice(seed: seed ^ 0x6A75_6D70)
         sliceWork = jumps.pick([5, 40, 400])
@@ -153,7 +156,7 @@ struct Scenario {
         return s
     }
 
-    private static func faults(_ dice: inout Dice, isAlone: Bool) -> Faults {
+    private static func faults(_ dice: inout Dice, _ fences: inout Dice, isAlone: Bool) -> Faults {
         var f = Faults()
         f.crash = dice.pick([0, 0.5, 0.9])
         f.crashWithin = dice.pick([40, 150, 600])
@@ -172,6 +175,7 @@ struct Scenario {
             f.replace = dice.pick([0, 0.004])
         }
         f.succeed = dice.pick([0, 0, 0.004])
+        f.spuriousFence = fences.pick([0, 0, 0.005])
         return f
     }
 }

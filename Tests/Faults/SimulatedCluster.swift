@@ -39,6 +39,8 @@ final class SimulatedCluster {
     private let isCooperative: Bool
     private var members: [String: SimulatedConsumer] = [:]
     private var owners: [TopicPartition: SimulatedConsumer] = [:]
+    /// Names whose member the group has lost track of, and the end of the session of the one that it believes in.
+    private var ghosts: [String: Double] = [:]
     private let clock: SimulatedClock
     /// Time until which the group refuses offsets because of a rebalance.
     private var unsettledUntil = 0.0
@@ -160,6 +162,7 @@ final class SimulatedCluster {
 
     /// Adds a member. An older member of the same name is removed and fenced.
     func join(_ member: SimulatedConsumer) {
+        ghosts[member.name] = nil
         if let old = members[member.name] {
             old.isFenced = true
             release(old)
@@ -176,6 +179,22 @@ final class SimulatedCluster {
         release(member)
         members[member.name] = nil
         rebalance()
+    }
+
+    /// The broker crashes and believes in an earlier member of a name: it fences the one that is there.
+    func loseTrack(of name: String) {
+        guard let member = members[name] else { return }
+        release(member)
+        member.isFenced = true
+        members[name] = nil
+        ghosts[name] = clock.now + Double(member.sessionTimeoutMs) / 1000
+        rebalance()
+    }
+
+    /// Whether the group has another member of this one's name, or believes so.
+    func holdsAnother(_ member: SimulatedConsumer) -> Bool {
+        if let holder = members[member.name] { return holder !== member }
+        return ghosts[member.name] ?? 0 > clock.now
     }
 
     /// Removes a member whose session has timed out.

@@ -136,7 +136,14 @@ final class SimulatedConsumer: RecordSource {
         try gate.call("committed") { () throws(KafkaError) in cluster.committed.filter { partitions.contains($0.key) } }
     }
 
-    var sessionTimeoutMs: Int { 45_000 }
+    func holderOfName(milliseconds: Int) throws(KafkaError) -> GroupMember? {
+        try gate.call("ask for the members") { () throws(KafkaError) in
+            guard cluster.holdsAnother(self) else { return nil }
+            return GroupMember(id: "another", clientID: "simulated", host: "elsewhere")
+        }
+    }
+
+    let sessionTimeoutMs = 45_000
     func skipDestroy() {}
 
     func commit(_ offsets: [TopicPartition: PartitionOffset], milliseconds: Int) throws(KafkaError) {

@@ -37,6 +37,7 @@ final class World {
     /// Decides what other processes do while one of them reads.
     private var betweenDice: Dice
     private var isBetween = false
+    private var fenceDice: Dice
     /// Instances that will end and not be restarted, and in how many turns.
     private var leaving: [(process: DaemonProcess, turns: Int)] = []
     /// No faults any more.
@@ -49,6 +50,7 @@ final class World {
         self.folder = folder
         self.trace = trace
         dice = Dice(seed: ~seed)
+        fenceDice = Dice(seed: ~seed ^ 0x6665_6E63)
         betweenDice = Dice(seed: ~seed ^ 0x6265_7477)
         store = "\(folder)/snapshots"
         cluster = SimulatedCluster(
@@ -172,6 +174,9 @@ final class World {
                 zombies.append(process)
                 folders[process.name]?.breakLock()
                 processes[i] = makeProcess(process.name)
+            } else if faults.spuriousFence > 0, fenceDice.chance(faults.spuriousFence) {
+                trace("\(turn): the group loses track of \(process.name)")
+                cluster.loseTrack(of: process.name)
             } else if dice.chance(faults.succeed) {
                 let next = makeProcess("\(nextName)")
                 nextName += 1

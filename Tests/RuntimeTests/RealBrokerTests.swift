@@ -151,6 +151,56 @@ struct RealBrokerTests {
         try await Self.expectWhole(site, feed)
     }
 
+    /// The seconds after which the broker forgets a transactional id that is not used, with what it needs to notice.
+    private static let idExpiration = ProcessInfo.processInfo.environment["CLVD_TEST_ID_EXPIRATION"].flatMap {
+        Double($0)
+    }
+
+    /// A broker forgets ids that are idle: seven days unless told otherwise.
+    @Test(.enabled(if: idExpiration != nil, "CLVD_TEST_ID_EXPIRATION is not set"), arguments: [true, false])
+    func anIdThatExpiredCostsARestart(isStatic: Bool) async throws {
+        let site = try Self.site { $0.kafka.staticMembership = isStatic }
+        let feed = try Feed(site, seed: 46)
+        let program = try RunningProgram(site)
+        try await feed.until(40, "a beginning\n\(program.errors)") { program.count("partition begins") == 2 }
+        for _ in 0..<2 {
+            try await site.settled(feed.sent, program.errors)
+            try await Task.sleep(for: .seconds(Self.idExpiration ?? 0))
+            try feed.send(100)
+        }
+        try await site.settled(feed.sent, program.errors)
+        #expect(program.count("the broker has forgotten this producer") == 2, "\(program.errors)")
+        program.terminate()
+        #expect(try await program.status() == 0, "\(program.errors)")
+        try await Self.expectWhole(site, feed)
+    }
+
+    /// Records after the first one of an open transaction are in the log and are not delivered until it ends.
+    @Test func anOpenTransactionOfAnotherProducerIsTold() async throws {
+        let site = try Self.site()
+        let feed = try Feed(site, seed: 47)
+        let program = try RunningProgram(site)
+        try await feed.until(40, "a beginning\n\(program.errors)") { program.count("partition begins") == 2 }
+        try await site.settled(feed.sent, program.errors)
+        let other = try Producer(
+            bootstrap: site.cluster.bootstrap, transactionalId: "other-\(site.cluster.name)",
+            properties: ["transaction.timeout.ms": "300000"], logger: Log().logger)
+        try other.initTransactions(milliseconds: 20_000)
+        try other.beginTransaction()
+        try site.cluster.produce(
+            [Input(timestampMs: Shop.begin, partition: 0)], to: other.topic(site.input[0]), by: other)
+        try feed.send(100)
+        try await eventually(100, "a warning\n\(program.errors)") { program.count("records wait behind an open") == 1 }
+        try other.abortTransaction(milliseconds: 20_000)
+        try await eventually(30, "the end\n\(program.errors)") {
+            program.count("has ended, its partition goes on") == 1
+        }
+        print(program.errors.split(separator: "\n").filter { $0.contains("open transaction") }.joined(separator: "\n"))
+        program.terminate()
+        #expect(try await program.status() == 0, "\(program.errors)")
+        #expect(try await Set(site.updates().map(\.source)).count == feed.sent)
+    }
+
     /// A transaction of one that was killed ends by its timeout. Until then those who read outputs see nothing new.
     @Test func anHeirWaitsForTheTransactionOfOneThatWasKilled() async throws {
         let site = try Self.site {

@@ -137,6 +137,11 @@ final class ScriptedSource: RecordSource {
             metadata[p.partition] = offset.metadata
         }
     }
+    /// Another member of the group with this one's name, and when it will be gone; an error: the group does not answer.
+    var holder: Result<(member: GroupMember, until: Double)?, KafkaError> = .success(nil)
+    func holderOfName(milliseconds: Int) throws(KafkaError) -> GroupMember? {
+        try holder.get().flatMap { $0.until > clock.now ? $0.member : nil }
+    }
     let sessionTimeoutMs = 45_000
     func watermarks(_ p: TopicPartition, milliseconds: Int) -> (low: Int64, high: Int64) { (0, high) }
     func knownEnd(_ p: TopicPartition) -> Int64? { knownEnds[p.partition] }
@@ -165,6 +170,8 @@ final class ScriptedSource: RecordSource {
 final class AcceptingSink: RecordSink {
     /// The cluster does not confirm what it was given.
     var flushError: KafkaError?
+    var sendError: KafkaError?
+    var onAbort: () throws(KafkaError) -> Void = { () throws(KafkaError) in }
     func topic(_ name: String) -> Producer.Topic { Producer.Topic(unconnected: name) }
     func produce(_ records: ArraySlice<Producer.Record>) {}
     func produce(_ record: Producer.Record, headers: [(name: String, text: String)]) {}
@@ -175,14 +182,15 @@ final class AcceptingSink: RecordSink {
     let maxRecordBytes = 1_000_000
     let transactionTimeoutMs = 60_000
     var lastError: ClientError? { nil }
-    var fatalError: KafkaError? { nil }
+    var fatalError: KafkaError?
+    var isForgotten = false
     func initTransactions(milliseconds: Int) {}
     func beginTransaction() {}
     func send(
         _ offsets: [TopicPartition: PartitionOffset], consumedBy source: any RecordSource, milliseconds: Int
-    ) {}
+    ) throws(KafkaError) { if let sendError { throw sendError } }
     func commitTransaction(milliseconds: Int) {}
-    func abortTransaction(milliseconds: Int) {}
+    func abortTransaction(milliseconds: Int) throws(KafkaError) { try onAbort() }
 }
 
 final class StepClock: LoopClock {

@@ -4,6 +4,7 @@ import Logging
 import Settings
 import SnapshotStore
 import Testing
+import Verification
 
 @testable import Runtime
 

@@ -33,6 +33,8 @@ extension Admin {
         defer { rd_kafka_event_destroy(event) }
         let error = rd_kafka_event_error(event)
         if error != RD_KAFKA_RESP_ERR_NO_ERROR {
+            // After a request that the brokers do not know, librdkafka 2.0.2 would wait for ever for itself.
+            client.skipsDestroy = true
             throw KafkaError(operation, error, reason: String(cString: rd_kafka_event_error_string(event)))
         }
         var count = 0

@@ -125,7 +125,7 @@ struct OffsetsCommand: ParsableCommand {
                         }))
             }
             tell(offsets, plan, aside, isDry: isDry)
-            Report.line(isDry ? "Otherwise:" : "From now on:")
+            Report.line("After that:")
             for (p, sentence) in outlook { Report.line("\(p): \(sentence)") }
         }
 

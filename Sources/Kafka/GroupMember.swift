@@ -1,7 +1,7 @@
 import CRdKafka
 
 /// A member of a consumer group, as the group describes it.
-public struct GroupMember: Sendable, Equatable {
+public struct GroupMember: Sendable, Equatable, CustomStringConvertible {
     /// What the group calls it; another one after each start.
     public let id: String
     /// Its `client.id`.
@@ -12,6 +12,8 @@ public struct GroupMember: Sendable, Equatable {
     package init(id: String, clientID: String, host: String) {
         (self.id, self.clientID, self.host) = (id, clientID, host)
     }
+
+    public var description: String { "\(id) at \(host.drop { $0 == "/" })" }
 
     /// Whether it is a static member of this name: brokers call those by their `group.instance.id`, a dash and a UUID.
     func isInstance(_ name: String) -> Bool { id.hasPrefix("\(name)-") && id.utf8.count == name.utf8.count + 37 }

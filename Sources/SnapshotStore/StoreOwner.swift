@@ -15,7 +15,7 @@ public struct StoreOwner: Codable, Equatable, Sendable {
 }
 
 /// The file of a shared folder that says whose snapshots are in it. It is there as a whole or not at all.
-struct OwnerFile {
+struct OwnerFile: Sendable {
     static let name = "origin.json"
     private static let mostBytes = 1 << 20
 

@@ -125,6 +125,7 @@ struct OffsetsCommand: ParsableCommand {
                         }))
             }
             tell(offsets, plan, aside, isDry: isDry)
+            Report.line("After that:")
             for (p, sentence) in outlook { Report.line("\(p): \(sentence)") }
         }
 

@@ -36,8 +36,9 @@ struct OwnerTests {
                     atPath: fixture.directory + "/\(round)/\(i)", withIntermediateDirectories: true)
             }
             let said = Mutex<[String]>([])
+            let owners = (0..<8).map { owner("g\($0)") }
             DispatchQueue.concurrentPerform(iterations: 8) { i in
-                let group = (try? files[i].claim(owner("g\(i)")).group) ?? "none"
+                let group = (try? files[i].claim(owners[i]).group) ?? "none"
                 said.withLock { $0.append(group) }
             }
             let groups = said.withLock { $0 }

@@ -1,5 +1,6 @@
 import Engine
 import EventInput
+import Kafka
 
 extension Settings {
     /// Every value by itself, and what values have to do with each other.
@@ -59,7 +60,7 @@ extension Settings {
     }
 
     private var inputProblems: [SettingsProblem] {
-        var problems: [SettingsProblem] = []
+        var problems = skipProblems
         if input.limits.minYear > input.limits.maxYear {
             problems.append(
                 SettingsProblem(
@@ -99,6 +100,14 @@ extension Settings {
                     related: ["input.currency.rates", "input.currency.base"]))
         }
         return problems
+    }
+
+    private var skipProblems: [SettingsProblem] {
+        input.skip.enumerated().filter { !SkippedOffsets.isSound($1, topics: input.topics) }.map {
+            SettingsProblem(
+                path: "input.skip[\($0)]", problem: "names no offset of input.topics", value: $1.inline,
+                remedy: "write topic/partition/offset or topic/partition/from-to", related: ["input.topics"])
+        }
     }
 
     private var horizonProblems: [SettingsProblem] {

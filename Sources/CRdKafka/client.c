@@ -64,6 +64,28 @@ const uint8_t *clvd_find_header(const void *headers, const char *name, uint32_t 
     return value;
 }
 
+// MARK: Reading
+
+rd_kafka_resp_err_t clvd_pause(rd_kafka_t *rk, const char *topic, int32_t partition, int pauses) {
+    rd_kafka_topic_partition_list_t *list = rd_kafka_topic_partition_list_new(1);
+    rd_kafka_topic_partition_t *p = rd_kafka_topic_partition_list_add(list, topic, partition);
+    rd_kafka_resp_err_t error = pauses ? rd_kafka_pause_partitions(rk, list) : rd_kafka_resume_partitions(rk, list);
+    if (!error) error = p->err;
+    rd_kafka_topic_partition_list_destroy(list);
+    return error;
+}
+
+rd_kafka_resp_err_t clvd_seek(rd_kafka_t *rk, const char *topic, int32_t partition, int64_t offset, int timeout_ms) {
+    rd_kafka_topic_partition_list_t *list = rd_kafka_topic_partition_list_new(1);
+    rd_kafka_topic_partition_t *p = rd_kafka_topic_partition_list_add(list, topic, partition);
+    p->offset = offset;
+    rd_kafka_error_t *failure = rd_kafka_seek_partitions(rk, list, timeout_ms);
+    rd_kafka_resp_err_t error = failure ? rd_kafka_error_code(failure) : p->err;
+    if (failure) rd_kafka_error_destroy(failure);
+    rd_kafka_topic_partition_list_destroy(list);
+    return error;
+}
+
 // MARK: Producing
 
 /// Produces a record that a batch call refused, waiting while the queue is full.

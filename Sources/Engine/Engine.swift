@@ -94,7 +94,7 @@ public final class Engine {
         arrange()
     }
 
-    /// Offset after the last record taken in of a partition; nil before the first, or for a partition not held.
+    /// Offset of the next record of a partition: all that the log has below it was taken in; nil before the first, or for a partition not held.
     public func nextOffset(_ id: TaskID) -> Int64? {
         guard let task = tasks[id], task.nextOffset >= 0 else { return nil }
         return task.nextOffset
@@ -111,6 +111,15 @@ public final class Engine {
     public func resume(_ id: TaskID, at offset: Int64, firstUnpublishedOffset: Int64, idleTicks: [IdleTick] = []) {
         guard let task = tasks[id] else { preconditionFailure("partition \(id) is not held") }
         task.resume(at: offset, firstUnpublishedOffset: firstUnpublishedOffset, idleTicks: idleTicks)
+    }
+
+    /// Notes that the log of a held partition has no records below an offset that were not taken in: what is there are
+    /// markers of transactions and aborted records.
+    /// - Returns: whether that is news.
+    public func advance(_ id: TaskID, to offset: Int64) -> Bool {
+        guard let task = tasks[id], task.nextOffset >= 0, task.nextOffset < offset else { return false }
+        task.nextOffset = offset
+        return true
     }
 
     /// Event-time clock of a partition: the highest watermark or idle tick, ms, those included that are known from

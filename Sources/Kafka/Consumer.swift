@@ -15,17 +15,25 @@ public final class Consumer {
         /// To be answered, after the records, before the next poll.
         public let rebalance: Rebalance?
         public let error: KafkaError?
+        /// The partition that `error` is about and the offset that was wanted, where it is about one.
+        public let place: (partition: TopicPartition, offset: Int64)?
+        /// Batches that have stopped their partitions. Each is said again when another try has failed.
+        public let unreadable: [UnreadableBatch]
         /// Offsets that do not follow one another, of records that came lately and may be among these or wait.
         public let jumps: Jumps?
 
         package init(
             records: UnsafeBufferPointer<clvd_record>, ends: [TopicPartition: Int64] = [:],
-            rebalance: Rebalance? = nil, error: KafkaError? = nil, jumps: Jumps? = nil
+            rebalance: Rebalance? = nil, error: KafkaError? = nil,
+            place: (partition: TopicPartition, offset: Int64)? = nil, unreadable: [UnreadableBatch] = [],
+            jumps: Jumps? = nil
         ) {
             self.records = records
             self.ends = ends
             self.rebalance = rebalance
             self.error = error
+            self.place = place
+            self.unreadable = unreadable
             self.jumps = jumps
         }
     }
@@ -57,16 +65,21 @@ public final class Consumer {
         case lost([TopicPartition])
     }
 
+    /// Offsets at which a batch that cannot be read is stepped over.
+    public var skips = SkippedOffsets()
+
     let client: Client
+    let logger: Logger
+    let alignment: OpaquePointer
+    let topicNames: [String]
+    /// Partitions that stand still before a batch that cannot be read.
+    var stopped: [TopicPartition: Stop] = [:]
     private let settings: [(String, String)]
-    private let logger: Logger
     /// Opened when it is needed first.
     private var logReader: LogReader?
-    private let topicNames: [String]
     private let cNames: UnsafeMutablePointer<UnsafePointer<CChar>?>
     private var topics: clvd_topics
     private var batch: clvd_batch
-    private let alignment: OpaquePointer
 
     /// - Parameters:
     ///   - batchRecords: most records of one poll.
@@ -84,6 +97,8 @@ public final class Consumer {
             // The default of 100,000 stalls the fetcher of a fast consumer.
             ("queued.min.messages", "1000000"), ("queued.max.messages.kbytes", "262144"),
             ("fetch.wait.max.ms", "100"),
+            // Also the largest batch after decompression. librdkafka guesses that size, three times larger each time.
+            ("receive.message.max.bytes", "536870912"),
         ]
         // By the protocol of KIP-848 a second member of a name is refused, and the first one is not told.
         if LibraryVersion.current >= .groupProtocols { settings.append(("group.protocol", "classic")) }
@@ -130,7 +145,9 @@ public final class Consumer {
     /// Waits up to `milliseconds` for records and takes what is there. The batch before must have been released.
     public func poll(milliseconds: Int) -> Poll {
         precondition(batch.count == 0, "the batch before was not released")
+        retryStopped()
         clvd_poll(client.handle, client.state, &topics, alignment, Int32(clamping: milliseconds), &batch)
+        let unreadable = takeStops()
         var ends: [TopicPartition: Int64] = [:]
         for i in 0..<Int(batch.ends) {
             let topic = element(&batch.end_topic, i, Int32.self)
@@ -139,16 +156,20 @@ public final class Consumer {
             ends[partition] = element(&batch.end_offset, i, Int64.self)
         }
         var error: KafkaError?
+        var place: (TopicPartition, Int64)?
         if batch.error != RD_KAFKA_RESP_ERR_NO_ERROR {
             let text = withUnsafePointer(to: &batch.error_text) {
                 $0.withMemoryRebound(to: CChar.self, capacity: 256) { String(cString: $0) }
             }
             error = fatalError ?? KafkaError("consume", batch.error, reason: text)
+            if batch.error_topic >= 0 {
+                place = (TopicPartition(topicNames[Int(batch.error_topic)], batch.error_partition), batch.error_offset)
+            }
             batch.error = RD_KAFKA_RESP_ERR_NO_ERROR
         }
         return Poll(
             records: UnsafeBufferPointer(start: batch.records, count: Int(batch.count)), ends: ends,
-            rebalance: takeRebalance(), error: error, jumps: takeJumps())
+            rebalance: takeRebalance(), error: error, place: place, unreadable: unreadable, jumps: takeJumps())
     }
 
     private func takeJumps() -> Jumps? {
@@ -218,6 +239,7 @@ public final class Consumer {
     /// Answers a rebalance: consumption of the partitions begins at the offsets.
     public func assign(_ offsets: [TopicPartition: PartitionOffset]) throws(KafkaError) {
         for (p, offset) in offsets {
+            goOn(p)
             if let topic = topicIndex(p) { clvd_alignment_add(alignment, topic, p.partition, offset.offset) }
         }
         try PartitionList.with(offsets) { (list) throws(KafkaError) in
@@ -232,6 +254,7 @@ public final class Consumer {
     /// Answers a rebalance: consumption of the partitions ends.
     public func unassign(_ partitions: [TopicPartition]) throws(KafkaError) {
         for p in partitions {
+            goOn(p)
             if let topic = topicIndex(p) { clvd_alignment_remove(alignment, topic, p.partition) }
         }
         if isCooperative {
@@ -243,7 +266,7 @@ public final class Consumer {
         }
     }
 
-    private func topicIndex(_ p: TopicPartition) -> Int32? { topicNames.firstIndex(of: p.topic).map { Int32($0) } }
+    func topicIndex(_ p: TopicPartition) -> Int32? { topicNames.firstIndex(of: p.topic).map { Int32($0) } }
 
     // MARK: Offsets
 
@@ -283,12 +306,16 @@ public final class Consumer {
     public func fingerprint(
         from offset: Int64, of p: TopicPartition, milliseconds: Int = 10_000
     ) throws(KafkaError) -> RecordFingerprint? {
+        try reader(of: p).fingerprint(from: offset, of: p, milliseconds: milliseconds)
+    }
+
+    func reader(of p: TopicPartition) throws(KafkaError) -> LogReader {
         if logReader == nil {
             do { logReader = try LogReader(settings, logger: logger) } catch {
                 throw KafkaError("read \(p) beside the stream", RD_KAFKA_RESP_ERR__FAIL, reason: "\(error)")
             }
         }
-        return try logReader!.fingerprint(from: offset, of: p, milliseconds: milliseconds)
+        return logReader!
     }
 
     /// The cluster's own id; nil when the brokers do not say it in time, or have none.

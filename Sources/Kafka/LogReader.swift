@@ -5,14 +5,14 @@ import Logging
 
 /// Reads single records at given offsets, beside a consumer and as a member of no group.
 final class LogReader {
-    private let client: Client
+    let client: Client
 
     /// - Parameter properties: those of the consumer; what is needed here wins.
     init(_ properties: [(String, String)], logger: Logger) throws {
         let own = [
             ("enable.auto.commit", "false"), ("auto.offset.reset", "error"), ("enable.partition.eof", "true"),
             ("queued.min.messages", "1"), ("queued.max.messages.kbytes", "1024"), ("fetch.wait.max.ms", "100"),
-            ("fetch.message.max.bytes", "65536"),
+            ("fetch.message.max.bytes", "65536"), ("fetch.error.backoff.ms", "1"),
         ]
         let names = Set(own.map(\.0) + ["group.instance.id"])
         client = try Client(

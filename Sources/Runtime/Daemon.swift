@@ -79,6 +79,7 @@ public final class Daemon: Sendable {
             alignmentWaitMs: settings.input.alignmentWaitMs,
             properties: kafka.properties.merging(["partition.assignment.strategy": kafka.assignment.rawValue]) { $1 },
             logger: logger)
+        consumer.skips = SkippedOffsets(settings.input.skip)
         let producer = try Producer(
             bootstrap: kafka.bootstrapServers,
             transactionalId: settings.delivery == .exactlyOnce ? "clvd-\(kafka.groupId)-\(kafka.instanceId)" : nil,

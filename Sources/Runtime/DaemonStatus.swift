@@ -28,6 +28,8 @@ public struct DaemonStatus: Sendable {
     public var snapshot: SnapshotStatus?
     public var snapshotFailures: Int64 = 0
     public var commits: Int64 = 0
+    /// Partitions that stand still, as `topic[partition]`, and the first offset of the batch that cannot be read.
+    public var standstills: [String: Int64] = [:]
     /// How often the pipeline ended with an error and was started again.
     public var restarts: Int64 = 0
 

@@ -13,6 +13,8 @@ struct HeldPartition {
     var committed: PartitionOffset?
     /// Where the log ended when it was last read to its end.
     var end: Int64?
+    /// What it stands still before.
+    var unreadable: UnreadableBatch?
     var idle: IdleState
     var log: LogState
     /// Where it was taken on, and how many records it had taken in by then.
@@ -111,7 +113,10 @@ final class PartitionTable {
             let id = TaskID(topic: r.topic, partition: r.partition)
             guard changed[id] == r.offset + 1 else { continue }
             changed[id] = nil
-            partitions[id]?.log.note(RecordFingerprint(r))
+            // What stands for a batch that cannot be read is not in the log.
+            if r.unreadable > 0 { partitions[id]?.log.notedNext = r.offset + 1 } else {
+                partitions[id]?.log.note(RecordFingerprint(r))
+            }
         }
     }
 
@@ -124,9 +129,36 @@ final class PartitionTable {
             group: group, cluster: cluster, topics: topics, partitions: Dictionary(uniqueKeysWithValues: known))
     }
 
-    /// Notes where logs ended that were read to their end.
-    func noteEnds(_ ends: [TopicPartition: Int64]) {
-        for (p, end) in ends { if let id = id(p) { partitions[id]?.end = end } }
+    /// Notes where logs ended that were read to their end. Markers of transactions and aborted records have offsets as
+    /// well: past those of the last record, the partition goes on at the end.
+    /// - Returns: whether a partition goes on elsewhere.
+    func noteEnds(_ ends: [TopicPartition: Int64]) -> Bool {
+        var hasAdvanced = false
+        for (p, end) in ends {
+            guard let id = id(p), partitions[id] != nil else { continue }
+            partitions[id]?.end = end
+            guard engine.advance(id, to: end) else { continue }
+            partitions[id]?.log.notedNext = end
+            hasAdvanced = true
+        }
+        return hasAdvanced
+    }
+
+    /// Notes that a partition stands still.
+    /// - Returns: whether it is held.
+    func noteStandstill(_ batch: UnreadableBatch) -> Bool {
+        guard let id = id(batch.partition), partitions[id] != nil else { return false }
+        partitions[id]?.unreadable = batch
+        return true
+    }
+
+    /// Batches that partitions were stopped by and have passed since.
+    func takeEndedStandstills() -> [UnreadableBatch] {
+        partitions.compactMap { id, p in
+            guard let batch = p.unreadable, let next = engine.nextOffset(id), next > batch.next else { return nil }
+            partitions[id]?.unreadable = nil
+            return batch
+        }
     }
 
     var phase: DaemonStatus.Phase {
@@ -140,8 +172,7 @@ final class PartitionTable {
         var lag: Int64?
         for (id, p) in partitions {
             guard let end = consumer.knownEnd(p.name), let next = engine.nextOffset(id) else { continue }
-            // Markers of transactions have offsets as well.
-            lag = (lag ?? 0) + max(0, end - max(next, p.end ?? next))
+            lag = (lag ?? 0) + max(0, end - next)
         }
         return lag
     }

@@ -23,6 +23,7 @@ package final class Pipeline {
     private let producer: any RecordSink
     private let store: any SnapshotRepository
     private let decoder: EventDecoder
+    private let skips: SkippedOffsets
     private let events: UnsafeMutablePointer<clvd_event>
     /// Errors of the clients as a whole that have been reported: of the consumer, of the producer.
     private var reportedErrors: [UInt64] = [0, 0]
@@ -43,6 +44,7 @@ package final class Pipeline {
         decoder = try EventDecoder(
             format: EventFormat.load(settings.input.format), limits: settings.input.limits,
             currency: settings.input.currency, headerLookup: Consumer.headerLookup)
+        skips = SkippedOffsets(settings.input.skip)
         if settings.delivery == .exactlyOnce { try producer.initTransactions(milliseconds: 60_000) }
         committer = try Committer(
             settings, producer: producer, consumer: consumer, clock: clock, logger: logger,
@@ -101,12 +103,13 @@ package final class Pipeline {
         try take(poll.records)
         consumer.release()
         context.shared.requests.drain(engine)
-        table.noteEnds(poll.ends)
+        if table.noteEnds(poll.ends) { commits.require(at: context.clock.now) }
         if let rebalance = poll.rebalance { try assignment.handleRebalance(rebalance) }
         if let error = poll.error {
             watch.note(error)
-            try handleConsumerError(error)
+            try handleConsumerError(error, poll.place)
         }
+        noteStandstills(poll.unreadable)
         try tick()
         try committer.produceAvailable()
         if commits.isDue { try commits.commit() }
@@ -137,6 +140,7 @@ package final class Pipeline {
         guard !records.isEmpty else { return }
         let records = table.ownedRecords(records)
         decoder.decode(records, into: events)
+        skips.mark(records, events, topics: context.settings.input.topics)
         let batch = UnsafeBufferPointer(start: UnsafePointer(events), count: records.count)
         try engine.step(batch, betweenSlices: betweenSlices)
         engine.forEachOutput { entry in publish(entry, records) }
@@ -176,7 +180,9 @@ package final class Pipeline {
             event.status = entry.reason
             committer.publication.append(
                 deadLetter: record, topic: topics[Int(record.topic)],
-                reason: String(cString: clvd_status_name(entry.reason)), explanation: decoder.explain(record, event),
+                reason: String(cString: clvd_status_name(entry.reason)),
+                explanation: SkippedOffsets.explanation(record, status: entry.reason)
+                    ?? decoder.explain(record, event),
                 stage: late ? "event_time" : "decode")
         }
     }
@@ -184,15 +190,16 @@ package final class Pipeline {
     // MARK: Errors
 
     /// Ends this life, or reports an error that the client gets over by itself.
-    private func handleConsumerError(_ error: KafkaError) throws {
+    /// - Parameter place: what it is about, if it is about a partition.
+    private func handleConsumerError(
+        _ error: KafkaError, _ place: (partition: TopicPartition, offset: Int64)?
+    ) throws {
         if error.isOutOfRange {
             // After a standstill: others may have gone on, and the log with them.
             try assignment.askForMembership()
             // The next life goes on where the log begins.
             if context.settings.snapshots.acceptGap { throw error }
-            throw RecoveryError(
-                description: "\(error.reason): the log no longer has the records that come next. Start again with "
-                    + "snapshots.acceptGap: true to go on without them")
+            throw outOfRange(error, place)
         }
         if error.isFatal || error.isFenced || error.isOfGroup { throw error }
         // The client does not read on from a topic that was away; the next life waits for it.
@@ -201,6 +208,23 @@ package final class Pipeline {
             throw error
         }
         context.reporter.trouble(.consume, error)
+    }
+
+    private func outOfRange(
+        _ error: KafkaError, _ place: (partition: TopicPartition, offset: Int64)?
+    ) -> RecoveryError {
+        guard let p = place?.partition, let wanted = table.id(p).flatMap(engine.nextOffset) ?? place?.offset,
+            let log = try? context.consumer.watermarks(p, milliseconds: 10_000)
+        else { return .outOfRange("\(error.reason): the log no longer has the records that come next") }
+        return .outOfRange(p, wanted: wanted, low: log.low, high: log.high)
+    }
+
+    /// Reports partitions that a batch has stopped, and those that go on.
+    private func noteStandstills(_ batches: [UnreadableBatch]) {
+        for batch in batches {
+            if table.noteStandstill(batch) { context.reporter.standstill(batch) }
+        }
+        for batch in table.takeEndedStandstills() { context.reporter.standstillEnded(batch) }
     }
 
     private func isTopicMissing() throws -> Bool {

@@ -21,6 +21,25 @@ public struct RecoveryError: Error, Sendable, Equatable, CustomStringConvertible
                 + "snapshots.acceptGap: true to go on without them")
     }
 
+    /// The broker no longer has the record that a partition reads next.
+    static func outOfRange(_ p: TopicPartition, wanted: Int64, low: Int64, high: Int64) -> RecoveryError {
+        let cause =
+            wanted < low
+            ? "\(low - wanted) records were removed before they were read: raise retention.ms and retention.bytes of "
+                + "the topic above the longest standstill of clvd"
+            : wanted > high
+                ? "The topic was made anew or cut, by a leader that was behind "
+                    + "(unclean.leader.election.enable) or by a person"
+                : "It has the offset now: a leader that was behind may have answered; start again"
+        return outOfRange(
+            "\(p): the log no longer has the records that come next: offset \(wanted) is wanted, and the log goes from "
+                + "\(low) to \(high). \(cause)")
+    }
+
+    static func outOfRange(_ description: String) -> RecoveryError {
+        RecoveryError(description: "\(description). Set snapshots.acceptGap: true to go on without them")
+    }
+
     // MARK: Another log
 
     private static let anew = "the topic was made anew, or this is another cluster"

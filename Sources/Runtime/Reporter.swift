@@ -19,6 +19,8 @@ final class Reporter {
     private var prequential: [PrequentialReport] = []
     /// When an error of each kind was logged last, s.
     private(set) var troubles: [Trouble: Double] = [:]
+    /// Partitions that stand still: before which offset, and when it was logged last, s.
+    private var standstills: [TopicPartition: (offset: Int64, at: Double)] = [:]
     /// Drifts that were logged, or happened before.
     private var loggedDrifts: Int64 = 0
     private var phase = DaemonStatus.Phase.starting
@@ -229,6 +231,36 @@ final class Reporter {
 
     /// - Parameter seconds: how long records have waited behind an open transaction of another producer; 0: none wait.
     func waitingBehindTransaction(seconds: Double) { metrics.waitingBehindTransaction(seconds: seconds) }
+
+    // MARK: Standstills
+
+    /// Seconds in which a partition that stands still is logged once.
+    private static let standstillSeconds = 600.0
+
+    /// A partition stands still before a batch that cannot be read. May be called for each try.
+    func standstill(_ batch: UnreadableBatch) {
+        let now = clock.now
+        let known = standstills[batch.partition]
+        let isNews = known?.offset != batch.offset
+        if isNews { metrics.unreadableBatch() }
+        if let known, !isNews, now - known.at < Self.standstillSeconds { return }
+        standstills[batch.partition] = (batch.offset, now)
+        shared.update { $0.standstills[batch.partition.description] = batch.offset }
+        logger.error(
+            "a batch cannot be read: its partition stands still, the others go on",
+            metadata: [
+                "partition": "\(batch.partition)", "offset": "\(batch.offset)", "next": "\(batch.next)",
+                "error": "\(batch.error)", "remedy": "\(batch.remedy)",
+            ])
+    }
+
+    func standstillEnded(_ batch: UnreadableBatch) {
+        standstills[batch.partition] = nil
+        shared.update { $0.standstills[batch.partition.description] = nil }
+        logger.notice(
+            "a partition goes on that stood still",
+            metadata: ["partition": "\(batch.partition)", "offset": "\(batch.offset)"])
+    }
 
     // MARK: Troubles
 

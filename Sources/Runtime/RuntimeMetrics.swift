@@ -11,6 +11,7 @@ struct RuntimeMetrics {
     private let alerts: FloatingPointCounter
     private let commits: Counter
     private let snapshotFailures: Counter
+    private let unreadableBatches: Counter
     private let snapshotTime: Gauge
     private let snapshotBytes: Gauge
     private let drifts: FloatingPointCounter
@@ -41,6 +42,7 @@ struct RuntimeMetrics {
         alerts = FloatingPointCounter(label: "clvd_alerts_raised_total", factory: factory)
         commits = Counter(label: "clvd_commits_total", factory: factory)
         snapshotFailures = Counter(label: "clvd_snapshot_failures_total", factory: factory)
+        unreadableBatches = Counter(label: "clvd_unreadable_batches_total", factory: factory)
         snapshotTime = Gauge(label: "clvd_snapshot_last_success_timestamp_seconds", factory: factory)
         snapshotBytes = Gauge(label: "clvd_snapshot_bytes", factory: factory)
         drifts = FloatingPointCounter(label: "clvd_drift_alarms_total", factory: factory)
@@ -63,6 +65,7 @@ struct RuntimeMetrics {
     func commit() { commits.increment() }
     static func restarted() { Counter(label: "clvd_restarts_total").increment() }
     func snapshotFailed() { snapshotFailures.increment() }
+    func unreadableBatch() { unreadableBatches.increment() }
 
     /// - Parameter muted: records that are read again without publishing.
     func partitionTaken(bytes: Int, seconds: Double, muted records: Int64) {

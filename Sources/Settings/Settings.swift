@@ -57,6 +57,9 @@ public struct Settings: Sendable, Equatable {
         public var acceptCompacted: Bool = false
         /// How long partitions that are ahead wait for one that has delivered no records yet, ms; 0: not aligned.
         public var alignmentWaitMs: Int = 500
+        /// Records and unreadable batches that are stepped over, each with a dead letter: `topic/partition/offset`, or
+        /// `topic/partition/from-to`.
+        public var skip: [String] = []
         public var limits = InputLimits()
         public var currency = CurrencyTable()
         public init() {}

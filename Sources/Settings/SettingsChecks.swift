@@ -79,7 +79,7 @@ extension Settings {
     }
 
     private var inputProblems: [SettingsProblem] {
-        var problems: [SettingsProblem] = []
+        var problems = skipProblems
         if input.limits.minYear > input.limits.maxYear {
             problems.append(
                 SettingsProblem(
@@ -119,6 +119,14 @@ extension Settings {
                     related: ["input.currency.rates", "input.currency.base"]))
         }
         return problems
+    }
+
+    private var skipProblems: [SettingsProblem] {
+        input.skip.enumerated().filter { !SkippedOffsets.isSound($1, topics: input.topics) }.map {
+            SettingsProblem(
+                path: "input.skip[\($0)]", problem: "names no offset of input.topics", value: $1.inline,
+                remedy: "write topic/partition/offset or topic/partition/from-to", related: ["input.topics"])
+        }
     }
 
     private var horizonProblems: [SettingsProblem] {

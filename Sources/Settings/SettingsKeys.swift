@@ -79,6 +79,11 @@ extension Settings {
             "Partitions that are behind advance together in the time of their records. How long they wait for one that "
                 + "has none at hand; 0: records come as they arrive.", unit: "ms", .within(0...60_000)),
         SettingKey(
+            "input.skip", \.input.skip,
+            "Records to step over: topic/partition/offset or topic/partition/from-to. Each becomes a dead letter and "
+                + "nothing else; a batch that cannot be read no longer stops its partition. Keep an entry until a "
+                + "snapshot is past it."),
+        SettingKey(
             "input.limits.maxRecordBytes", \.input.limits.maxRecordBytes, "Largest record.", unit: "bytes",
             .within(1...1 << 30)),
         SettingKey(

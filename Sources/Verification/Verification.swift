@@ -1,5 +1,5 @@
 public import EventInput
-import Kafka
+public import Kafka
 
 /// What is to be verified, and how.
 public struct Verification: Sendable {
@@ -31,6 +31,8 @@ public struct Verification: Sendable {
     public var format: EventFormat
     public var limits: InputLimits
     public var currency: CurrencyTable
+    /// Records that are stepped over and have a dead letter.
+    public var skips = SkippedOffsets()
     /// First offset of each partition; nil: where the log begins.
     public var from: Int64?
     public var to: End

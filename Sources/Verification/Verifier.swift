@@ -82,7 +82,8 @@ public final class Verifier {
         -> Verification.Report
     {
         // What is committed is asked for before the outputs are read: all outputs up to there are then in the log.
-        let input = try TopicReader(task.cluster, topics: task.inputs, patience: task.patience)
+        let input = try TopicReader(
+            task.cluster, topics: task.inputs, patience: task.patience, skips: task.skips)
         try lay(out: ranges(of: input))
         report.compacted = task.compacted
         try readOutputs(progress)
@@ -382,7 +383,9 @@ public final class Verifier {
             places.append(i)
         }
         guard !places.isEmpty else { return }
-        decoder.decode(UnsafeBufferPointer(start: picked, count: places.count), into: events)
+        let chosen = UnsafeBufferPointer(start: UnsafePointer(picked), count: places.count)
+        decoder.decode(chosen, into: events)
+        task.skips.mark(chosen, events, topics: task.inputs)
         for (n, i) in places.enumerated() { body(i, picked[n], events[n]) }
     }
 

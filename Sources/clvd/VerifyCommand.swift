@@ -140,6 +140,7 @@ struct VerifyCommand: ParsableCommand {
             format: try EventFormat.load(format ?? settings.input.format), limits: settings.input.limits,
             currency: settings.input.currency, from: from, to: to.end(group: group ?? settings.kafka.groupId))
         task.patience = timeout
+        task.skips = SkippedOffsets(settings.input.skip)
         task.compacted = try compacted ?? isCompacted(task)
         return task
     }

@@ -218,7 +218,8 @@ private func event(_ changes: [String: String?] = [:], more: String = "") -> Str
                 defer { start += line.count }
                 return clvd_record(
                     key: nil, value: bytes.baseAddress! + start, key_length: 0, value_length: UInt32(line.count),
-                    offset: 1000 + Int64(index), timestamp_ms: -1, partition: Int32(index % 7), topic: 2, headers: nil)
+                    offset: 1000 + Int64(index), timestamp_ms: -1, partition: Int32(index % 7), topic: 2, headers: nil,
+                    unreadable: 0)
             }
             let events = UnsafeMutablePointer<clvd_event>.allocate(capacity: records.count)
             defer { events.deallocate() }

@@ -57,6 +57,37 @@ struct RealBrokerTests {
         try await site.expectSame(as: site.uninterrupted(records: feed.sent), records: feed.sent)
     }
 
+    // MARK: Aborted
+
+    /// What comes last was aborted: nobody waits for it, neither here nor in the eyes of the group.
+    @Test func abortedRecordsAtTheEndAreNoLag() async throws {
+        let site = try Site(Cluster(), .exactlyOnce) { $0.learning(false) }
+        var shop = Shop(seed: 81)
+        try site.produce(shop.events(100))
+        let daemon = RunningDaemon(site)
+        try await daemon.taken(100)
+        try await site.settled(100, daemon.log.text)
+        let producer = try Producer(
+            bootstrap: site.cluster.bootstrap, transactionalId: "aborts-\(site.cluster.name)", properties: [:],
+            logger: Log().logger)
+        try producer.initTransactions(milliseconds: 30_000)
+        try producer.beginTransaction()
+        try site.cluster.produce(shop.events(120), to: producer.topic(site.input[0]), by: producer)
+        try producer.abortTransaction(milliseconds: 30_000)
+        // 120 records and the marker.
+        try await site.settled(221, daemon.log.text)
+        try await eventually(10, "no lag\n\(daemon.log.text)") { daemon.daemon.status.lag == 0 }
+        try await daemon.stop()
+
+        let next = RunningDaemon(site)
+        try await eventually(20, "the end\n\(next.log.text)") { next.daemon.status.phase == .live }
+        try site.produce(shop.events(10))
+        try await next.taken(10)
+        try await next.stop()
+        #expect(next.counters.records == 110 && next.daemon.status.lag == 0)
+        try site.verified(records: 110)
+    }
+
     // MARK: Replaced
 
     enum Moment: String, CaseIterable {

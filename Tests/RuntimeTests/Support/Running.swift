@@ -109,14 +109,16 @@ struct Site {
     /// Whether every record has exactly one output, as `clvd verify` finds from outside. What was said twice is counted
     /// in the report; nothing may be missing.
     @discardableResult
-    func verified(records: Int) throws -> Verification.Report {
+    func verified(records: Int, toTheEnd: Bool = false) throws -> Verification.Report {
         let s = settings
-        let task = Verification(
-            cluster: .init(bootstrap: s.kafka.bootstrapServers), inputs: s.input.topics, updates: s.output.updatesTopic,
-            deadLetters: s.output.deadLetterTopic, format: try EventFormat.load(s.input.format), limits: s.input.limits,
-            currency: s.input.currency,
+        var task = Verification(
+            cluster: .init(bootstrap: s.kafka.bootstrapServers, properties: s.kafka.properties),
+            inputs: s.input.topics, updates: s.output.updatesTopic, deadLetters: s.output.deadLetterTopic,
+            format: try EventFormat.load(s.input.format), limits: s.input.limits, currency: s.input.currency,
             // The mock forgets what is committed in transactions.
-            to: s.delivery == .atLeastOnce || Cluster.isReal ? .committed(group: s.kafka.groupId) : .log)
+            to: !toTheEnd && (s.delivery == .atLeastOnce || Cluster.isReal)
+                ? .committed(group: s.kafka.groupId) : .log)
+        task.skips = SkippedOffsets(s.input.skip)
         let report = try Verifier(task).run()
         #expect(report.records == Int64(records))
         #expect(report.missing == 0 && report.orphans == 0 && report.foreign == 0, "\(report)")

@@ -250,7 +250,7 @@ final class SimulatedCluster {
     func check(
         _ operation: String, _ member: SimulatedConsumer, _ offsets: [TopicPartition: PartitionOffset]
     ) throws(KafkaError) {
-        if member.isFenced { throw .fencedMember(operation) }
+        if member.isFenced { throw .fencedMember(operation, isFatal: false) }
         guard members[member.name] === member, offsets.keys.allSatisfy({ owns(member, $0) }) else {
             throw .unknownMember(operation)
         }

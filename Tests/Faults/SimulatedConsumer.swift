@@ -52,7 +52,7 @@ final class SimulatedConsumer: RecordSource {
         precondition(!isReading, "the batch before was not released")
         clock.advance(0.001)
         guard gate.mayPass() else { return Consumer.Poll(records: nothing, error: Gate.death) }
-        if isFenced { return Consumer.Poll(records: nothing, error: .fencedMember("consume")) }
+        if isFenced { return Consumer.Poll(records: nothing, error: .fencedMember("consume", isFatal: true)) }
         if hasHeardOfIt {
             clock.sleep(Double(milliseconds) / 1000)
             return Consumer.Poll(records: nothing)

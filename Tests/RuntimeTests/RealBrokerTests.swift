@@ -152,6 +152,24 @@ struct RealBrokerTests {
         try await Self.expectWhole(site.instance("0") { $0.snapshots.directory = "\(elsewhere.path)/snapshots" }, feed)
     }
 
+    /// Without transactions only the group knows: the one that was there before makes sure that the other stays.
+    @Test func whoeverIsReplacedWithoutTransactionsMakesSureFirst() async throws {
+        let site = try Site(Cluster(), .atLeastOnce, partitions: 2) { $0.learning(false) }
+        let feed = try Feed(site, seed: 48)
+        let first = try RunningProgram(site)
+        try await feed.until(40, "a beginning\n\(first.errors)") { first.count("partition begins") == 2 }
+        let elsewhere = try Folder()
+        let second = try RunningProgram(site.instance("0") { $0.snapshots.directory = "\(elsewhere.path)/snapshots" })
+        #expect(try await first.status(seconds: 40) == 4, "\(first.errors)")
+        #expect(first.errors.contains("client rdkafka at /127.0.0.1"), "\(first.errors)")
+        #expect(first.count("the pipeline ends and begins again") == 0, "\(first.errors)")
+        print(first.errors.split(separator: "\n").suffix(2).joined(separator: "\n"))
+        try feed.send(100)
+        try await site.settled(feed.sent, second.errors)
+        second.terminate()
+        #expect(try await second.status() == 0, "\(second.errors)")
+    }
+
     // MARK: Transactions
 
     /// A transaction that is open for too long is ended by the broker, and its producer barred as if it were replaced.

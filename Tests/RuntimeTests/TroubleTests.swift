@@ -173,9 +173,8 @@ import Verification
             return daemon.daemon.status.restarts == 1 && daemon.log.count("partition begins") == 2
         }
         try site.produce(shop.events(100))
-        try await eventually(20, "the rest\n\(daemon.log.text)") {
-            try site.cluster.end(of: site.settings.output.updatesTopic) >= 200
-        }
+        // From the first one on: the mock forgets what is committed in transactions, and the state is made again.
+        try await eventually(20, "the rest\n\(daemon.log.text)") { daemon.counters.records >= 200 }
         try await daemon.stop()
         #expect(daemon.log.count("it seems that no other instance has taken over") == 1, "\(daemon.log.text)")
         let evidence = delivery == .exactlyOnce ? "the producer was not fenced" : "the group does not answer"

@@ -103,6 +103,14 @@ struct Preflight: Equatable {
     private mutating func checkRetention(_ topic: String, _ values: [String: String]) {
         let interval = Int64(settings.snapshots.intervalSeconds)
         let needed = 1000 * (2 * interval + Self.restoreSeconds)
+        if let bytes = values["retention.bytes"], bytes != "-1" {
+            remarks.append(
+                Remark(
+                    level: .notice,
+                    text: "an input topic keeps a number of bytes of each partition: they have to last for twice "
+                        + "snapshots.intervalSeconds and a minute",
+                    metadata: ["topic": topic, "retention_bytes": bytes, "needed_ms": "\(needed)"]))
+        }
         guard let text = values["retention.ms"], let retention = Int64(text), (0..<needed).contains(retention) else {
             return
         }

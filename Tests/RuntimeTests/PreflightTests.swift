@@ -80,6 +80,12 @@ import Testing
             ])
     }
 
+    @Test func retentionByBytesIsTold() {
+        let remarks = Self.make(cluster: { $0.topics["events"]?["retention.bytes"] = "1073741824" }).remarks
+        #expect(remarks.map(\.level) == [.notice] && remarks[0].metadata["retention_bytes"] == "1073741824")
+        #expect(Self.make(cluster: { $0.topics["events"]?["retention.bytes"] = "-1" }).remarks == [])
+    }
+
     @Test func whatIsOnlyCompactedHasNoRetention() {
         let preflight = Self.make {
             $0.input.acceptCompacted = true

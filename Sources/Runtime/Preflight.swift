@@ -51,7 +51,7 @@ struct Preflight: Equatable {
         (LibraryVersion(2, 6, 1), "the cooperative-sticky assignor can loop without end (#4800)"),
         (LibraryVersion(2, 10, 0), "a commit during a cooperative rebalance can cost the assignment (#4908)"),
         (LibraryVersion(2, 10, 0), "a broker that is away can hide that the coordinator has changed (#4970)"),
-        (LibraryVersion(2, 10, 1), "memory can be damaged while no broker is connected (#5066)"),
+        (LibraryVersion(2, 10, 1), "memory can be overwritten while no broker is connected (#5066)"),
     ]
 
     private mutating func checkLibrary(_ library: LibraryVersion) {

@@ -51,7 +51,7 @@ struct Preflight: Equatable {
         (LibraryVersion(2, 6, 1), "the cooperative-sticky assignor can loop without end (#4800)"),
         (LibraryVersion(2, 10, 0), "a commit during a cooperative rebalance can cost the assignment (#4908)"),
         (LibraryVersion(2, 10, 0), "a broker that is away can hide that the coordinator has changed (#4970)"),
-        (LibraryVersion(2, 10, 1), "memory can be damaged while no broker is connected (#5066)"),
+        (LibraryVersion(2, 10, 1), "memory can be overwritten while no broker is connected (#5066)"),
     ]
 
     private mutating func checkLibrary(_ library: LibraryVersion) {
@@ -103,6 +103,14 @@ struct Preflight: Equatable {
     private mutating func checkRetention(_ topic: String, _ values: [String: String]) {
         let interval = Int64(settings.snapshots.intervalSeconds)
         let needed = 1000 * (2 * interval + Self.restoreSeconds)
+        if let bytes = values["retention.bytes"], bytes != "-1" {
+            remarks.append(
+                Remark(
+                    level: .notice,
+                    text: "an input topic keeps a number of bytes of each partition: they have to last for twice "
+                        + "snapshots.intervalSeconds and a minute",
+                    metadata: ["topic": topic, "retention_bytes": bytes, "needed_ms": "\(needed)"]))
+        }
         guard let text = values["retention.ms"], let retention = Int64(text), (0..<needed).contains(retention) else {
             return
         }

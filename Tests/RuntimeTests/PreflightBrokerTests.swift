@@ -84,6 +84,39 @@ struct PreflightBrokerTests {
         #expect(daemon.log.count("a dead letter is too large") == 0, "\(daemon.log.text)")
     }
 
+    /// Offsets 0 to 4 are aborted, 5 is the marker of it, 6 to 25 are records.
+    @Test func aMutedReplayTellsRecordsFromOffsets() async throws {
+        let site = try Self.site("unused", [:])
+        var shop = Shop()
+        let producer = try Producer(
+            bootstrap: site.cluster.bootstrap, transactionalId: "t-\(site.cluster.name)", properties: [:],
+            logger: Log().logger)
+        let topic = try producer.topic(site.input[0])
+        try producer.initTransactions(milliseconds: 30_000)
+        for (count, commits) in [(5, false), (20, true)] {
+            try producer.beginTransaction()
+            try site.cluster.produce(shop.events(count), to: topic, by: producer)
+            if commits {
+                try producer.commitTransaction(milliseconds: 10_000)
+            } else {
+                try producer.abortTransaction(milliseconds: 10_000)
+            }
+        }
+        let first = RunningDaemon(site)
+        try await first.taken(20)
+        try await first.stop()
+        try FileManager.default.removeItem(atPath: site.settings.snapshots.directory)
+        let second = RunningDaemon(site)
+        try await eventually(30, "the end of the replay\n\(second.log.text)") {
+            second.log.count("partition is up to date") == 1
+        }
+        try await second.stop()
+        let line = second.log.text.split(separator: "\n").first { $0.contains("partition is up to date") } ?? ""
+        #expect(line.contains("markers of transactions or aborted records"), "\(line)")
+        #expect(line.contains("offsets=26") && line.contains("records=20") && line.contains("others=6"), "\(line)")
+        #expect(second.daemon.status.restarts == 0)
+    }
+
     @Test func transactionsMayNotLastLongerThanTheBrokersAllow() async throws {
         let site = try Self.site("unused", [:]) { $0.kafka.properties["transaction.timeout.ms"] = "900001" }
         let program = try RunningProgram(site)

@@ -80,6 +80,12 @@ import Testing
             ])
     }
 
+    @Test func retentionByBytesIsTold() {
+        let remarks = Self.make(cluster: { $0.topics["events"]?["retention.bytes"] = "1073741824" }).remarks
+        #expect(remarks.map(\.level) == [.notice] && remarks.first?.metadata["retention_bytes"] == "1073741824")
+        #expect(Self.make(cluster: { $0.topics["events"]?["retention.bytes"] = "-1" }).remarks == [])
+    }
+
     @Test func whatIsOnlyCompactedHasNoRetention() {
         let preflight = Self.make {
             $0.input.acceptCompacted = true
@@ -106,8 +112,8 @@ import Testing
         let preflight = Self.make(cluster: { $0.topics[topic]?["max.message.bytes"] = "65536" })
         let bytes = try #require(preflight.producerProperties["batch.size"].flatMap { Int($0) })
         #expect(bytes > 60_000 && bytes <= 65_536 - 512)
-        #expect(preflight.remarks.map(\.level) == [.notice] && preflight.remarks[0].metadata["topic"] == topic)
-        #expect(preflight.remarks[0].metadata["max_message_bytes"] == "65536")
+        #expect(preflight.remarks.map(\.level) == [.notice] && preflight.remarks.first?.metadata["topic"] == topic)
+        #expect(preflight.remarks.first?.metadata["max_message_bytes"] == "65536")
         // What a person has set stays.
         let own = Self.make {
             $0.kafka.properties["batch.size"] = "65536"
@@ -115,7 +121,7 @@ import Testing
             $0.topics[topic]?["max.message.bytes"] = "65536"
         }
         #expect(own.producerProperties == [:] && own.remarks.map(\.level) == [.warning])
-        #expect(own.remarks[0].metadata["batch_size"] == "65536")
+        #expect(own.remarks.first?.metadata["batch_size"] == "65536")
         let small = Self.make {
             $0.kafka.properties["batch.size"] = "60000"
         } cluster: {

@@ -135,7 +135,7 @@ let package = Package(
             name: "RuntimeTests",
             dependencies: [
                 "clvd", "Runtime", "Kafka", "Settings", "SnapshotStore", "Engine", "EventInput", "Verification",
-                "CEventParser", "TestSupport", .product(name: "MetricsTestKit", package: "swift-metrics"),
+                "CEventParser", "CRdKafka", "TestSupport", .product(name: "MetricsTestKit", package: "swift-metrics"),
             ],
             swiftSettings: strict),
         // Runs the program itself.

@@ -251,14 +251,17 @@ final class RunningProgram {
         try self.init(site, ["run", "--config", config], environment: environment)
     }
 
-    init(_ site: Site, _ arguments: [String], environment: [String: String] = [:]) throws {
+    /// - Parameter path: of another program than that of this tree.
+    init(
+        _ site: Site, _ arguments: [String], environment: [String: String] = [:], program path: String? = nil
+    ) throws {
         errorPath = "\(site.folder.path)/err-\(UUID().uuidString)"
         outputPath = "\(site.folder.path)/out-\(UUID().uuidString)"
         for path in [errorPath, outputPath] { _ = FileManager.default.createFile(atPath: path, contents: nil) }
         // `env` becomes the program. What is preloaded into both may change the environment of the first, next to which
         // Swift looks for its arguments.
         process.executableURL = URL(filePath: "/usr/bin/env")
-        process.arguments = [Self.program.path] + arguments
+        process.arguments = [path ?? Self.program.path] + arguments
         process.environment = environment.merging(["PATH": "/usr/bin:/bin"]) { $1 }
         process.standardInput = FileHandle.nullDevice
         process.standardOutput = FileHandle(forWritingAtPath: outputPath)

@@ -175,7 +175,8 @@ struct Scenario {
             f.replace = dice.pick([0, 0.004])
         }
         f.succeed = dice.pick([0, 0, 0.004])
-        f.spuriousFence = fences.pick([0, 0, 0.005])
+        // By itself: retention and replacement do not wait for a member that the group has lost track of.
+        if f.truncate == 0, f.replace == 0 { f.spuriousFence = fences.pick([0, 0.005]) }
         return f
     }
 }

@@ -44,8 +44,8 @@ public struct RecoveryError: Error, Sendable, Equatable, CustomStringConvertible
 
     private static let anew = "the topic was made anew, or this is another cluster"
     private static let anewRemedy =
-        "Correct kafka.bootstrapServers; or, to start anew, move the snapshots away and delete the group's offsets; or "
-        + "set snapshots.acceptGap: true to keep the state and read the log from its beginning"
+        "Correct kafka.bootstrapServers; or start anew by `clvd offsets rewind --to earliest`, which moves the "
+        + "snapshots aside; or set snapshots.acceptGap: true to keep the state and read the log from its beginning"
 
     static func otherLog(
         _ p: TopicPartition, _ who: String, _ offset: Int64, high: Int64, isRead: Bool = false

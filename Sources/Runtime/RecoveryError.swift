@@ -27,10 +27,8 @@ public struct RecoveryError: Error, Sendable, Equatable, CustomStringConvertible
             wanted < low
             ? "\(low - wanted) records were removed before they were read: raise retention.ms and retention.bytes of "
                 + "the topic above the longest standstill of clvd"
-            : wanted > high
-                ? "The topic was made anew or cut, by a leader that was behind "
-                    + "(unclean.leader.election.enable) or by a person"
-                : "It has the offset now: a leader that was behind may have answered; start again"
+            : "The topic was made anew or cut, by a leader that was behind (unclean.leader.election.enable) or by a "
+                + "person"
         return outOfRange(
             "\(p): the log no longer has the records that come next: offset \(wanted) is wanted, and the log goes from "
                 + "\(low) to \(high). \(cause)")

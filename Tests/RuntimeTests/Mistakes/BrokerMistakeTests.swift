@@ -107,9 +107,6 @@ struct ClusterMistakeTests {
                 $0.snapshots.intervalSeconds = 2
                 $0.runtime.reportIntervalSeconds = 1
                 $0.kafka.properties = ["session.timeout.ms": "10000"]
-                if let x = ProcessInfo.processInfo.environment["XSOCKET"] {
-                    $0.kafka.properties["socket.timeout.ms"] = x
-                }
             }
             let programs = try [m.start(site), m.start(site.instance("1"))]
             let scene = Scene(

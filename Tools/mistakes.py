@@ -31,6 +31,10 @@ def main():
             print(f"      | {row['line']}")
         for fault in row["faults"]:
             print(f"      ! {fault}")
+    for log in sorted(path.parent.glob("*.txt")):
+        for line in log.read_text(errors="replace").splitlines():
+            if " skipped: " in line:
+                print(f"--- {line.lstrip('➜ ').strip()}")
     good = sum(not row["faults"] for row in rows)
     print(f"\n{good} of {len(rows)} mistakes end as they should, in {sum(row['seconds'] for row in rows):.0f} s of work")
     return 0 if good == len(rows) else 1

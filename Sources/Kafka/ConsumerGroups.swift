@@ -6,7 +6,7 @@ extension Admin {
     public func members(ofGroup name: String, milliseconds: Int = 10_000) throws(KafkaError) -> [GroupMember] {
         do {
             return try client.members(ofGroup: name, milliseconds: milliseconds)
-        } catch where error.code == RD_KAFKA_RESP_ERR_GROUP_ID_NOT_FOUND.rawValue {
+        } catch  where error.code == RD_KAFKA_RESP_ERR_GROUP_ID_NOT_FOUND.rawValue {
             return []
         }
     }

@@ -114,7 +114,9 @@ final class PartitionTable {
             guard changed[id] == r.offset + 1 else { continue }
             changed[id] = nil
             // What stands for a batch that cannot be read is not in the log.
-            if r.unreadable > 0 { partitions[id]?.log.notedNext = r.offset + 1 } else {
+            if r.unreadable > 0 {
+                partitions[id]?.log.notedNext = r.offset + 1
+            } else {
                 partitions[id]?.log.note(RecordFingerprint(r))
             }
         }

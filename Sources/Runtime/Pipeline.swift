@@ -199,7 +199,7 @@ package final class Pipeline {
             try assignment.askForMembership()
             // The next life goes on where the log begins.
             if context.settings.snapshots.acceptGap { throw error }
-            throw outOfRange(error, place)
+            throw outOfRange(error, place) ?? error
         }
         if error.isFatal || error.isFenced || error.isOfGroup { throw error }
         // The client does not read on from a topic that was away; the next life waits for it.
@@ -210,12 +210,14 @@ package final class Pipeline {
         context.reporter.trouble(.consume, error)
     }
 
+    /// - Returns: nil: the log has the offset now, as a leader that was behind has answered, and the next life reads it.
     private func outOfRange(
         _ error: KafkaError, _ place: (partition: TopicPartition, offset: Int64)?
-    ) -> RecoveryError {
+    ) -> RecoveryError? {
         guard let p = place?.partition, let wanted = table.id(p).flatMap(engine.nextOffset) ?? place?.offset,
             let log = try? context.consumer.watermarks(p, milliseconds: 10_000)
         else { return .outOfRange("\(error.reason): the log no longer has the records that come next") }
+        if (log.low...max(log.low, log.high)).contains(wanted) { return nil }
         return .outOfRange(p, wanted: wanted, low: log.low, high: log.high)
     }
 

@@ -27,10 +27,8 @@ public struct RecoveryError: Error, Sendable, Equatable, CustomStringConvertible
             wanted < low
             ? "\(low - wanted) records were removed before they were read: raise retention.ms and retention.bytes of "
                 + "the topic above the longest standstill of clvd"
-            : wanted > high
-                ? "The topic was made anew or cut, by a leader that was behind "
-                    + "(unclean.leader.election.enable) or by a person"
-                : "It has the offset now: a leader that was behind may have answered; start again"
+            : "The topic was made anew or cut, by a leader that was behind (unclean.leader.election.enable) or by a "
+                + "person"
         return outOfRange(
             "\(p): the log no longer has the records that come next: offset \(wanted) is wanted, and the log goes from "
                 + "\(low) to \(high). \(cause)")
@@ -44,8 +42,8 @@ public struct RecoveryError: Error, Sendable, Equatable, CustomStringConvertible
 
     private static let anew = "the topic was made anew, or this is another cluster"
     private static let anewRemedy =
-        "Correct kafka.bootstrapServers; or, to start anew, move the snapshots away and delete the group's offsets; or "
-        + "set snapshots.acceptGap: true to keep the state and read the log from its beginning"
+        "Correct kafka.bootstrapServers; or start anew by `clvd offsets rewind --to earliest`, which moves the "
+        + "snapshots aside; or set snapshots.acceptGap: true to keep the state and read the log from its beginning"
 
     static func otherLog(
         _ p: TopicPartition, _ who: String, _ offset: Int64, high: Int64, isRead: Bool = false

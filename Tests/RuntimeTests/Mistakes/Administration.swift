@@ -67,7 +67,9 @@ final class Administration {
         rd_kafka_topic_partition_list_add(list, topic, partition).pointee.offset = offset
         var records = [rd_kafka_DeleteRecords_new(list)]
         defer { rd_kafka_DeleteRecords_destroy(records[0]) }
-        try ask(RD_KAFKA_ADMIN_OP_DELETERECORDS) { rd_kafka_DeleteRecords(handle, &records, 1, $0, $1) } _: { event in
+        try ask(RD_KAFKA_ADMIN_OP_DELETERECORDS) {
+            rd_kafka_DeleteRecords(handle, &records, 1, $0, $1)
+        } _: { event in
             let result = rd_kafka_event_DeleteRecords_result(event)
             let offsets = try #require(rd_kafka_DeleteRecords_result_offsets(result))
             try #require(offsets.pointee.elems[0].err == RD_KAFKA_RESP_ERR_NO_ERROR)
@@ -79,7 +81,9 @@ final class Administration {
         var resources = [rd_kafka_ConfigResource_new(RD_KAFKA_RESOURCE_TOPIC, topic)]
         defer { rd_kafka_ConfigResource_destroy(resources[0]) }
         for (name, value) in configuration { rd_kafka_ConfigResource_set_config(resources[0], name, value) }
-        try ask(RD_KAFKA_ADMIN_OP_ALTERCONFIGS) { rd_kafka_AlterConfigs(handle, &resources, 1, $0, $1) } _: { event in
+        try ask(RD_KAFKA_ADMIN_OP_ALTERCONFIGS) {
+            rd_kafka_AlterConfigs(handle, &resources, 1, $0, $1)
+        } _: { event in
             var count = 0
             let result = rd_kafka_event_AlterConfigs_result(event)
             let answers = try #require(rd_kafka_AlterConfigs_result_resources(result, &count))
@@ -139,7 +143,9 @@ final class Administration {
     }
 
     /// Commits an offset for a group that has no members, as a tool that resets offsets does.
-    func reset(_ group: String, _ topic: String, _ partition: Int32 = 0, to offset: Int64, text: String = "") async throws {
+    func reset(_ group: String, _ topic: String, _ partition: Int32 = 0, to offset: Int64, text: String = "")
+        async throws
+    {
         let consumer = try Consumer(
             bootstrap: bootstrap, groupId: group, instanceId: nil, topics: [topic], batchRecords: 1, properties: [:],
             logger: quiet)

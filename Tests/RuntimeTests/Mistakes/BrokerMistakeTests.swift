@@ -85,7 +85,8 @@ struct ClusterMistakeTests {
             try await eventually(150, "\(what): \(sent) records are not committed\n\(logs.suffix(4000))") {
                 (try? site.committedRecords()) ?? 0 >= sent || programs.contains { !$0.isRunning }
             }
-            m.note("\(what): \((ContinuousClock.now - start).components.seconds) s until all sent by then was committed")
+            m.note(
+                "\(what): \((ContinuousClock.now - start).components.seconds) s until all sent by then was committed")
             guard programs.contains(where: { !$0.isRunning }) else { return }
             throw Late(description: "\(what): an instance has ended")
         }
@@ -97,7 +98,8 @@ struct ClusterMistakeTests {
 
     @Test(arguments: Settings.Delivery.allCases) func threeBrokers(delivery: Settings.Delivery) async throws {
         let id = delivery == .exactlyOnce ? "12" : "12-alo"
-        let what = "three brokers: leader killed, one cut off, rolling restart, coordinators killed, \(delivery.rawValue)"
+        let what =
+            "three brokers: leader killed, one cut off, rolling restart, coordinators killed, \(delivery.rawValue)"
         try await Mistake.commit(id, what) { m in
             let servers = try #require(ProcessInfo.processInfo.environment["CLVD_TEST_CLUSTER"])
             let site = try Site(Cluster(brokers: servers), delivery, partitions: 4, outputPartitions: 4) {
@@ -105,7 +107,6 @@ struct ClusterMistakeTests {
                 $0.snapshots.intervalSeconds = 2
                 $0.runtime.reportIntervalSeconds = 1
                 $0.kafka.properties = ["session.timeout.ms": "10000"]
-                if let x = ProcessInfo.processInfo.environment["XSOCKET"] { $0.kafka.properties["socket.timeout.ms"] = x }
             }
             let programs = try [m.start(site), m.start(site.instance("1"))]
             let scene = Scene(

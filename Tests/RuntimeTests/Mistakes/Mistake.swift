@@ -76,8 +76,12 @@ final class Mistake {
     @discardableResult
     func reads(_ program: RunningProgram, _ words: [String], _ missing: String? = nil) -> Bool {
         let lines = program.errors.split(separator: "\n").map(String.init)
-        let found = lines.last { line in words.allSatisfy { line.localizedCaseInsensitiveContains($0) } }
-        if let line = found ?? (row.line.isEmpty ? lines.last { $0.contains(#/error|critical|warning|clvd: /#) } : nil) {
+        func has(_ text: String) -> Int { words.count { text.localizedCaseInsensitiveContains($0) } }
+        // A message may have several lines.
+        let isThere = has(program.errors) == words.count
+        let found = isThere ? lines.max { has($0) < has($1) } : nil
+        if let line = found ?? (row.line.isEmpty ? lines.last { $0.contains(#/error|critical|warning|clvd: /#) } : nil)
+        {
             row.line = line.replacing(#/^\S*\d\d:\d\d:\d\d\S* /#, with: "")
         }
         if found == nil { fault(missing ?? "no line with \(words.joined(separator: ", "))") }
@@ -168,7 +172,8 @@ final class Mistake {
     }
 
     /// Counts by `clvd verify` and by a reader of this test, which have to agree.
-    func countsBoth(_ site: Site, missing: Int = 0, double: Int = 0, _ environment: [String: String] = [:]) async throws {
+    func countsBoth(_ site: Site, missing: Int = 0, double: Int = 0, _ environment: [String: String] = [:]) async throws
+    {
         let found = try await site.outcome()
         counts(found, missing: missing, double: double)
         let verified = try await verify(site, environment)

@@ -24,7 +24,7 @@ struct MistakeTests {
     }
 
     /// Feeds so many records in two parts, with a snapshot between them, and stops.
-    private static func live(_ m: Mistake, _ site: Site, _ shop: inout Shop, _ records: Int) async throws {
+    static func live(_ m: Mistake, _ site: Site, _ shop: inout Shop, _ records: Int) async throws {
         let program = try m.start(site)
         let first = records / 4
         try site.produce(site.events(&shop, first))
@@ -46,7 +46,7 @@ struct MistakeTests {
             let since = try await site.updateEnds()
             var other = Shop(seed: 77)
             try site.produce(site.events(&other, 4000))
-            if try await m.refuses(m.start(site), [site.input[0], "offsets rewind"]) {
+            if try await m.refuses(m.start(site), [site.input[0], "made anew", "clvd offsets rewind --to earliest"]) {
                 #expect(try await site.updateEnds() == since, "nothing is published")
                 try await m.command(site, ["offsets", "rewind", "--to", "earliest"])
                 let program = try m.start(site)
@@ -75,7 +75,8 @@ struct MistakeTests {
                 throw error
             }
             program.send(SIGCONT)
-            let refused = try await m.refuses(program, [site.input[0], "offsets rewind"])
+            let refused = try await m.refuses(
+                program, [site.input[0], "made anew", "clvd offsets rewind --to earliest"])
             // Whatever it has published of the other topic is said again below, and what it published of the old one is of
             // records that are no more.
             let published = (try await site.updateEnds()[0] ?? 0) - (since[0] ?? 0)
@@ -124,7 +125,7 @@ struct MistakeTests {
             var shop = Shop(seed: 4)
             try site.produce(site.events(&shop, 2000))
             var option: [String: String] = [:]
-            if try await m.refuses(m.start(site), [topic, "cleanup.policy", "input.acceptCompacted"]) {
+            if try await m.refuses(m.start(site), code: 78, [topic, "compacted", "input.acceptCompacted"]) {
                 option = ["CLVD_INPUT_ACCEPT_COMPACTED": "true"]
                 var program = try m.start(site, option)
                 try await m.reaches(2000, site, program)
@@ -197,7 +198,9 @@ struct MistakeTests {
             m.reads(program, [site.input[0], "500", "receive.message.max.bytes", "input.skip"])
             if program.isRunning { try await m.stops(program) } else { m.did("exit \(try await program.status())") }
             m.note(program.errors)
-            guard isTold else { return m.fault("the partition stands still for good: \(try site.committedRecords()) of 1001") }
+            guard isTold else {
+                return m.fault("the partition stands still for good: \(try site.committedRecords()) of 1001")
+            }
             let option = ["CLVD_INPUT_SKIP": place]
             let next = try m.start(site, option)
             try await m.reaches(1001, site, next)
@@ -268,7 +271,9 @@ struct MistakeTests {
 
     // MARK: Settings of brokers and clients
 
-    @Test(arguments: Settings.Delivery.allCases) func anUpdatesTopicOfSmallBatches(delivery: Settings.Delivery) async throws {
+    @Test(arguments: Settings.Delivery.allCases) func anUpdatesTopicOfSmallBatches(delivery: Settings.Delivery)
+        async throws
+    {
         let id = delivery == .exactlyOnce ? "7" : "7-alo"
         try await Mistake.commit(id, "updates topic takes 65,536 bytes a batch, \(delivery.rawValue)") { m in
             let site = try Self.site(delivery) {
@@ -294,12 +299,8 @@ struct MistakeTests {
             var site = try Self.site { $0.kafka.properties["transaction.timeout.ms"] = "3600000" }
             var shop = Shop(seed: 8)
             try site.produce(site.events(&shop, 500))
-            let program = try m.start(site)
-            let ended = (try? await program.status(seconds: 30)) != nil
-            m.expect(ended, "it does not end")
-            if ended { m.did("exit \(try await program.status())") } else { try await m.stops(program) }
-            m.note(program.errors)
-            m.reads(program, ["transaction.timeout.ms", "transaction.max.timeout.ms"])
+            let words = ["kafka.properties.transaction.timeout.ms", "transaction.max.timeout.ms"]
+            _ = try await m.refuses(m.start(site), code: 78, words)
             site.settings.kafka.properties["transaction.timeout.ms"] = nil
             let next = try m.start(site)
             try await m.reaches(500, site, next)
@@ -318,8 +319,8 @@ struct MistakeTests {
             try site.produce(site.events(&shop, 490))
             let program = try m.start(site)
             try await m.reaches(500, site, program)
-            try? await eventually(60, "") { Self.tellsOfTransaction(program) }
-            m.expect(Self.tellsOfTransaction(program), "nothing was said of it in 60 s")
+            try? await eventually(100, "") { Self.tellsOfTransaction(program) }
+            m.expect(Self.tellsOfTransaction(program), "nothing was said of it in 100 s")
             m.reads(program, [site.input[0], "transaction"])
             try other.abortTransaction(milliseconds: 20_000)
             // The marker has an offset.
@@ -387,66 +388,6 @@ struct MistakeTests {
             try await m.stops(program)
             m.reads(program, ["partition begins"])
             m.counts(try await site.outcome(from: 1000))
-        }
-    }
-
-    // MARK: Versions
-
-    @Test func committedByANewerVersion() async throws {
-        try await Mistake.commit("11a", "an older version comes back after a newer one has committed") { m in
-            let site = try Self.site()
-            var shop = Shop(seed: 12)
-            try await Self.live(m, site, &shop, 1000)
-            try await Administration(site.cluster).reset(
-                site.settings.kafka.groupId, site.input[0], to: 1000, text: "clvd99;at=1000;clock=0")
-            try site.produce(site.events(&shop, 100))
-            _ = try await m.refuses(m.start(site), ["version"])
-            m.counts(try await site.outcome(values: false))
-        }
-    }
-
-    private static let older = ProcessInfo.processInfo.environment["CLVD_TEST_OLDER_PROGRAM"]
-
-    /// The older program with those of a site's settings that it knows.
-    private static func runOlder(_ site: Site) async throws -> RunningProgram {
-        let path = try #require(older)
-        let print = try RunningProgram(site, ["config", "print", "--reference"], program: path)
-        #expect(try await print.status() == 0)
-        func key(_ line: Substring) -> Substring? { line.firstMatch(of: /^\s*(\w+):/)?.1 }
-        let known = Set(print.output.split(separator: "\n").compactMap(key))
-        let lines = site.settings.rendered().split(separator: "\n").filter { key($0).map(known.contains) ?? true }
-        let config = try site.folder.write(lines.joined(separator: "\n"), to: "older.yaml")
-        return try RunningProgram(site, ["run", "--config", config], program: path)
-    }
-
-    /// The older version begins, the newer one joins, the older one leaves.
-    @Test(.enabled(if: older != nil, "CLVD_TEST_OLDER_PROGRAM is not set"))
-    func aRollingUpgrade() async throws {
-        try await Mistake.commit("11b", "rolling upgrade: an older and a newer instance in one group") { m in
-            let old = try Site(Cluster(), .exactlyOnce, partitions: 4) {
-                $0.learning(false)
-                $0.snapshots.intervalSeconds = 1
-                $0.runtime.reportIntervalSeconds = 1
-            }
-            let new = old.instance("1")
-            var shop = Shop(seed: 13)
-            try old.produce(old.events(&shop, 1000))
-            let older = try await Self.runOlder(old)
-            try await m.reaches(1000, old, older)
-            let newer = try m.start(new)
-            try await eventually(40, "the newer one has partitions\n\(newer.errors)") {
-                newer.errors.contains("partition begins") || !newer.isRunning
-            }
-            try old.produce(old.events(&shop, 1000))
-            try await m.reaches(2000, old, newer)
-            m.expect(newer.isRunning, "the newer one has ended")
-            if older.isRunning { try await m.stops(older) } else { m.did("older: exit \(try await older.status())") }
-            m.note(older.errors)
-            try old.produce(old.events(&shop, 1000))
-            try await m.reaches(3000, old, newer)
-            m.reads(newer, ["partition begins"])
-            try await m.stops(newer)
-            try await m.countsBoth(new)
         }
     }
 }

@@ -70,7 +70,9 @@ extension Site {
             }
             said[update.source, default: 0] += 1
             let place = order[update.source] ?? 0
-            if last[update.userId].map({ $0.order <= place }) ?? true { last[update.userId] = (place, update.valueToDate) }
+            if last[update.userId].map({ $0.order <= place }) ?? true {
+                last[update.userId] = (place, update.valueToDate)
+            }
         }
         for letter in try await cluster.read(settings.output.deadLetterTopic, partitions: outputPartitions) {
             let headers = letter.headers

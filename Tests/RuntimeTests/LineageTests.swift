@@ -208,11 +208,12 @@ import Testing
     /// It stands still meanwhile, or just does not see it; for longer or for less than its session.
     @Test(.enabled(if: Cluster.isReal, onReal), arguments: [0, 1, 9])
     func aTopicMadeAnewWhileAlive(pausedSeconds: Int) async throws {
-        let site = try Self.site()
+        let site = try Self.site { $0.snapshots.intervalSeconds = 1 }
         var shop = Shop(seed: 88)
         try site.produce(shop.events(200))
         let program = try RunningProgram(site)
         try await site.settled(200, program.errors)
+        try await eventually(20, "a snapshot\n\(program.errors)") { program.count("snapshot taken") > 0 }
         if pausedSeconds > 0 { program.send(SIGSTOP) }
         try await site.cluster.makeAnew(site.input[0])
         try site.produce(shop.events(600))

@@ -220,8 +220,11 @@ import Testing
         try await Task.sleep(for: .seconds(pausedSeconds))
         if pausedSeconds > 0 { program.send(SIGCONT) }
         #expect(try await program.status(seconds: 120) == 3, "\(program.errors)")
-        #expect(
-            program.errors.contains("[0]: the record at offset 199 that the state was made of"), "\(program.errors)")
+        // Before the new topic is filled, the client may find its offset out of range, which ends it as well.
+        let isTold = ["[0]: the record at offset 199 that the state was made of", "out of range"].contains {
+            program.errors.contains($0)
+        }
+        #expect(isTold, "\(program.errors)")
         if pausedSeconds > 6 { #expect(try await published(site).count == 200) }
         // A start by hand does not get over it.
         try await refused(site, "made anew")

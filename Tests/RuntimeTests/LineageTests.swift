@@ -208,19 +208,23 @@ import Testing
     /// It stands still meanwhile, or just does not see it; for longer or for less than its session.
     @Test(.enabled(if: Cluster.isReal, onReal), arguments: [0, 1, 9])
     func aTopicMadeAnewWhileAlive(pausedSeconds: Int) async throws {
-        let site = try Self.site()
+        let site = try Self.site { $0.snapshots.intervalSeconds = 1 }
         var shop = Shop(seed: 88)
         try site.produce(shop.events(200))
         let program = try RunningProgram(site)
         try await site.settled(200, program.errors)
+        try await eventually(20, "a snapshot\n\(program.errors)") { program.count("snapshot taken") > 0 }
         if pausedSeconds > 0 { program.send(SIGSTOP) }
         try await site.cluster.makeAnew(site.input[0])
         try site.produce(shop.events(600))
         try await Task.sleep(for: .seconds(pausedSeconds))
         if pausedSeconds > 0 { program.send(SIGCONT) }
         #expect(try await program.status(seconds: 120) == 3, "\(program.errors)")
-        #expect(
-            program.errors.contains("[0]: the record at offset 199 that the state was made of"), "\(program.errors)")
+        // Before the new topic is filled, the client may find its offset out of range, which ends it as well.
+        let isTold = ["[0]: the record at offset 199 that the state was made of", "out of range"].contains {
+            program.errors.contains($0)
+        }
+        #expect(isTold, "\(program.errors)")
         if pausedSeconds > 6 { #expect(try await published(site).count == 200) }
         // A start by hand does not get over it.
         try await refused(site, "made anew")

@@ -134,7 +134,7 @@ struct Contradiction: Sendable, CustomTestStringConvertible {
         // Text is free, switches and enumerations cannot be wrong, seeds may be anything, lists have their own checks.
         let free = Settings.keys.filter { $0.constraint == nil }.map(\.path)
         let open: Set = [
-            "kafka.staticMembership", "kafka.properties", "input.topics", "input.acceptCompacted",
+            "kafka.staticMembership", "kafka.properties", "input.topics", "input.acceptCompacted", "input.skip",
             "input.currency.rates", "output.createTopics",
             "snapshots.acceptGap", "snapshots.acceptMissingOffsets", "snapshots.acceptOrigin",
             "snapshots.discardIncompatible", "targets", "binEdgesDays", "state.hashSeed", "state.subtractRefunds",

@@ -41,6 +41,7 @@ let changed: Settings = {
     s.input.format = "/etc/clvd/format.yaml"
     s.input.start = .latest
     s.input.acceptCompacted = true
+    s.input.skip = ["a/3/7", "a/0/10-20"]
     s.input.alignmentWaitMs = 250
     s.input.limits.maxRecordBytes = 4096
     s.input.limits.maxIdBytes = 64

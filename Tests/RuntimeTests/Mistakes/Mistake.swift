@@ -165,8 +165,10 @@ final class Mistake {
 
     /// What `clvd verify` counts.
     @discardableResult
-    func verify(_ site: Site, _ environment: [String: String] = [:]) async throws -> [String: Int] {
-        let text = try await command(site, ["verify", "--json"], environment)
+    func verify(
+        _ site: Site, _ environment: [String: String] = [:], to end: String = "committed"
+    ) async throws -> [String: Int] {
+        let text = try await command(site, ["verify", "--json", "--to", end], environment)
         let json = try JSONSerialization.jsonObject(with: Data(text.utf8)) as? [String: Any] ?? [:]
         return json.compactMapValues { $0 as? Int }
     }

@@ -65,13 +65,14 @@ final class Learner {
 
     /// One learning interval: labels that matured since the last, then as many steps as they and the budget allow.
     /// - Parameters:
+    ///   - cuts: of each task, up to where it teaches.
     ///   - records: records since the last.
     ///   - days: event time since the last.
     ///   - now: event time, ms.
-    func learn(_ tasks: [PartitionTask], records: Int64, days: Double, now: Int64) {
+    func learn(_ tasks: [PartitionTask], _ cuts: [LearningCut], records: Int64, days: Double, now: Int64) {
         let before = tasks.map { $0.pool.frontier }
-        for task in tasks { mature(task) }
-        for task in tasks { standardise(task) }
+        for (task, cut) in zip(tasks, cuts) { mature(task, watermark: cut.watermark) }
+        for (task, cut) in zip(tasks, cuts) { standardise(task, below: cut.tail) }
         standardizer.refresh()
         watch(days: days, now: now)
         correctHeads(tasks, since: before, days: days)
@@ -93,11 +94,11 @@ final class Learner {
 
     // MARK: Outcomes
 
-    private func mature(_ task: PartitionTask) {
+    private func mature(_ task: PartitionTask, watermark: Int64) {
         let bins = settings.targetTable.bins
         for bin in 0..<bins {
             var fresh = 0
-            task.pool.mature(bin: bin, watermark: task.watermark) { landmark in
+            task.pool.mature(bin: bin, watermark: watermark) { landmark in
                 let h = LandmarkPool.header(landmark)
                 guard h.pointee.user != UserTable.none else { return }
                 let labels = landmark.at(settings.landmarkLayout.labels, as: Float.self)
@@ -117,10 +118,10 @@ final class Learner {
     }
 
     /// Adds the landmarks that are new to the scaling of features and to the purchase process.
-    private func standardise(_ task: PartitionTask) {
+    private func standardise(_ task: PartitionTask, below tail: Int64) {
         let layout = settings.landmarkLayout
         withUnsafeTemporaryAllocation(of: Float.self, capacity: layout.features) { row in
-            for sequence in task.pool.standardised..<task.pool.tail {
+            for sequence in task.pool.standardised..<max(task.pool.standardised, tail) {
                 let landmark = task.pool.at(sequence)
                 let h = LandmarkPool.header(landmark)
                 guard h.pointee.user != UserTable.none else { continue }
@@ -134,7 +135,7 @@ final class Learner {
                 if amount > 0 { standardizer.observe(logAmount: amount) }
             }
         }
-        task.pool.standardised = task.pool.tail
+        task.pool.standardised = max(task.pool.standardised, tail)
     }
 
     private func observe(_ history: PurchaseProcess.History) {

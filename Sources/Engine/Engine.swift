@@ -65,6 +65,7 @@ public final class Engine {
         learner.publish(to: serving)
         learner.publish(to: former)
         learnsByMarks = partitions > 1
+        learner.isByMarks = learnsByMarks
         schedule.next = Int64(configuration.learning.intervalRecords)
     }
 

@@ -1,3 +1,4 @@
+import CHash
 import CKernels
 import Glibc
 
@@ -43,6 +44,9 @@ final class Learner {
     var taughtRows: [Double]
     /// Filled and exchanged with the parameters of the serving model at each learning.
     var spare: ServingParameters
+    /// Whether learning is by marks of event time. Then what a step draws depends on the mark and its number alone, so
+    /// that runs which differ a little draw nearly the same.
+    var isByMarks = false
 
     init(_ settings: EngineSettings, executor: any ParallelExecutor) {
         self.settings = settings
@@ -81,10 +85,12 @@ final class Learner {
             + configuration.stepsPerDay * min(days, Self.mostDaysOfBudget)
         budget += allowance
         let batchSize = Double(configuration.batchSize)
+        var number: UInt64 = 0
         while credit >= batchSize && budget >= 1 {
             budget -= 1
             credit -= batchSize
-            guard step(tasks) else { break }
+            number += 1
+            guard step(tasks, noise: isByMarks ? noise(now, number) : nil) else { break }
         }
         credit = min(credit, Self.mostOwedBatches * batchSize)
         budget = min(budget, max(1, Self.mostSavedIntervals * allowance))
@@ -174,14 +180,21 @@ final class Learner {
 
     // MARK: Steps
 
+    /// Seed of a step at a mark.
+    private func noise(_ mark: Int64, _ number: UInt64) -> UInt64 {
+        clvd_mix(configuration.seed &+ number, UInt64(bitPattern: mark))
+    }
+
     /// One minibatch. False when there is nothing to learn from yet.
-    private func step(_ tasks: [PartitionTask]) -> Bool {
+    /// - Parameter noise: seed of what it draws; nil: drawing goes on where the step before ended.
+    private func step(_ tasks: [PartitionTask], noise: UInt64?) -> Bool {
+        if let noise { sampler.random = RandomNumbers(seed: noise) }
         guard sampler.draw(tasks, heldOut: false) else { return false }
         builder.fill(sampler.picks, from: tasks, standardizer: standardizer, rates: rates)
         let batch = builder.batch
         let result = trainer.step(
             weights, batch, rateFactor: stopping.rateFactor * (adapting ? configuration.driftRateFactor : 1),
-            executor: executor)
+            noise: noise, executor: executor)
         report.learningRate = result.learningRate
         guard result.applied else {
             report.skipped += 1

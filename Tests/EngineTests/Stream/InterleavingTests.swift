@@ -96,14 +96,19 @@ import Testing
         let stream = Self.stream(seed: 9)
         let engine = Engine.make(partitions: Self.partitions)
         _ = Self.run(engine, stream, Array(0..<stream.events.count))
-        let before = engine.schedule
-        let last = stream.events.last { $0.status == UInt8(clvd_status_ok.rawValue) && $0.partition == 0 }!
-        var again = last
-        again.time_ms += 300 * day
-        again.offset = engine.nextOffset(TaskID(topic: 0, partition: 0))!
-        [again].withUnsafeBufferPointer { engine.step($0) }
-        #expect(engine.report(prequential: false).counters.duplicates > 0)
-        #expect(engine.schedule == before)
+        let first = TaskID(topic: 0, partition: 0)
+        let (time, offset) = (engine.clock(first)! + 2 * hour, engine.nextOffset(first)!)
+        let more = TestStream()
+        more.add("user-3", .view, at: time, id: "once", offset: offset)
+        more.add("user-3", .view, at: time + 300 * day, id: "once", offset: offset + 1)
+        more.add("user-3", .view, at: time + 300 * day, id: "another", offset: offset + 2)
+        engine.run(more, 0..<1)
+        let before = (engine.schedule, engine.report(prequential: false).counters.duplicates)
+        engine.run(more, 1..<2)
+        #expect(engine.report(prequential: false).counters.duplicates == before.1 + 1)
+        #expect(engine.schedule == before.0)
+        engine.run(more, 2..<3)
+        #expect(engine.schedule != before.0)
     }
 
     @Test func marksAreMultiplesOfTheirInterval() {

@@ -4,7 +4,8 @@
 /// holds at a position of the sequence. What it holds when its own watermark passes a mark (`LearningCut`) does not. So
 /// learning at a mark takes all partitions as they were then. It happens once the furthest is half an interval beyond
 /// the mark, and the model that comes of it predicts from the next mark on, again by each partition's own watermark.
-/// While no partition is more than half an interval behind the furthest, nothing depends on the order.
+/// While no partition is more than half an interval behind the furthest, nothing depends on the order but the landmarks of
+/// users who are erased in between.
 struct LearningMarks: Codable, Equatable {
     /// Intervals to choose from, hours. Marks are multiples of the interval, so that runs whose intervals differed for a
     /// while come to the same marks again.

@@ -106,18 +106,23 @@ final class PartitionTask {
         findNextMark(from: clock.watermark)
     }
 
-    private func findNextMark(from time: Int64) { nextMark = marks.first { $0 >= time } ?? .max }
+    private func findNextMark(from time: Int64) {
+        nextMark = marks.first { $0 >= time && $0 > pool.lastMark } ?? .max
+    }
 
     /// Keeps what is held here now for learning at the marks that the watermark is about to pass.
     private func passMarks(to next: Int64, _ model: ServingModel) {
         flush(model)
-        let count = marks.count { $0 >= clock.watermark && $0 < next }
-        pool.pass(count, from: clock.watermark, to: next, records: counters.records, users: users)
+        let passed = marks.filter { $0 >= nextMark && $0 < next }
+        pool.pass(passed, from: clock.watermark, to: next, records: counters.records, users: users)
         findNextMark(from: next)
     }
 
-    /// What learning at a mark goes by.
+    /// What learning at a mark goes by. Where the watermark has not passed the mark, that is all there is.
     func cut(at mark: Int64) -> LearningCut {
+        if pool.cut(at: mark) == nil && mark > pool.lastMark {
+            pool.pass([mark], from: clock.watermark, to: mark + 1, records: counters.records, users: users)
+        }
         var cut = pool.cut(at: mark) ?? cut
         cut.watermark = min(cut.watermark, mark)
         return cut

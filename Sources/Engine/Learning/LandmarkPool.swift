@@ -28,6 +28,8 @@ struct LandmarkPool: ~Copyable {
     /// by marks.
     private var passed: Int64?
     private var settled: Int64?
+    /// The latest mark passed.
+    private(set) var lastMark = Int64.min
 
     init(layout: LandmarkLayout, capacity: Int, binEnds: [Int64]) {
         self.layout = layout
@@ -134,14 +136,21 @@ struct LandmarkPool: ~Copyable {
 
     // MARK: Marks
 
-    /// A record moves the watermark past marks. What is held stays until learning has come to them: there is room for
-    /// what comes until then.
-    mutating func pass(_ marks: Int, from watermark: Int64, to next: Int64, records: Int64, users: borrowing UserTable)
-    {
-        settled = marks > 1 ? watermark : passed ?? .min
-        passed = watermark
-        while count > capacity - capacity / Self.reserve {
-            if mayPopOldest { popOldest() } else { thin(users) }
+    /// The watermark passes marks, or learning comes to one that it has not passed yet. What is held stays until learning
+    /// has come to them: there is room for what comes until then.
+    /// - Parameters:
+    ///   - marks: ascending, beyond `lastMark`.
+    ///   - watermark: before; `next`: after.
+    mutating func pass(
+        _ marks: some Sequence<Int64>, from watermark: Int64, to next: Int64, records: Int64, users: borrowing UserTable
+    ) {
+        for mark in marks {
+            settled = passed ?? .min
+            passed = watermark
+            lastMark = mark
+            while count > capacity - capacity / Self.reserve {
+                if mayPopOldest { popOldest() } else { thin(users) }
+            }
         }
         cuts.append(LearningCut(watermark: watermark, through: next, tail: tail, records: records))
     }
@@ -155,7 +164,7 @@ struct LandmarkPool: ~Copyable {
     mutating func forgetCuts(before mark: Int64) { cuts.removeAll { $0.through <= mark } }
 
     /// Learning is not by marks.
-    mutating func forgetMarks() { (cuts, passed, settled) = ([], nil, nil) }
+    mutating func forgetMarks() { (cuts, passed, settled, lastMark) = ([], nil, nil, .min) }
 
     // MARK: Maturity
 
@@ -222,12 +231,14 @@ extension LandmarkPool {
         var cuts: [LearningCut]
         var passed: Int64?
         var settled: Int64?
+        var lastMark: Int64
     }
 
     var image: Image {
         Image(
             head: head, tail: tail, frontier: frontier, standardised: standardised, threshold: threshold,
-            capacity: capacity, landmarkBytes: layout.size, cuts: cuts, passed: passed, settled: settled)
+            capacity: capacity, landmarkBytes: layout.size, cuts: cuts, passed: passed, settled: settled,
+            lastMark: lastMark)
     }
 
     /// The held landmarks in order, as one or two stretches of memory.
@@ -261,7 +272,7 @@ extension LandmarkPool {
         frontier = image.frontier
         standardised = image.standardised
         threshold = image.threshold
-        (cuts, passed, settled) = (image.cuts, image.passed, image.settled)
+        (cuts, passed, settled, lastMark) = (image.cuts, image.passed, image.settled, image.lastMark)
         for i in 0..<held {
             memcpy(at(head + Int64(i)), bytes.baseAddress! + i * layout.size, layout.size)
         }

@@ -22,7 +22,8 @@ struct LearningMarks: Codable, Equatable {
     /// - Parameter watermark: of the first record.
     init(after watermark: Int64) {
         interval = Self.hours.firstIndex(of: 24)!
-        let due = Self.next(watermark, Self.hours[interval])
+        // Many logs begin at midnight. Whichever record comes first there, the first mark is the same.
+        let due = Self.next(watermark + 12 * Clock.hour, Self.hours[interval])
         times = [due, Self.next(due, Self.hours[interval])]
     }
 

@@ -7,9 +7,6 @@ import Testing
 @Suite struct InterleavingTests {
     private static let partitions = 3
 
-    /// What an engine said of each partition, in order.
-    private typealias Outputs = [Int32: [String]]
-
     /// Places of the records, each partition up to `ahead` ms of event time behind the others.
     private static func order(_ stream: TestStream, _ range: Range<Int>, ahead: Int64, seed: UInt64) -> [Int] {
         var random = RandomNumbers(seed: seed)
@@ -34,17 +31,18 @@ import Testing
         return event
     }
 
-    private static func run(_ engine: Engine, _ stream: TestStream, _ order: [Int], cut: Int = 64) -> Outputs {
-        var all: Outputs = [:]
+    /// - Returns: what the engine said, sorted.
+    private static func run(_ engine: Engine, _ stream: TestStream, _ order: [Int], cut: Int = 64) -> [String] {
+        var all: [String] = []
         for at in stride(from: 0, to: order.count, by: cut) {
             let batch = order[at..<min(order.count, at + cut)].map { withoutErasure(stream.events[$0]) }
             batch.withUnsafeBufferPointer { engine.step($0) }
             engine.forEachOutput { entry in
                 let text = String(decoding: entry.value, as: UTF8.self)
-                all[entry.source.partition, default: []].append("\(entry.kind) \(text)")
+                all.append("\(entry.kind) \(text)")
             }
         }
-        return all
+        return all.sorted()
     }
 
     private static func stream(seed: UInt64) -> TestStream {
@@ -64,7 +62,7 @@ import Testing
             #expect(order != Array(all), "another order")
             let again = Engine.make(partitions: Self.partitions)
             let said = Self.run(again, stream, order, cut: [1, 50, 1000][Int(other) - 1])
-            #expect(said == expected)
+            #expect(firstDifferences(said, expected) == [])
             #expect(try Written(again).differences(from: Written(engine)) == [])
         }
     }
@@ -74,7 +72,7 @@ import Testing
         let stream = Self.stream(seed: 4)
         let n = stream.events.count
         let engine = Engine.make(partitions: Self.partitions)
-        Self.run(engine, stream, Array(0..<n)).forEach { #expect(!$0.value.isEmpty) }
+        _ = Self.run(engine, stream, Array(0..<n))
         for at in [700, 1600, 2300] {
             let first = Engine.make(partitions: Self.partitions)
             _ = Self.run(first, stream, Self.order(stream, 0..<at, ahead: 11 * hour, seed: 5))
@@ -92,7 +90,7 @@ import Testing
             engine, stream, Self.order(stream, 0..<stream.events.count, ahead: 20 * day, seed: 8))
         let counters = engine.report(prequential: false).counters
         #expect(counters.records == Int64(stream.events.count))
-        let updates = said.values.joined().count { $0.hasPrefix("update") }
+        let updates = said.count { $0.hasPrefix("update") }
         #expect(Int64(updates) == counters.updates + counters.erased)
         #expect(engine.report(prequential: false).learning.steps >= 10)
         for task in engine.ordered { #expect(task.pool.image.cuts.count <= 4) }

@@ -78,9 +78,9 @@ public final class Engine {
     func restore(position: Int64, schedule: Schedule) {
         self.position = position
         self.schedule = schedule
-        guard !learnsByMarks, schedule.marks != nil else { return }
+        guard !learnsByMarks else { return }
         (self.schedule.marks, self.schedule.servesFrom) = (nil, nil)
-        self.schedule.next = position + Int64(configuration.learning.intervalRecords)
+        if schedule.next <= position { self.schedule.next = position + Int64(configuration.learning.intervalRecords) }
     }
 
     /// From now on, learning is at these marks.

@@ -192,8 +192,9 @@ extension EngineImage.Metadata {
             throw SnapshotMismatch("a partition of a topic that the snapshot does not have")
         }
         guard StateCheck.counts.contains(position), (0...position).contains(schedule.last),
-            schedule.marks.map(\.isWhole)
-                ?? (schedule.next > position && schedule.next - position <= StateCheck.counts.upperBound),
+            partitions > 1
+                || schedule.next > position && schedule.next - position <= StateCheck.counts.upperBound,
+            schedule.marks?.isWhole ?? true,
             (schedule.marks == nil) == (former == nil), schedule.watermark.map(StateCheck.instants.contains) ?? true
         else { throw SnapshotMismatch("the position and the next learning do not fit each other") }
         guard learner.process.isWhole else { throw SnapshotMismatch("the weights of the purchase process") }

@@ -2,8 +2,8 @@
 SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help deps build test faults rebalances fuzz kills outages demo evaluate truth docs same-bits mutants tsan coverage \
-    tidy lint format clean
+.PHONY: help deps build test test-newer-client faults rebalances fuzz kills outages demo evaluate truth docs same-bits \
+    mutants tsan coverage mistakes tidy lint format clean
 
 sources := Sources Tests Fuzz/Sources Package.swift
 style := --configuration .swift-format
@@ -11,6 +11,8 @@ style := --configuration .swift-format
 waiting := KafkaTests|RuntimeTests|CommandTests
 # All at once, they would keep the few threads that tests share from one another past their deadlines.
 waitingAtOnce := 6
+# One after the other: the later ones take the brokers away.
+mistakeSuites := MistakeTests BrokerMistakeTests ClusterMistakeTests
 SECONDS ?= 600
 N ?= 200
 DATA ?= ../shared/data
@@ -34,6 +36,13 @@ test: deps lint tidy faults  ## Lint, build and run all tests
 	SWT_EXPERIMENTAL_MAXIMUM_PARALLELIZATION_WIDTH=$(waitingAtOnce) \
 	    swift test --skip-build --disable-xctest --filter '$(waiting)'
 
+test-newer-client: deps  ## KafkaTests and RuntimeTests with librdkafka 2.16 instead of Debian's
+	Tools/newer-librdkafka.sh .build/newer-librdkafka
+	swift build --build-tests
+	LD_LIBRARY_PATH="$$PWD/.build/newer-librdkafka" CLVD_TEST_LIBRDKAFKA=2.16.0 \
+	    SWT_EXPERIMENTAL_MAXIMUM_PARALLELIZATION_WIDTH=$(waitingAtOnce) \
+	    swift test --skip-build --disable-xctest --filter '^(KafkaTests|RuntimeTests)\.'
+
 rebalances: deps  ## Move partitions among INSTANCES (2) COUNT times (50), in an order by SEED, and count what is missing or double
 	swift build --build-tests
 	CLVD_REBALANCES=$(COUNT) CLVD_SEED=$(SEED) CLVD_INSTANCES=$(INSTANCES) swift test --skip-build --disable-xctest --filter manyRebalances
@@ -49,6 +58,18 @@ outages: deps  ## Stop and start the broker of CLVD_TEST_BOOTSTRAP by CLVD_TEST_
 	@: "$${CLVD_TEST_BOOTSTRAP:?names the broker}" "$${CLVD_TEST_BROKER_STOP:?is a command}" "$${CLVD_TEST_BROKER_START:?is a command}"
 	swift build --build-tests
 	swift test --skip-build --disable-xctest --filter OutageTests
+
+mistakes: deps  ## Commit people's and brokers' mistakes on real brokers and print what clvd did; FOLDER keeps rows and logs
+	@: "$${CLVD_TEST_BOOTSTRAP:?names the broker}"
+	swift build --build-tests
+	folder="$${FOLDER:-$$(mktemp -d)}"
+	mkdir -p "$$folder"
+	rm -f "$$folder/rows.jsonl"
+	for suite in $(mistakeSuites); do
+	    CLVD_TEST_MISTAKES="$$folder" SWT_EXPERIMENTAL_MAXIMUM_PARALLELIZATION_WIDTH=4 \
+	        swift test --skip-build --disable-xctest --filter "RuntimeTests.$$suite" >"$$folder/$$suite.txt" 2>&1 || true
+	done
+	Tools/mistakes.py "$$folder"
 
 faults: deps  ## Break the daemon in simulations by seed; ARGS="--seeds 10000", ARGS="--seed 42"
 	swift build -c release --product faults

@@ -125,7 +125,7 @@ let package = Package(
             name: "EngineTests", dependencies: ["Engine", "CEventParser", "CHash", "CKernels", "TestSupport"],
             resources: [.copy("Fixtures")], swiftSettings: strict),
         .testTarget(name: "SnapshotStoreTests", dependencies: ["SnapshotStore", "CSnapshot"], swiftSettings: strict),
-        .testTarget(name: "SettingsTests", dependencies: ["Settings"], swiftSettings: strict),
+        .testTarget(name: "SettingsTests", dependencies: ["Kafka", "Settings"], swiftSettings: strict),
         .testTarget(name: "SimulationTests", dependencies: ["Simulation"], swiftSettings: strict),
         .testTarget(
             name: "EvaluationTests", dependencies: ["Engine", "Evaluation", "Simulation", "Terminal"],
@@ -135,7 +135,7 @@ let package = Package(
             name: "RuntimeTests",
             dependencies: [
                 "clvd", "Runtime", "Kafka", "Settings", "SnapshotStore", "Engine", "EventInput", "Verification",
-                "CEventParser", "TestSupport", .product(name: "MetricsTestKit", package: "swift-metrics"),
+                "CEventParser", "CRdKafka", "TestSupport", .product(name: "MetricsTestKit", package: "swift-metrics"),
             ],
             swiftSettings: strict),
         // Runs the program itself.

@@ -37,7 +37,15 @@ static void on_delivery(rd_kafka_t *rk, const rd_kafka_message_t *message, void 
         client->delivered++;
         return;
     }
-    if (!client->failed++) client->first_failure = message->err;
+    const char *topic = message->rkt ? rd_kafka_topic_name(message->rkt) : "";
+    if (!client->failed++) {
+        client->first_failure = message->err;
+        client->failed_bytes = 0;
+        strncpy(client->failed_topic, topic, sizeof client->failed_topic - 1);
+    }
+    size_t bytes = message->len + message->key_len;
+    if (message->err == client->first_failure && bytes > client->failed_bytes && !strcmp(topic, client->failed_topic))
+        client->failed_bytes = bytes;
 }
 
 void clvd_client_install(clvd_client *client, rd_kafka_conf_t *conf, int is_consumer) {
@@ -54,6 +62,28 @@ const uint8_t *clvd_find_header(const void *headers, const char *name, uint32_t 
     if (!headers || rd_kafka_header_get_last(headers, name, &value, &size)) return NULL;
     *length = (uint32_t)size;
     return value;
+}
+
+// MARK: Reading
+
+rd_kafka_resp_err_t clvd_pause(rd_kafka_t *rk, const char *topic, int32_t partition, int pauses) {
+    rd_kafka_topic_partition_list_t *list = rd_kafka_topic_partition_list_new(1);
+    rd_kafka_topic_partition_t *p = rd_kafka_topic_partition_list_add(list, topic, partition);
+    rd_kafka_resp_err_t error = pauses ? rd_kafka_pause_partitions(rk, list) : rd_kafka_resume_partitions(rk, list);
+    if (!error) error = p->err;
+    rd_kafka_topic_partition_list_destroy(list);
+    return error;
+}
+
+rd_kafka_resp_err_t clvd_seek(rd_kafka_t *rk, const char *topic, int32_t partition, int64_t offset, int timeout_ms) {
+    rd_kafka_topic_partition_list_t *list = rd_kafka_topic_partition_list_new(1);
+    rd_kafka_topic_partition_t *p = rd_kafka_topic_partition_list_add(list, topic, partition);
+    p->offset = offset;
+    rd_kafka_error_t *failure = rd_kafka_seek_partitions(rk, list, timeout_ms);
+    rd_kafka_resp_err_t error = failure ? rd_kafka_error_code(failure) : p->err;
+    if (failure) rd_kafka_error_destroy(failure);
+    rd_kafka_topic_partition_list_destroy(list);
+    return error;
 }
 
 // MARK: Producing

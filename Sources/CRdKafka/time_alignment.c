@@ -12,8 +12,8 @@ static const size_t overhead = 256;
 static const size_t most_bytes = 16 << 20;
 
 typedef struct waiting {
-    rd_kafka_message_t *message;    ///< a record, or the event that the log ends here
-    int64_t time;                   ///< of the record, ms; -1 for the end of a log, which is reported at once
+    rd_kafka_message_t *message;    ///< a record, what stands for an unreadable batch, or the event that the log ends here
+    int64_t time;                   ///< of the record, ms; what is none is handed out at once
 } waiting;
 
 /// Messages of a partition, in the order of its log: a ring.
@@ -23,6 +23,8 @@ typedef struct queue {
     int64_t next;                   ///< offset after the newest that was fetched
     int64_t missing_since;          ///< ms, since when other partitions wait for its messages; 0: none waits
     int seen;                       ///< whether any message has come since it was added
+    rd_kafka_message_t *stop;       ///< the error that a batch cannot be read; nothing after it is taken
+    int is_stop_told;
     waiting *items;
     size_t first;
     size_t count;
@@ -38,6 +40,7 @@ struct clvd_alignment {
     size_t heap_count;
     size_t records;
     size_t bytes;
+    int has_stop;                   ///< a partition has a stop that was not told
 };
 
 clvd_alignment *clvd_alignment_new(int wait_ms) {
@@ -47,6 +50,9 @@ clvd_alignment *clvd_alignment_new(int wait_ms) {
 }
 
 static size_t size_of(const rd_kafka_message_t *m) { return m->err ? 0 : m->len + m->key_len + overhead; }
+
+/// Whether it is the event that the log ends here.
+static int is_end(const rd_kafka_message_t *m) { return m->err == RD_KAFKA_RESP_ERR__PARTITION_EOF; }
 
 static int64_t now_ms(void) {
     struct timespec t;
@@ -111,9 +117,11 @@ static void empty(clvd_alignment *a, queue *q) {
     for (; q->count; q->count--, q->first++) {
         rd_kafka_message_t *m = head(q)->message;
         a->bytes -= size_of(m);
-        a->records -= !m->err;
+        a->records -= !is_end(m);
         rd_kafka_message_destroy(m);
     }
+    if (q->stop) rd_kafka_message_destroy(q->stop);
+    q->stop = NULL;
 }
 
 void clvd_alignment_remove(clvd_alignment *a, int32_t topic, int32_t partition) {
@@ -167,11 +175,11 @@ static void push(clvd_alignment *a, queue *q, rd_kafka_message_t *m) {
         if (type == RD_KAFKA_TIMESTAMP_NOT_AVAILABLE) time = -1;
     }
     q->items[(q->first + q->count) & (q->capacity - 1)] = (waiting){.message = m, .time = time};
-    q->next = m->offset + !m->err;
+    q->next = m->offset + !is_end(m);
     q->missing_since = 0;
     q->seen = 1;
     a->bytes += size_of(m);
-    a->records += !m->err;
+    a->records += !is_end(m);
     if (q->count++) return;
     a->heap[a->heap_count] = (size_t)(q - a->queues);
     rise(a, a->heap_count++);
@@ -193,15 +201,52 @@ static int32_t topic_index(clvd_topics *topics, const rd_kafka_topic_t *handle) 
 /// Whether records are returned in the order of their timestamps.
 static int aligns(const clvd_alignment *a) { return a->wait_ms > 0 && a->count > 1; }
 
-/// Keeps a message that a poll brought; an error is noted in the batch.
+/// Notes when a message is not the one that comes next in its partition.
+static void note_jump(const queue *q, const rd_kafka_message_t *m, clvd_batch *batch) {
+    // Where a partition begins at a name, such as the end of its log, no offset is expected.
+    int64_t size = m->offset - q->next, most = batch->jump.found - batch->jump.expected;
+    if (!size || q->next < 0 || (size < 0 && m->err)) return;
+    batch->jumps++;
+    if (size > 0) batch->skipped += (uint64_t)size;
+    if (most < 0 || (size > 0 && size <= most)) return;
+    batch->jump = (clvd_jump){.expected = q->next, .found = m->offset, .topic = q->topic, .partition = q->partition};
+}
+
+/// Whether an error says that a batch cannot be read. Of some of them librdkafka tries the batch again and again, after
+/// others it goes on behind it.
+static int is_of_batch(const rd_kafka_message_t *m) {
+    switch (m->err) {
+    case RD_KAFKA_RESP_ERR__BAD_COMPRESSION:
+    case RD_KAFKA_RESP_ERR__BAD_MSG:
+    case RD_KAFKA_RESP_ERR__NOT_IMPLEMENTED:
+    case RD_KAFKA_RESP_ERR__CRIT_SYS_RESOURCE:
+    case RD_KAFKA_RESP_ERR_INVALID_MSG:
+    case RD_KAFKA_RESP_ERR_MSG_SIZE_TOO_LARGE: return m->rkt && m->offset >= 0;
+    default: return 0;
+    }
+}
+
+/// Keeps a message that a poll brought; an error is noted in the batch, or in the partition that it stops.
 static void take(clvd_topics *topics, clvd_alignment *a, rd_kafka_message_t *m, clvd_batch *batch) {
-    if (!m->err || m->err == RD_KAFKA_RESP_ERR__PARTITION_EOF) {
+    int stops = is_of_batch(m);
+    if (!m->err || is_end(m) || stops) {
         queue *q = find(a, topic_index(topics, m->rkt), m->partition);
-        if (q) push(a, q, m);
-        else rd_kafka_message_destroy(m);    // its partition was revoked: the next owner reads it
+        // Its partition was revoked, and the next owner reads it; or it comes after what cannot be read.
+        if (!q || q->stop) rd_kafka_message_destroy(m);
+        else if (stops) {
+            q->stop = m;
+            q->is_stop_told = 0;
+            a->has_stop = 1;
+        } else {
+            note_jump(q, m, batch);
+            push(a, q, m);
+        }
         return;
     }
     batch->error = m->err;
+    batch->error_topic = m->rkt ? topic_index(topics, m->rkt) : -1;
+    batch->error_partition = m->partition;
+    batch->error_offset = m->offset;
     strncpy(batch->error_text, rd_kafka_message_errstr(m), sizeof batch->error_text - 1);
     batch->error_text[sizeof batch->error_text - 1] = 0;
     rd_kafka_message_destroy(m);
@@ -210,7 +255,7 @@ static void take(clvd_topics *topics, clvd_alignment *a, rd_kafka_message_t *m, 
 /// Takes the messages that librdkafka has fetched, while there is room.
 static void fetch(
     rd_kafka_t *rk, clvd_client *client, clvd_topics *topics, clvd_alignment *a, int timeout_ms, clvd_batch *batch) {
-    while (!client->rebalance && !batch->error
+    while (!client->rebalance && !batch->error && !a->has_stop
            && (aligns(a) ? a->bytes < most_waiting : a->records < batch->capacity && a->bytes < most_bytes)) {
         // One message per call: batch calls lose records across rebalances in librdkafka 2.0.2.
         rd_kafka_message_t *m = rd_kafka_consumer_poll(rk, timeout_ms);
@@ -225,9 +270,46 @@ void clvd_keep_alive(rd_kafka_t *rk, clvd_topics *topics, clvd_alignment *alignm
     if (m) take(topics, alignment, m, batch);
 }
 
+// MARK: Stops
+
+int clvd_alignment_take_stop(clvd_alignment *a, clvd_stop *stop) {
+    a->has_stop = 0;
+    for (size_t i = 0; i < a->count; i++) {
+        queue *q = &a->queues[i];
+        if (!q->stop || q->is_stop_told) continue;
+        q->is_stop_told = 1;
+        *stop = (clvd_stop){.topic = q->topic, .partition = q->partition, .batch = q->stop->offset, .error = q->stop->err};
+        stop->next = q->next > stop->batch ? q->next : stop->batch;
+        strncpy(stop->text, rd_kafka_message_errstr(q->stop), sizeof stop->text - 1);
+        return 1;
+    }
+    return 0;
+}
+
+void clvd_alignment_end_stop(clvd_alignment *a, int32_t topic, int32_t partition, int64_t last) {
+    queue *q = find(a, topic, partition);
+    if (!q || !q->stop) return;
+    rd_kafka_message_t *m = q->stop;
+    q->stop = NULL;
+    if (last < 0) {
+        rd_kafka_message_destroy(m);
+        return;
+    }
+    // An error has no key. Here its length is the number of offsets that it stands for.
+    m->key_len = (size_t)(last - (q->next > m->offset ? q->next : m->offset) + 1);
+    m->offset = last;
+    push(a, q, m);
+}
+
 // MARK: Out
 
 static void fill(clvd_record *r, rd_kafka_message_t *m, int32_t topic, int64_t time) {
+    if (m->err) {
+        *r = (clvd_record){
+            .offset = m->offset, .timestamp_ms = -1, .partition = m->partition, .topic = topic,
+            .unreadable = (uint32_t)m->key_len};
+        return;
+    }
     rd_kafka_headers_t *headers = NULL;
     r->key = m->key;
     r->value = m->payload;
@@ -237,6 +319,7 @@ static void fill(clvd_record *r, rd_kafka_message_t *m, int32_t topic, int64_t t
     r->timestamp_ms = time;
     r->partition = m->partition;
     r->topic = topic;
+    r->unreadable = 0;
     r->headers = rd_kafka_message_headers(m, &headers) ? NULL : headers;
 }
 
@@ -275,7 +358,7 @@ static void hand_out(rd_kafka_t *rk, const clvd_topics *topics, clvd_alignment *
         sink(a, 0);
         a->bytes -= size;
         bytes += size;
-        if (m->err) {
+        if (is_end(m)) {
             batch->end_topic[batch->ends] = q->topic;
             batch->end_offset[batch->ends] = m->offset;
             batch->end_partition[batch->ends++] = m->partition;

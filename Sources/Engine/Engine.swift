@@ -117,7 +117,7 @@ public final class Engine {
         arrange()
     }
 
-    /// Offset after the last record taken in of a partition; nil before the first, or for a partition not held.
+    /// Offset of the next record of a partition: all that the log has below it was taken in; nil before the first, or for a partition not held.
     public func nextOffset(_ id: TaskID) -> Int64? {
         guard let task = tasks[id], task.nextOffset >= 0 else { return nil }
         return task.nextOffset
@@ -136,9 +136,21 @@ public final class Engine {
         task.resume(at: offset, firstUnpublishedOffset: firstUnpublishedOffset, idleTicks: idleTicks)
     }
 
+    /// Notes that the log of a held partition has no records below an offset that were not taken in: what is there are
+    /// markers of transactions and aborted records.
+    /// - Returns: whether that is news.
+    public func advance(_ id: TaskID, to offset: Int64) -> Bool {
+        guard let task = tasks[id], task.nextOffset >= 0, task.nextOffset < offset else { return false }
+        task.nextOffset = offset
+        return true
+    }
+
     /// Event-time clock of a partition: the highest watermark or idle tick, ms, those included that are known from
     /// before a restart; nil before the first event.
     public func clock(_ id: TaskID) -> Int64? { tasks[id]?.clock.now }
+
+    /// Records that a partition has taken in, ever.
+    package func recordsTaken(_ id: TaskID) -> Int64 { tasks[id]?.counters.records ?? 0 }
 
     /// `nextOffset` and `clock` of a partition as they were when the last step or tick began.
     package func stepStart(_ id: TaskID) -> (nextOffset: Int64?, clock: Int64?) {

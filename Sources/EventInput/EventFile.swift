@@ -153,7 +153,7 @@ public final class EventFile {
             clvd_record(
                 key: nil, value: UnsafePointer(reader.bytes + row.start), key_length: 0,
                 value_length: UInt32(clamping: row.total), offset: row.number, timestamp_ms: -1, partition: 0,
-                topic: 0, headers: nil)
+                topic: 0, headers: nil, unreadable: 0)
         }
         guard let columns else {
             records.withUnsafeBufferPointer { decoder.decode($0, into: events.baseAddress!) }

@@ -90,18 +90,34 @@ extension Client {
     }
 }
 
+/// What brokers say of their settings.
+public struct ClusterSettings: Sendable, Equatable {
+    /// Settings by topic; those of a topic that were refused are absent.
+    public var topics: [String: [String: String]]
+    /// Those of one broker.
+    public var broker: [String: String]
+
+    public init(topics: [String: [String: String]] = [:], broker: [String: String] = [:]) {
+        (self.topics, self.broker) = (topics, broker)
+    }
+}
+
 extension Client {
-    /// The value of a topic's setting; nil when the topic has none of that name.
-    func setting(_ name: String, ofTopic topic: String, milliseconds: Int) throws(KafkaError) -> String? {
-        let operation = "ask for \(name) of topic \(topic)"
-        var resource = rd_kafka_ConfigResource_new(RD_KAFKA_RESOURCE_TOPIC, topic)
-        defer { rd_kafka_ConfigResource_destroy(resource) }
+    /// The settings of topics and of a broker, in one request.
+    /// - Returns: what the brokers tell, and the first refusal of a part of it.
+    func describe(
+        topics: [String], broker: Int32?, milliseconds: Int
+    ) throws(KafkaError) -> (settings: ClusterSettings, refusal: KafkaError?) {
+        let operation = "ask for the settings of \(topics.joined(separator: ", "))"
+        var resources: [OpaquePointer?] = topics.map { rd_kafka_ConfigResource_new(RD_KAFKA_RESOURCE_TOPIC, $0) }
+        if let broker { resources.append(rd_kafka_ConfigResource_new(RD_KAFKA_RESOURCE_BROKER, "\(broker)")) }
+        defer { for r in resources { rd_kafka_ConfigResource_destroy(r) } }
         let queue = rd_kafka_queue_new(handle)
         defer { rd_kafka_queue_destroy(queue) }
         let options = rd_kafka_AdminOptions_new(handle, RD_KAFKA_ADMIN_OP_DESCRIBECONFIGS)
         defer { rd_kafka_AdminOptions_destroy(options) }
         rd_kafka_AdminOptions_set_request_timeout(options, Int32(milliseconds), nil, 0)
-        rd_kafka_DescribeConfigs(handle, &resource, 1, options, queue)
+        rd_kafka_DescribeConfigs(handle, &resources, resources.count, options, queue)
         guard let event = rd_kafka_queue_poll(queue, Int32(milliseconds) + 5000) else {
             throw KafkaError(operation, RD_KAFKA_RESP_ERR__TIMED_OUT)
         }
@@ -110,22 +126,52 @@ extension Client {
         if error != RD_KAFKA_RESP_ERR_NO_ERROR {
             throw KafkaError(operation, error, reason: String(cString: rd_kafka_event_error_string(event)))
         }
+        var settings = ClusterSettings()
+        var refusal: KafkaError?
         var count = 0
         guard let result = rd_kafka_event_DescribeConfigs_result(event),
-            let found = rd_kafka_DescribeConfigs_result_resources(result, &count), count == 1
-        else { return nil }
-        try check(operation, rd_kafka_ConfigResource_error(found[0]))
-        guard let entries = rd_kafka_ConfigResource_configs(found[0], &count) else { return nil }
-        for i in 0..<count where String(cString: rd_kafka_ConfigEntry_name(entries[i])) == name {
-            return rd_kafka_ConfigEntry_value(entries[i]).map { String(cString: $0) }
+            let found = rd_kafka_DescribeConfigs_result_resources(result, &count)
+        else { return (settings, nil) }
+        for resource in UnsafeBufferPointer(start: found, count: count) {
+            let name = String(cString: rd_kafka_ConfigResource_name(resource))
+            let isTopic = rd_kafka_ConfigResource_type(resource) == RD_KAFKA_RESOURCE_TOPIC
+            let error = rd_kafka_ConfigResource_error(resource)
+            if error != RD_KAFKA_RESP_ERR_NO_ERROR {
+                let what = isTopic ? "topic" : "broker"
+                refusal = refusal ?? KafkaError("ask for the settings of \(what) \(name)", error)
+            } else if isTopic {
+                settings.topics[name] = entries(resource)
+            } else {
+                settings.broker = entries(resource)
+            }
         }
-        return nil
+        return (settings, refusal)
+    }
+
+    private func entries(_ resource: OpaquePointer?) -> [String: String] {
+        var count = 0
+        guard let entries = rd_kafka_ConfigResource_configs(resource, &count) else { return [:] }
+        var values: [String: String] = [:]
+        for entry in UnsafeBufferPointer(start: entries, count: count) {
+            guard let value = rd_kafka_ConfigEntry_value(entry) else { continue }
+            values[String(cString: rd_kafka_ConfigEntry_name(entry))] = String(cString: value)
+        }
+        return values
+    }
+
+    /// The brokers that the cluster names.
+    func brokers(milliseconds: Int) throws(KafkaError) -> [Int32] {
+        var metadata: UnsafePointer<rd_kafka_metadata>?
+        try check("ask for the brokers", rd_kafka_metadata(handle, 0, nil, &metadata, Int32(milliseconds)))
+        guard let metadata else { return [] }
+        defer { rd_kafka_metadata_destroy(metadata) }
+        return UnsafeBufferPointer(start: metadata.pointee.brokers, count: Int(metadata.pointee.broker_cnt)).map(\.id)
     }
 }
 
 /// Looks after topics before anything flows.
 public final class Admin {
-    private let client: Client
+    let client: Client
     private let bootstrap: String
 
     public init(bootstrap: String, properties: [String: String], logger: Logger) throws {
@@ -147,7 +193,23 @@ public final class Admin {
     public func setting(
         _ name: String, ofTopic topic: String, milliseconds: Int = 10_000
     ) throws(KafkaError) -> String? {
-        try client.setting(name, ofTopic: topic, milliseconds: milliseconds)
+        let (settings, refusal) = try client.describe(topics: [topic], broker: nil, milliseconds: milliseconds)
+        if let refusal { throw refusal }
+        return settings.topics[topic]?[name]
+    }
+
+    /// The settings of topics and of one broker.
+    /// - Returns: what is told, and the first refusal of a part of it.
+    public func settings(
+        ofTopics names: [String], milliseconds: Int = 5_000
+    ) throws(KafkaError) -> (settings: ClusterSettings, refusal: KafkaError?) {
+        let broker = try client.brokers(milliseconds: milliseconds).first
+        do {
+            return try client.describe(topics: names, broker: broker, milliseconds: milliseconds)
+        } catch  where error.isPassing && broker != nil {
+            // That broker may be away; topics can be asked of any.
+            return try client.describe(topics: names, broker: nil, milliseconds: milliseconds)
+        }
     }
 
     /// The latest error of the client as a whole and how many there were.

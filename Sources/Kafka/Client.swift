@@ -1,5 +1,6 @@
 import CRdKafka
 import Logging
+import Synchronization
 
 /// A librdkafka handle with what its callbacks need. The callbacks' state lives exactly as long as the handle.
 final class Client {
@@ -69,13 +70,20 @@ final class Client {
         return code == RD_KAFKA_RESP_ERR_NO_ERROR ? nil : KafkaError(operation, code, reason: CText.string(text))
     }
 
-    /// A property that is a number, as it is in force.
-    func number(_ property: String) -> Int? {
-        var text = [CChar](repeating: 0, count: 64)
+    /// A property, as it is in force; nil when it has no value.
+    func text(_ property: String) -> String? {
+        var text = [CChar](repeating: 0, count: 512)
         var size = text.count
         guard rd_kafka_conf_get(rd_kafka_conf(handle), property, &text, &size) == RD_KAFKA_CONF_OK else { return nil }
-        return Int(CText.string(text))
+        return CText.string(text)
     }
+
+    /// A property that is a number, as it is in force.
+    func number(_ property: String) -> Int? { text(property).flatMap { Int($0) } }
+
+    /// Whether a broker has said that it does not know this producer's id (any more). librdkafka says so in its log only:
+    /// by the time it fails a call, it has asked for a new epoch of that id and reports itself fenced.
+    var isForgotten: Bool { sink.takeUnretainedValue().isForgotten }
 
     func check(_ operation: String, _ code: rd_kafka_resp_err_t) throws(KafkaError) {
         guard code != RD_KAFKA_RESP_ERR_NO_ERROR else { return }
@@ -91,7 +99,15 @@ final class Client {
 /// librdkafka's log lines, on their way into ours.
 private final class LogSink: Sendable {
     private let logger: Logger
+    private let forgotten = Atomic<Bool>(false)
+    /// What a broker answers when it does not know the id of a producer.
+    private static let forgetting = [
+        RD_KAFKA_RESP_ERR_INVALID_PRODUCER_ID_MAPPING, RD_KAFKA_RESP_ERR_UNKNOWN_PRODUCER_ID,
+    ].map { String(cString: rd_kafka_err2str($0)) }
+
     init(_ logger: Logger) { self.logger = logger }
+
+    var isForgotten: Bool { forgotten.load(ordering: .relaxed) }
 
     func write(level: Int32, facility: String, line: String) {
         let ours: Logger.Level =
@@ -103,6 +119,7 @@ private final class LogSink: Sendable {
             case 6: .info
             default: .debug
             }
+        if level <= 4, Self.forgetting.contains(where: line.contains) { forgotten.store(true, ordering: .relaxed) }
         // Properties are given to all clients: one that does not apply to this kind of client is no news.
         let isMoot = facility == "CONFWARN" && line.contains("will be ignored by this")
         logger.log(level: isMoot ? .debug : ours, "\(line)", metadata: ["facility": "\(facility)"])

@@ -15,15 +15,44 @@ public final class Consumer {
         /// To be answered, after the records, before the next poll.
         public let rebalance: Rebalance?
         public let error: KafkaError?
+        /// The partition that `error` is about and the offset that was wanted, where it is about one.
+        public let place: (partition: TopicPartition, offset: Int64)?
+        /// Batches that have stopped their partitions. Each is said again when another try has failed.
+        public let unreadable: [UnreadableBatch]
+        /// Offsets that do not follow one another, of records that came lately and may be among these or wait.
+        public let jumps: Jumps?
 
         package init(
             records: UnsafeBufferPointer<clvd_record>, ends: [TopicPartition: Int64] = [:],
-            rebalance: Rebalance? = nil, error: KafkaError? = nil
+            rebalance: Rebalance? = nil, error: KafkaError? = nil,
+            place: (partition: TopicPartition, offset: Int64)? = nil, unreadable: [UnreadableBatch] = [],
+            jumps: Jumps? = nil
         ) {
             self.records = records
             self.ends = ends
             self.rebalance = rebalance
             self.error = error
+            self.place = place
+            self.unreadable = unreadable
+            self.jumps = jumps
+        }
+    }
+
+    /// Where offsets do not follow one another. Markers of transactions, aborted records and what compaction removed have
+    /// offsets as well.
+    public struct Jumps: Sendable, Equatable {
+        public var count: Int64
+        /// Offsets without a record.
+        public var skipped: Int64
+        /// The largest of the jumps; one backwards comes before all others.
+        public var partition: TopicPartition
+        public var expected: Int64
+        /// Below `expected`: a record came again.
+        public var found: Int64
+
+        package init(count: Int64, skipped: Int64, partition: TopicPartition, expected: Int64, found: Int64) {
+            (self.count, self.skipped, self.partition) = (count, skipped, partition)
+            (self.expected, self.found) = (expected, found)
         }
     }
 
@@ -36,16 +65,21 @@ public final class Consumer {
         case lost([TopicPartition])
     }
 
-    private let client: Client
+    /// Offsets at which a batch that cannot be read is stepped over.
+    public var skips = SkippedOffsets()
+
+    let client: Client
+    let logger: Logger
+    let alignment: OpaquePointer
+    let topicNames: [String]
+    /// Partitions that stand still before a batch that cannot be read.
+    var stopped: [TopicPartition: Stop] = [:]
     private let settings: [(String, String)]
-    private let logger: Logger
     /// Opened when it is needed first.
     private var logReader: LogReader?
-    private let topicNames: [String]
     private let cNames: UnsafeMutablePointer<UnsafePointer<CChar>?>
     private var topics: clvd_topics
     private var batch: clvd_batch
-    private let alignment: OpaquePointer
 
     /// - Parameters:
     ///   - batchRecords: most records of one poll.
@@ -62,8 +96,12 @@ public final class Consumer {
             ("isolation.level", "read_committed"), ("partition.assignment.strategy", "cooperative-sticky"),
             // The default of 100,000 stalls the fetcher of a fast consumer.
             ("queued.min.messages", "1000000"), ("queued.max.messages.kbytes", "262144"),
-            ("fetch.wait.max.ms", "100"),
+            ("fetch.wait.max.ms", "100"), ("socket.timeout.ms", KafkaProperties.answerMs),
+            // Also the largest batch after decompression. librdkafka guesses that size, three times larger each time.
+            ("receive.message.max.bytes", "536870912"),
         ]
+        // By the protocol of KIP-848 a second member of a name is refused, and the first one is not told.
+        if LibraryVersion.current >= .groupProtocols { settings.append(("group.protocol", "classic")) }
         if let instanceId { settings.append(("group.instance.id", instanceId)) }
         settings += properties.sorted { $0.key < $1.key }.map { ($0.key, $0.value) }
         (self.settings, self.logger) = (settings, logger)
@@ -107,7 +145,9 @@ public final class Consumer {
     /// Waits up to `milliseconds` for records and takes what is there. The batch before must have been released.
     public func poll(milliseconds: Int) -> Poll {
         precondition(batch.count == 0, "the batch before was not released")
+        retryStopped()
         clvd_poll(client.handle, client.state, &topics, alignment, Int32(clamping: milliseconds), &batch)
+        let unreadable = takeStops()
         var ends: [TopicPartition: Int64] = [:]
         for i in 0..<Int(batch.ends) {
             let topic = element(&batch.end_topic, i, Int32.self)
@@ -116,16 +156,30 @@ public final class Consumer {
             ends[partition] = element(&batch.end_offset, i, Int64.self)
         }
         var error: KafkaError?
+        var place: (TopicPartition, Int64)?
         if batch.error != RD_KAFKA_RESP_ERR_NO_ERROR {
             let text = withUnsafePointer(to: &batch.error_text) {
                 $0.withMemoryRebound(to: CChar.self, capacity: 256) { String(cString: $0) }
             }
             error = fatalError ?? KafkaError("consume", batch.error, reason: text)
+            if batch.error_topic >= 0 {
+                place = (TopicPartition(topicNames[Int(batch.error_topic)], batch.error_partition), batch.error_offset)
+            }
             batch.error = RD_KAFKA_RESP_ERR_NO_ERROR
         }
         return Poll(
             records: UnsafeBufferPointer(start: batch.records, count: Int(batch.count)), ends: ends,
-            rebalance: takeRebalance(), error: error)
+            rebalance: takeRebalance(), error: error, place: place, unreadable: unreadable, jumps: takeJumps())
+    }
+
+    private func takeJumps() -> Jumps? {
+        guard batch.jumps > 0 else { return nil }
+        defer { (batch.jump, batch.jumps, batch.skipped) = (clvd_jump(), 0, 0) }
+        let jump = batch.jump
+        return Jumps(
+            count: Int64(batch.jumps), skipped: Int64(batch.skipped),
+            partition: TopicPartition(topicNames[Int(jump.topic)], jump.partition), expected: jump.expected,
+            found: jump.found)
     }
 
     /// An element of a C array. The type is a parameter: if it were inferred, it might become an optional, which has
@@ -163,6 +217,17 @@ public final class Consumer {
     /// Whether the group has expelled this member: its partitions may be another's, though no poll has said so.
     public var isAssignmentLost: Bool { rd_kafka_assignment_lost(client.handle) != 0 }
 
+    /// Another member of the group with this one's `group.instance.id`; nil: there is none. Of a member that is gone, the
+    /// group says so only after its session.
+    public func holderOfName(milliseconds: Int = 5_000) throws(KafkaError) -> GroupMember? {
+        guard let name = client.text("group.instance.id"), let group = client.text("group.id") else { return nil }
+        let text = rd_kafka_memberid(client.handle)
+        defer { if let text { rd_kafka_mem_free(client.handle, text) } }
+        let own = text.map { String(cString: $0) }
+        return try client.members(ofGroup: group, milliseconds: milliseconds)
+            .first { $0.isInstance(name) && $0.id != own }
+    }
+
     /// How long the group waits for a heartbeat of this member, ms.
     public var sessionTimeoutMs: Int { client.number("session.timeout.ms") ?? 45_000 }
 
@@ -174,6 +239,7 @@ public final class Consumer {
     /// Answers a rebalance: consumption of the partitions begins at the offsets.
     public func assign(_ offsets: [TopicPartition: PartitionOffset]) throws(KafkaError) {
         for (p, offset) in offsets {
+            goOn(p)
             if let topic = topicIndex(p) { clvd_alignment_add(alignment, topic, p.partition, offset.offset) }
         }
         try PartitionList.with(offsets) { (list) throws(KafkaError) in
@@ -188,6 +254,7 @@ public final class Consumer {
     /// Answers a rebalance: consumption of the partitions ends.
     public func unassign(_ partitions: [TopicPartition]) throws(KafkaError) {
         for p in partitions {
+            goOn(p)
             if let topic = topicIndex(p) { clvd_alignment_remove(alignment, topic, p.partition) }
         }
         if isCooperative {
@@ -199,7 +266,7 @@ public final class Consumer {
         }
     }
 
-    private func topicIndex(_ p: TopicPartition) -> Int32? { topicNames.firstIndex(of: p.topic).map { Int32($0) } }
+    func topicIndex(_ p: TopicPartition) -> Int32? { topicNames.firstIndex(of: p.topic).map { Int32($0) } }
 
     // MARK: Offsets
 
@@ -239,12 +306,16 @@ public final class Consumer {
     public func fingerprint(
         from offset: Int64, of p: TopicPartition, milliseconds: Int = 10_000
     ) throws(KafkaError) -> RecordFingerprint? {
+        try reader(of: p).fingerprint(from: offset, of: p, milliseconds: milliseconds)
+    }
+
+    func reader(of p: TopicPartition) throws(KafkaError) -> LogReader {
         if logReader == nil {
             do { logReader = try LogReader(settings, logger: logger) } catch {
                 throw KafkaError("read \(p) beside the stream", RD_KAFKA_RESP_ERR__FAIL, reason: "\(error)")
             }
         }
-        return try logReader!.fingerprint(from: offset, of: p, milliseconds: milliseconds)
+        return logReader!
     }
 
     /// The cluster's own id; nil when the brokers do not say it in time, or have none.
@@ -297,7 +368,10 @@ public final class Consumer {
 
     /// Does not destroy the client's handle at the end, after `close`: for a member that read from a topic that vanished,
     /// as librdkafka would wait for ever. Costs the handle's threads and memory until the process ends.
-    public func skipDestroy() { client.skipsDestroy = true }
+    public func skipDestroy() {
+        client.skipsDestroy = true
+        logReader?.skipDestroy()
+    }
 
     /// Leaves the group. Rebalances that come of it are answered on the way.
     public func close() {

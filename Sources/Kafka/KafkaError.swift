@@ -12,6 +12,8 @@ public struct KafkaError: Error, Sendable, CustomStringConvertible {
     public let isRetriable: Bool
     /// The transaction has to be aborted; then the producer can go on.
     public let requiresAbort: Bool
+    /// The topic that refused records, and bytes of the largest of them with its key; nil: no topic did.
+    public internal(set) var refusal: (topic: String, bytes: Int)?
 
     public var description: String { "\(operation): \(reason) (\(name))" }
 
@@ -59,6 +61,16 @@ public struct KafkaError: Error, Sendable, CustomStringConvertible {
             RD_KAFKA_RESP_ERR_INVALID_PRODUCER_EPOCH.rawValue, RD_KAFKA_RESP_ERR_FENCED_INSTANCE_ID.rawValue,
         ].contains(code)
     }
+
+    /// The group has another member with this one's group instance id, or believes so.
+    public var isFencedMember: Bool { code == RD_KAFKA_RESP_ERR_FENCED_INSTANCE_ID.rawValue }
+
+    /// The same error with more to say.
+    package func adding(_ text: String) -> KafkaError {
+        KafkaError(
+            operation, code: code, reason: "\(reason); \(text)", isFatal: isFatal, isRetriable: isRetriable,
+            requiresAbort: requiresAbort)
+    }
 }
 
 extension KafkaError {
@@ -105,6 +117,19 @@ extension KafkaError {
             RD_KAFKA_RESP_ERR_UNKNOWN_TOPIC_OR_PART.rawValue, RD_KAFKA_RESP_ERR__UNKNOWN_TOPIC.rawValue,
             RD_KAFKA_RESP_ERR__UNKNOWN_PARTITION.rawValue,
         ].contains(code)
+    }
+
+    /// Another broker leads a partition, or another log has its name.
+    public var isOfLeader: Bool {
+        [
+            RD_KAFKA_RESP_ERR_NOT_LEADER_FOR_PARTITION.rawValue, RD_KAFKA_RESP_ERR_LEADER_NOT_AVAILABLE.rawValue,
+            RD_KAFKA_RESP_ERR_FENCED_LEADER_EPOCH.rawValue, RD_KAFKA_RESP_ERR_UNKNOWN_LEADER_EPOCH.rawValue,
+        ].contains(code)
+    }
+
+    /// The error of a log that turned out to be another one than before: the position means nothing in it.
+    package static func otherLog(_ reason: String) -> KafkaError {
+        KafkaError("read on", RD_KAFKA_RESP_ERR_OFFSET_OUT_OF_RANGE, reason: reason)
     }
 
     /// The log no longer has the offset that was asked for.

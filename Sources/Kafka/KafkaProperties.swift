@@ -1,5 +1,8 @@
 /// What the names of librdkafka's properties say.
 public enum KafkaProperties {
+    /// How long clients wait for an answer, `socket.timeout.ms`. A broker that is cut off without a word holds up what it
+    /// leads for as long. By librdkafka's minute transactions end meanwhile and members lose their sessions.
+    static let answerMs = "20000"
     private static let secretParts = ["password", "secret", "token", "key", "pem", "jaas", "oauthbearer.config"]
 
     /// Whether a property holds a secret, whose value must never be shown.

@@ -5,20 +5,23 @@ import Logging
 
 /// Reads single records at given offsets, beside a consumer and as a member of no group.
 final class LogReader {
-    private let client: Client
+    let client: Client
 
     /// - Parameter properties: those of the consumer; what is needed here wins.
     init(_ properties: [(String, String)], logger: Logger) throws {
         let own = [
             ("enable.auto.commit", "false"), ("auto.offset.reset", "error"), ("enable.partition.eof", "true"),
             ("queued.min.messages", "1"), ("queued.max.messages.kbytes", "1024"), ("fetch.wait.max.ms", "100"),
-            ("fetch.message.max.bytes", "65536"),
+            ("fetch.message.max.bytes", "65536"), ("fetch.error.backoff.ms", "1"),
         ]
         let names = Set(own.map(\.0) + ["group.instance.id"])
         client = try Client(
             RD_KAFKA_CONSUMER, properties: properties.filter { !names.contains($0.0) } + own, logger: logger)
         rd_kafka_poll_set_consumer(client.handle)
     }
+
+    /// See `Consumer.skipDestroy`.
+    func skipDestroy() { client.skipsDestroy = true }
 
     /// The first committed record at or after an offset.
     /// - Returns: nil when there is none.

@@ -57,6 +57,8 @@ public final class MockCluster {
         case produce = 0
         case fetch = 1
         case offsetCommit = 8
+        case joinGroup = 11
+        case heartbeat = 12
         case addPartitionsToTransaction = 24
         case endTransaction = 26
         case transactionalOffsetCommit = 28
@@ -68,6 +70,7 @@ public final class MockCluster {
         case groupAuthorizationFailed
         case topicAuthorizationFailed
         case producerFenced
+        case instanceFenced
         case rebalanceInProgress
         case unknownMember
         case offsetOutOfRange
@@ -80,6 +83,7 @@ public final class MockCluster {
             case .groupAuthorizationFailed: RD_KAFKA_RESP_ERR_GROUP_AUTHORIZATION_FAILED
             case .topicAuthorizationFailed: RD_KAFKA_RESP_ERR_TOPIC_AUTHORIZATION_FAILED
             case .producerFenced: RD_KAFKA_RESP_ERR_PRODUCER_FENCED
+            case .instanceFenced: RD_KAFKA_RESP_ERR_FENCED_INSTANCE_ID
             case .unknownMember: RD_KAFKA_RESP_ERR_UNKNOWN_MEMBER_ID
             case .offsetOutOfRange: RD_KAFKA_RESP_ERR_OFFSET_OUT_OF_RANGE
             case .rebalanceInProgress: RD_KAFKA_RESP_ERR_REBALANCE_IN_PROGRESS

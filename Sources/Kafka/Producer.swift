@@ -64,7 +64,7 @@ public final class Producer {
     ) throws {
         var settings = [
             ("bootstrap.servers", bootstrap), ("enable.idempotence", "true"), ("compression.codec", "lz4"),
-            ("linger.ms", "20"), ("partitioner", "murmur2_random"),
+            ("linger.ms", "20"), ("socket.timeout.ms", KafkaProperties.answerMs), ("partitioner", "murmur2_random"),
             ("queue.buffering.max.messages", "1000000"), ("queue.buffering.max.kbytes", "1048576"),
         ]
         if let transactionalId { settings.append(("transactional.id", transactionalId)) }
@@ -107,19 +107,38 @@ public final class Producer {
         }
         let error = clvd_produce(client.handle, outgoing, outgoing.count, &scratch)
         rd_kafka_poll(client.handle, 0)
+        if error == RD_KAFKA_RESP_ERR_MSG_SIZE_TOO_LARGE { throw tooLarge(outgoing) }
         try client.check("produce", error)
+    }
+
+    /// The client does not send records as large as one of these.
+    private func tooLarge(_ records: [clvd_outgoing]) -> KafkaError {
+        let largest = records.max { $0.key_length + $0.value_length < $1.key_length + $1.value_length }!
+        let topic = String(cString: rd_kafka_topic_name(largest.topic))
+        let bytes = largest.key_length + largest.value_length
+        var error = KafkaError(
+            "produce to \(topic)", RD_KAFKA_RESP_ERR_MSG_SIZE_TOO_LARGE,
+            reason:
+                "a record of \(bytes) bytes is larger than the client's message.max.bytes, \(maxRecordBytes); raise "
+                + "it in kafka.properties, and max.message.bytes of the topic")
+        error.refusal = (topic, bytes)
+        return error
     }
 
     /// Hands one record with headers over; key and value are copied.
     public func produce(_ record: Record, headers: [(name: String, text: String)]) throws(KafkaError) {
+        var isTooLarge = false
         try retryWhileFull("produce") {
             let names = headers.map { strdup($0.name) }
             let texts = headers.map { strdup($0.text) }
             defer { for p in names + texts { free(p) } }
             let list = zip(names, texts).map { clvd_header(name: $0, text: $1) }
             var out = record.outgoing
-            return clvd_produce_with_headers(client.handle, &out, list, list.count)
+            let error = clvd_produce_with_headers(client.handle, &out, list, list.count)
+            isTooLarge = error == RD_KAFKA_RESP_ERR_MSG_SIZE_TOO_LARGE
+            return isTooLarge ? RD_KAFKA_RESP_ERR_NO_ERROR : error
         }
+        if isTooLarge { throw tooLarge([record.outgoing]) }
     }
 
     /// Hands one record over with its timestamp (ms); key and value are copied.
@@ -159,7 +178,19 @@ public final class Producer {
         let failed = client.state.pointee.failed
         guard failed > 0 else { return }
         client.state.pointee.failed = 0
-        throw KafkaError("deliver \(failed) records", client.state.pointee.first_failure)
+        let topic = withUnsafePointer(to: &client.state.pointee.failed_topic) {
+            $0.withMemoryRebound(to: CChar.self, capacity: 256) { String(cString: $0) }
+        }
+        let bytes = client.state.pointee.failed_bytes
+        let isTooLarge = client.state.pointee.first_failure == RD_KAFKA_RESP_ERR_MSG_SIZE_TOO_LARGE
+        var error = KafkaError(
+            "deliver \(failed) records to \(topic)", client.state.pointee.first_failure,
+            reason: isTooLarge
+                ? "the topic does not take a batch of them, of which the largest has \(bytes) bytes; raise the topic's "
+                    + "max.message.bytes above that. A new start makes batches that fit"
+                : nil)
+        error.refusal = (topic, bytes)
+        throw error
     }
 
     /// The first failed delivery since the last look, if there was one; it is forgotten.
@@ -186,6 +217,10 @@ public final class Producer {
 
     /// The error that ended this producer for good, if one did.
     public var fatalError: KafkaError? { client.fatalError("producer") }
+
+    /// Whether a broker has forgotten this producer's id, which it does when a transactional id is not used for
+    /// `transactional.id.expiration.ms` (seven days). Only a new producer can go on.
+    public var isForgotten: Bool { client.isForgotten }
 
     // MARK: Transactions
 

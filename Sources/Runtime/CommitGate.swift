@@ -8,6 +8,7 @@ final class CommitGate {
     private let context: LoopContext
     private let table: PartitionTable
     private let committer: Committer
+    private let watch: LogWatch
     /// Records taken in since the last commit, and since when there is something to commit, s.
     private var records = 0
     private var pendingSince: Double?
@@ -23,8 +24,9 @@ final class CommitGate {
     /// Seconds between two tries while the group refuses offsets, unless a rebalance comes in between.
     private static let retrySeconds = 5.0
 
-    init(_ context: LoopContext, _ table: PartitionTable, _ committer: Committer) {
+    init(_ context: LoopContext, _ table: PartitionTable, _ committer: Committer, _ watch: LogWatch) {
         self.context = context
+        self.watch = watch
         self.table = table
         self.committer = committer
     }
@@ -69,7 +71,7 @@ final class CommitGate {
         try commit(beforeStep: true)
     }
 
-    /// Commits what there is.
+    /// Commits what there is, if the logs are those that it was read from.
     /// - Parameter beforeStep: the engine is in the middle of a step or tick: the offsets are those from before it.
     /// - Returns: false when the group does not take offsets now; the next turn tries again.
     @discardableResult
@@ -79,6 +81,7 @@ final class CommitGate {
         if let refusal, now < refusal.retryAt { return false }
         let changed = changedOffsets(beforeStep: beforeStep)
         if !changed.isEmpty || !committer.publication.isEmpty {
+            try watch.confirm()
             do {
                 try committer.commit(
                     Dictionary(uniqueKeysWithValues: changed.map { ($0.partition, $0.offset) }))
@@ -104,7 +107,10 @@ final class CommitGate {
                 beforeStep ? engine.stepStart(id) : (engine.nextOffset(id), engine.clock(id))
             // While committed records are read again there is nothing to commit.
             guard let next = position, next >= p.firstUnpublishedOffset else { return nil }
-            let metadata = CommitMetadata(offset: next, clock: clock, idleTicks: p.idle.ticks)
+            let metadata = CommitMetadata(
+                offset: next, clock: clock, idleTicks: p.idle.ticks, lastRecord: p.log.anchor,
+                silence: p.idle.silence, begin: p.log.begin,
+                rewoundFrom: p.log.rewoundFrom.flatMap { $0 > next ? $0 : nil }, cluster: table.cluster)
             let offset = PartitionOffset(offset: next, metadata: metadata.text)
             return offset == p.committed ? nil : (id, p.name, offset)
         }

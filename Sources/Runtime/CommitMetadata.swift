@@ -23,12 +23,14 @@ package struct CommitMetadata: Equatable {
     package var clock: Int64?
     /// The latest idle ticks, ascending. Their clocks are full hours.
     package var idleTicks: [IdleTick]
-    /// The last record that was taken in; nil before the first.
+    /// A record that was taken in, to be found again where it was: one of the last, or the last; nil before the first.
     package var lastRecord: RecordFingerprint?
     /// When the partition got its last record; nil: unknown.
     package var silence: Silence?
     /// Where the group began to read the partition: its state is that of the records from here on. nil: unknown.
     package var begin: Int64?
+    /// The furthest snapshot when the offset was set back to before it with an operator's consent; nil: none is beyond.
+    package var rewoundFrom: Int64?
     /// Id of the cluster.
     package var cluster: String?
 
@@ -43,17 +45,17 @@ package struct CommitMetadata: Equatable {
     }
 
     /// Version of the text. A version of clvd refuses those after its own.
-    static let version = 2
+    package static let version = 2
     /// Most ticks that are kept: snapshots are seldom further behind.
     static let mostIdleTicks = 64
     private static let hour: Int64 = 3_600_000
 
     package init(
         offset: Int64? = nil, clock: Int64?, idleTicks: [IdleTick] = [], lastRecord: RecordFingerprint? = nil,
-        silence: Silence? = nil, begin: Int64? = nil, cluster: String? = nil
+        silence: Silence? = nil, begin: Int64? = nil, rewoundFrom: Int64? = nil, cluster: String? = nil
     ) {
         (self.offset, self.clock, self.idleTicks, self.lastRecord) = (offset, clock, idleTicks, lastRecord)
-        (self.silence, self.begin, self.cluster) = (silence, begin, cluster)
+        (self.silence, self.begin, self.rewoundFrom, self.cluster) = (silence, begin, rewoundFrom, cluster)
     }
 
     // MARK: Text
@@ -68,6 +70,7 @@ package struct CommitMetadata: Equatable {
         add("record", lastRecord.map { "\($0.offset):\($0.timestampMs):\(String($0.hash, radix: 16))" })
         add("silence", silence.map { "\($0.clock):\($0.wallMs)" })
         add("begin", begin.map(String.init))
+        add("rewoundFrom", rewoundFrom.map(String.init))
         add("cluster", cluster)
         return fields.joined(separator: ";")
     }
@@ -105,11 +108,16 @@ package struct CommitMetadata: Equatable {
         case "at": offset = Int64(value)
         case "clock": clock = Int64(value)
         case "begin": begin = Int64(value)
+        case "rewoundFrom": rewoundFrom = Int64(value)
         case "cluster": cluster = String(value)
         case "idleTicks":
             guard let ticks = Self.idleTicks(value) else { return false }
             idleTicks = ticks
-        case "silence": silence = numbers(2).map { Silence(clock: $0[0], wallMs: $0[1]) }
+        case "silence":
+            // Within these bounds times can be added and taken from one another.
+            silence = numbers(2).flatMap { list in
+                list.allSatisfy { $0.magnitude < 1 << 53 } ? Silence(clock: list[0], wallMs: list[1]) : nil
+            }
         case "record":
             let parts = value.split(separator: ":", omittingEmptySubsequences: false)
             guard parts.count == 3, let offset = Int64(parts[0]), let time = Int64(parts[1]),
@@ -120,6 +128,7 @@ package struct CommitMetadata: Equatable {
         }
         let isRead = [
             "at": offset != nil, "clock": clock != nil, "begin": begin != nil, "silence": silence != nil,
+            "rewoundFrom": rewoundFrom != nil,
         ]
         return isRead[String(name)] ?? true
     }

@@ -28,6 +28,9 @@ final class Committer {
     /// How long a cluster that does not answer is waited for; a shorter time when the process is to end.
     private static let patienceSeconds = 600.0
     private static let lastPatienceSeconds = 20.0
+    /// How long an abort may take. A coordinator that does not end a transaction within this will do so for the next
+    /// producer of the id, or when the transaction has run out of time.
+    private static let abortSeconds = 60.0
     /// Room for headers, of which the explanation is the longest.
     private static let headerBytes = 4096
 
@@ -88,15 +91,34 @@ final class Committer {
     /// After a failure: cuts dead letters to a smaller size if one was too large. One large record must not stop the
     /// stream.
     /// - Returns: whether it is worth another try.
-    private func shrinkDeadLetters(_ error: KafkaError) -> Bool {
-        let cause = producer.takeFailure() ?? error
-        guard error.isTooLarge || cause.isTooLarge, deadLetterBytes > 0 else { return false }
+    /// - Throws: the refusal of another topic, of whose records nothing can be cut.
+    private func shrinkDeadLetters(_ error: KafkaError) throws(KafkaError) -> Bool {
+        let cause = failure(behind: error)
+        guard error.isTooLarge || cause.isTooLarge else { return false }
+        if let topic = cause.refusal?.topic, topic != deadLetters.name { throw cause }
+        guard deadLetterBytes > 0, !publication.deadLetters.isEmpty else { return false }
+        deadLetterBytes = min(deadLetterBytes, cause.refusal?.bytes ?? deadLetterBytes)
         deadLetterBytes = deadLetterBytes > 1024 ? deadLetterBytes / 2 : 0
         producedDeadLetters = 0
         logger.warning(
             "a dead letter is too large for its topic; raise the topic's max.message.bytes to keep such whole",
-            metadata: ["bytes_kept": "\(deadLetterBytes)"])
+            metadata: [
+                "topic": "\(deadLetters.name)", "bytes": "\(cause.refusal?.bytes ?? 0)",
+                "bytes_kept": "\(deadLetterBytes)",
+            ])
         return true
+    }
+
+    /// The failed delivery that an error comes from, which names the topic. Its report may still be on its way.
+    private func failure(behind error: KafkaError) -> KafkaError {
+        if let failure = producer.takeFailure() { return failure }
+        guard error.isTooLarge, error.refusal == nil else { return error }
+        for _ in 0..<20 {
+            producer.poll()
+            if let failure = producer.takeFailure() { return failure }
+            clock.sleep(0.05)
+        }
+        return error
     }
 
     /// Publishes everything and commits the offsets; empties the publication.
@@ -115,7 +137,7 @@ final class Committer {
                 try retryPassing { () throws(KafkaError) in try producer.flush(milliseconds: Self.callMs) }
                 break
             } catch {
-                guard shrinkDeadLetters(error) else { throw error }
+                guard try shrinkDeadLetters(error) else { throw error }
             }
         }
         guard !offsets.isEmpty else { return }
@@ -152,19 +174,27 @@ final class Committer {
     }
 
     /// Calls `body` again while it fails with errors that may pass.
-    private func retryPassing(_ body: () throws(KafkaError) -> Void) throws(KafkaError) {
+    /// - Parameter limit: seconds after which that is given up.
+    private func retryPassing(
+        limit: Double = patienceSeconds, _ body: () throws(KafkaError) -> Void
+    ) throws(KafkaError) {
         let began = clock.now
         while true {
             do {
                 return try body()
             } catch {
-                let patience = isStopping() ? Self.lastPatienceSeconds : Self.patienceSeconds
+                let patience = min(limit, isStopping() ? Self.lastPatienceSeconds : Self.patienceSeconds)
                 guard error.isPassing, !consumer.isAssignmentLost, !error.isUnsupported, !error.isFatal,
                     !error.requiresAbort, clock.now - began < patience
                 else {
                     throw error
                 }
-                logger.warning("Kafka answers slowly", metadata: ["error": "\(error)"])
+                logger.warning(
+                    "Kafka answers slowly",
+                    metadata: [
+                        "error": "\(error)", "seconds": "\(Int(clock.now - began))",
+                        "broker": "\(producer.lastError?.text ?? "-")",
+                    ])
                 clock.sleep(0.2)
             }
         }
@@ -172,20 +202,33 @@ final class Committer {
 
     /// Keeps an error for the commit, which makes the transaction anew; throws one that this cannot mend.
     private func note(_ error: KafkaError) throws {
-        if let fatal = producer.fatalError {
-            if fatal.isFenced, mayHaveExpired { throw TransactionExpired(cause: fatal) }
-            throw fatal
-        }
-        if shrinkDeadLetters(error), !isTransactional { return }
+        if let fatal = producer.fatalError { throw cause(of: fatal) }
+        if isTransactional, producer.isForgotten { throw ProducerForgotten(cause: error) }
+        if try shrinkDeadLetters(error), !isTransactional { return }
         if error.isFatal || error.isFenced || error.isUnsupported || !isTransactional { throw error }
         broken = error
     }
 
+    /// What is behind a fatal error of the producer: brokers fence producers for other reasons than another instance too.
+    private func cause(of fatal: KafkaError) -> any Error {
+        guard fatal.isFenced else { return fatal }
+        if producer.isForgotten { return ProducerForgotten(cause: fatal) }
+        return mayHaveExpired ? TransactionExpired(cause: fatal) : fatal
+    }
+
     /// Aborts the open transaction; the publication stays, to be produced anew.
-    private func abort() throws(KafkaError) {
+    private func abort() throws {
         if isOpen {
-            try retryPassing { () throws(KafkaError) in
-                try producer.abortTransaction(milliseconds: Self.callMs)
+            let began = clock.now
+            do {
+                try retryPassing(limit: Self.abortSeconds) { () throws(KafkaError) in
+                    try producer.abortTransaction(milliseconds: Self.callMs)
+                }
+            } catch {
+                if let fatal = producer.fatalError { throw cause(of: fatal) }
+                throw error.adding(
+                    "given up after \(Int(clock.now - began)) s, a new producer goes on; latest error of the client: "
+                        + (producer.lastError?.text ?? "none"))
             }
         }
         isOpen = false
@@ -202,25 +245,43 @@ final class Committer {
         var replaced: KafkaError?
         if isOpen {
             let isAborted = (try? producer.abortTransaction(milliseconds: 5_000)) != nil
-            if let fatal = producer.fatalError, fatal.isFenced, !mayHaveExpired { replaced = fatal }
+            if let fatal = producer.fatalError, let error = cause(of: fatal) as? KafkaError, error.isFenced {
+                replaced = error
+            }
             isOpen = !isAborted
         }
         producer.purge()
         return replaced
     }
 
+    /// What the transaction coordinator says of this producer.
+    enum Standing {
+        /// Another instance has taken over.
+        case replaced(KafkaError)
+        /// Nobody has: a new producer of this name fences nobody.
+        case alone
+        /// It has not answered.
+        case unanswered
+        /// It cannot tell: there are no transactions, or it has fenced this producer for another reason.
+        case unknown
+    }
+
     /// Asks whether another instance has taken over, by a transaction that is aborted: an idle producer would not hear
-    /// of it.
+    /// of it. Asking fences nobody.
     /// - Parameter offsets: of any partition.
-    func askWhetherReplaced(_ offsets: [TopicPartition: PartitionOffset]) -> KafkaError? {
-        guard isTransactional, producer.fatalError == nil else { return nil }
+    func askWhetherReplaced(_ offsets: [TopicPartition: PartitionOffset]) -> Standing {
+        guard isTransactional, producer.fatalError == nil, !producer.isForgotten else { return .unknown }
+        var isAnswered = true
         do {
             try open()
             try producer.send(offsets, consumedBy: consumer, milliseconds: 2_000)
         } catch {
-            // The group may have expelled this member; the question is put to the transaction coordinator.
+            // The transaction coordinator is asked first; the group may have expelled this member.
+            isAnswered = error.isOfGroup || error.isFencedMember
         }
-        return discard()
+        if let replaced = discard() { return .replaced(replaced) }
+        if producer.fatalError != nil || producer.isForgotten { return .unknown }
+        return isAnswered ? .alone : .unanswered
     }
 
     /// Whether the open transaction may have timed out: a broker then fences its producer as if another instance had
@@ -235,6 +296,15 @@ final class Committer {
 struct TransactionExpired: Error, CustomStringConvertible {
     let cause: KafkaError
     var description: String { "a transaction was open for longer than transaction.timeout.ms: \(cause)" }
+}
+
+/// The broker no longer knows the producer: its transactional id was not used for as long as the broker keeps it, or the
+/// broker has lost its log. A new life gets a new one.
+struct ProducerForgotten: Error, CustomStringConvertible {
+    let cause: KafkaError
+    var description: String {
+        "the broker has forgotten this producer (idle for longer than transactional.id.expiration.ms): \(cause)"
+    }
 }
 
 extension Publication.DeadLetter {

@@ -12,6 +12,7 @@ package protocol RecordSource: AnyObject {
     func assign(_ offsets: [TopicPartition: PartitionOffset]) throws(KafkaError)
     func unassign(_ partitions: [TopicPartition]) throws(KafkaError)
     var isAssignmentLost: Bool { get }
+    func holderOfName(milliseconds: Int) throws(KafkaError) -> GroupMember?
     func committed(
         _ partitions: [TopicPartition], milliseconds: Int
     ) throws(KafkaError) -> [TopicPartition: PartitionOffset]
@@ -42,6 +43,7 @@ package protocol RecordSink: AnyObject {
     var transactionTimeoutMs: Int { get }
     var lastError: ClientError? { get }
     var fatalError: KafkaError? { get }
+    var isForgotten: Bool { get }
     func initTransactions(milliseconds: Int) throws(KafkaError)
     func beginTransaction() throws(KafkaError)
     /// Makes consumed offsets a part of the transaction.

@@ -4,12 +4,17 @@ internal import Kafka
 public import Logging
 public import Settings
 internal import SnapshotStore
+import Synchronization
 
 /// The daemon: keeps a pipeline alive between a cluster and a folder of snapshots.
 public final class Daemon: Sendable {
     private let settings: Settings
     private let logger: Logger
     private let shared = SharedState()
+    /// Remarks that were logged by an earlier life.
+    private let told = Mutex<[Preflight.Remark]>([])
+    /// A life of this length, s, has kept its name in the group: the next refusal is the first again.
+    private static let settledSeconds = 600.0
 
     /// - Parameter settings: valid ones.
     public init(settings: Settings, logger: Logger) {
@@ -43,6 +48,8 @@ public final class Daemon: Sendable {
                 // It could not drain, though it was asked to.
                 if shared.isStopping { throw error }
                 if monotonic() - began > 60 { delay = 0.5 }
+                if monotonic() - began > Self.settledSeconds { shared.refusals = 0 }
+                if error is NameRefused { shared.refusals += 1 }
                 RuntimeMetrics.restarted()
                 shared.update { $0.restarts += 1 }
                 logger.error(
@@ -56,14 +63,14 @@ public final class Daemon: Sendable {
 
     private func live(_ store: any SnapshotRepository) throws {
         shared.update { $0.phase = .starting }
-        guard let partitionCount = try prepareTopics() else { return }
+        guard let (partitionCount, producerProperties) = try prepareTopics() else { return }
         let pipeline = try Pipeline(
             settings, partitionCount: partitionCount, store: store, shared: shared, logger: logger,
-            connections: try connect())
+            connections: try connect(producerProperties))
         try pipeline.run()
     }
 
-    private func connect() throws -> Connections {
+    private func connect(_ producerProperties: [String: String]) throws -> Connections {
         let kafka = settings.kafka
         let consumer = try Consumer(
             bootstrap: kafka.bootstrapServers, groupId: kafka.groupId,
@@ -72,16 +79,20 @@ public final class Daemon: Sendable {
             alignmentWaitMs: settings.input.alignmentWaitMs,
             properties: kafka.properties.merging(["partition.assignment.strategy": kafka.assignment.rawValue]) { $1 },
             logger: logger)
+        consumer.skips = SkippedOffsets(settings.input.skip)
         let producer = try Producer(
             bootstrap: kafka.bootstrapServers,
             transactionalId: settings.delivery == .exactlyOnce ? "clvd-\(kafka.groupId)-\(kafka.instanceId)" : nil,
-            properties: kafka.properties, logger: logger)
+            properties: kafka.properties.merging(producerProperties) { $1 }, logger: logger)
         return Connections(source: consumer, sink: producer, clock: SystemClock())
     }
 
-    /// Waits for the cluster and the input topics, and makes sure that the output topics exist.
-    /// - Returns: partitions of the input topics together; nil when the daemon was stopped while waiting.
-    private func prepareTopics() throws -> Int? {
+    /// Waits for the cluster and the input topics, makes sure that the output topics exist, and looks at the settings of
+    /// all of them.
+    /// - Returns: partitions of the input topics together, and what the producer needs for these output topics; nil when
+    ///   the daemon was stopped while waiting.
+    /// - Throws: `SettingsError` when the settings cannot be used with these topics.
+    private func prepareTopics() throws -> (partitions: Int, producerProperties: [String: String])? {
         let (kafka, output) = (settings.kafka, settings.output)
         let admin = try Admin(bootstrap: kafka.bootstrapServers, properties: kafka.properties, logger: logger)
         while !shared.isStopping {
@@ -91,7 +102,7 @@ public final class Daemon: Sendable {
                 if missing.isEmpty {
                     let total = counts.values.reduce(0, +)
                     try admin.ensure(outputTopics(partitions: total), mayCreate: output.createTopics)
-                    return total
+                    return (total, try preflight(admin))
                 }
                 logger.warning(
                     "waiting for the input topics", metadata: ["missing": "\(missing.joined(separator: ", "))"])
@@ -103,6 +114,24 @@ public final class Daemon: Sendable {
             sleep(2)
         }
         return nil
+    }
+
+    /// Brokers that do not tell their settings do not hold anything up.
+    /// - Returns: what the producer needs.
+    private func preflight(_ admin: Admin) throws -> [String: String] {
+        let output = settings.output
+        let topics = settings.input.topics + [output.updatesTopic, output.alertsTopic, output.deadLetterTopic]
+        var cluster = ClusterSettings()
+        var refusal: KafkaError?
+        do { (cluster, refusal) = try admin.settings(ofTopics: topics) } catch { refusal = error }
+        let preflight = Preflight(settings, cluster, refusal: refusal?.description)
+        for remark in preflight.remarks where told.withLock({ !$0.contains(remark) }) {
+            told.withLock { $0.append(remark) }
+            let metadata = remark.metadata.mapValues { Logger.MetadataValue.string($0) }
+            logger.log(level: remark.level, "\(remark.text)", metadata: metadata)
+        }
+        guard preflight.problems.isEmpty else { throw SettingsError(problems: preflight.problems) }
+        return preflight.producerProperties
     }
 
     private func outputTopics(partitions: Int) -> [TopicSpec] {
@@ -129,6 +158,7 @@ public final class Daemon: Sendable {
     /// Whether a new life may continue after an error.
     package static func isPassing(_ error: any Error) -> Bool {
         if let error = error as? KafkaError { return !error.isFatal && !error.isFenced && !error.isUnsupported }
-        return error is LostPartitions || error is TransactionExpired
+        return error is LostPartitions || error is TransactionExpired || error is ProducerForgotten
+            || error is NameRefused || error is BrokenContinuity
     }
 }

@@ -28,6 +28,8 @@ public struct DaemonStatus: Sendable {
     public var snapshot: SnapshotStatus?
     public var snapshotFailures: Int64 = 0
     public var commits: Int64 = 0
+    /// Partitions that stand still, as `topic[partition]`, and the first offset of the batch that cannot be read.
+    public var standstills: [String: Int64] = [:]
     /// How often the pipeline ended with an error and was started again.
     public var restarts: Int64 = 0
 
@@ -46,9 +48,27 @@ package final class SharedState: Sendable {
     package let requests = EngineRequests()
     private let value = Mutex(DaemonStatus())
     private let stopping = Atomic<Bool>(false)
+    /// The place in a log at which the latest lives ended.
+    private let gap = Mutex<(place: String, count: Int)>(("", 0))
 
     package var status: DaemonStatus { value.withLock { $0 } }
     package func update(_ change: (inout DaemonStatus) -> Void) { value.withLock { change(&$0) } }
+
+    /// Notes a place in a log at which a life ends.
+    /// - Returns: how many lives in a row have ended there.
+    func livesEnded(at place: String) -> Int {
+        gap.withLock {
+            $0 = (place, $0.place == place ? $0.count + 1 : 1)
+            return $0.count
+        }
+    }
+
+    /// Lives in a row that ended because the group refused this instance its name.
+    private let refused = Atomic<Int>(0)
+    package var refusals: Int {
+        get { refused.load(ordering: .relaxed) }
+        set { refused.store(newValue, ordering: .relaxed) }
+    }
 
     var isStopping: Bool { stopping.load(ordering: .relaxed) }
     package func stop() { stopping.store(true, ordering: .relaxed) }

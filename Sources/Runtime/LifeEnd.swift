@@ -9,7 +9,8 @@ extension Pipeline {
     package func end(after error: any Error) -> any Error {
         // It may have come in the middle of a batch.
         context.consumer.release()
-        if let replaced = cancelOpenWork() ?? replacement(behind: error) { return replaced }
+        if let replaced = cancelOpenWork() { return NameFence(self).naming(replaced) }
+        if let verdict = NameFence(self).verdict(on: error) { return verdict }
         keepCommitted(before: error)
         return error
     }
@@ -27,36 +28,13 @@ extension Pipeline {
 
     /// Takes a snapshot before the process ends for good, so that the next one need not read again what is committed.
     /// Not when another instance has taken over, whose folder it is now; nor of a state that is ahead of what is
-    /// committed, or that was being put together when the error came.
+    /// committed, that was being put together when the error came, or that may be of two logs, which the next start could
+    /// not tell any more.
     private func keepCommitted(before error: any Error) {
-        guard !Daemon.isPassing(error), (error as? KafkaError)?.isFenced != true, !table.partitions.isEmpty,
+        guard !Daemon.isPassing(error), (error as? KafkaError)?.isFenced != true,
+            (error as? RecoveryError)?.isOfOtherLog != true, !table.partitions.isEmpty,
             Set(engine.taskIDs) == Set(table.partitions.keys)
         else { return }
         try? snapshots.takeNow()
-    }
-
-    /// Asks, after a standstill, whether another instance has taken over meanwhile: a new life would drive that out.
-    /// - Returns: the error that says so.
-    private func replacement(behind error: any Error) -> KafkaError? {
-        guard error is LostPartitions || error is TransactionExpired else { return nil }
-        if error is LostPartitions, let p = table.partitions.values.first {
-            let offset = p.committed ?? PartitionOffset(offset: p.firstUnpublishedOffset)
-            if let replaced = committer.askWhetherReplaced([p.name: offset]) { return replaced }
-        }
-        // Of static members the group knows the name: it tells this one that another has it.
-        guard context.settings.kafka.staticMembership else { return nil }
-        let (consumer, clock) = (context.consumer, context.clock)
-        let began = clock.now
-        while clock.now - began < 1 {
-            let poll = consumer.poll(milliseconds: 100)
-            consumer.release()
-            if let error = poll.error, error.isFenced { return error }
-            switch poll.rebalance {
-            case .assign?: try? consumer.assign([:])
-            case .revoke(let list)?, .lost(let list)?: try? consumer.unassign(list)
-            case nil: break
-            }
-        }
-        return nil
     }
 }

@@ -11,4 +11,7 @@ struct LoopContext {
     let consumer: any RecordSource
     let clock: any LoopClock
     let reporter: Reporter
+
+    /// Records may vanish from the middle of an input.
+    var acceptsCompacted: Bool { settings.input.acceptCompacted }
 }

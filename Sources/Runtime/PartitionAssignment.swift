@@ -73,43 +73,80 @@ final class PartitionAssignment {
     private func acquire(_ p: TopicPartition, _ id: TaskID, _ committed: PartitionOffset?) throws -> Int64 {
         let engine = context.engine
         if engine.holds(id) { engine.removeTask(id) }
+        let furthest = try keeper.furthest(p)
         let adoption = try keeper.adopt(id, p, committed: committed?.offset, into: engine)
         if adoption == nil { engine.addTask(id) }
         let log = try watermarks(p)
-        let facts = StartPlan.Facts(
-            partition: p, state: engine.nextOffset(id), committed: committed?.offset, low: log.low, high: log.high)
-        let isUnknown = facts.state == nil && facts.committed == nil
-        let latest = try isUnknown && context.settings.input.start == .latest && isFirstStart()
-        let plan = try StartPlan.make(facts, latest: latest, acceptGap: context.settings.snapshots.acceptGap)
+        var facts = StartPlan.Facts(
+            partition: p, low: log.low, high: log.high, state: engine.nextOffset(id), origin: adoption?.origin,
+            furthest: furthest, committed: committed?.offset, metadata: committed?.metadata ?? "",
+            group: table.group, cluster: table.cluster)
+        let published = facts.published
+        facts.stateRecord = try fate(of: adoption?.origin?.anchor, in: p)
+        facts.groupRecord =
+            published.lastRecord == adoption?.origin?.anchor
+            ? facts.stateRecord : try fate(of: published.lastRecord, in: p)
+        let plan = try StartPlan.make(facts, try consent(facts))
         if let warning = plan.warning { context.logger.warning("\(warning)", metadata: ["partition": "\(p)"]) }
-        let published = CommitMetadata(text: committed?.metadata ?? "")
         engine.resume(
             id, at: plan.from, firstUnpublishedOffset: plan.firstUnpublishedOffset,
             idleTicks: published.idleTicks(before: committed?.offset ?? 0))
         let now = context.clock.now
+        let idle = IdleState(after: published, at: now, wallMs: context.clock.wallMs)
+        if let warning = idle.warning { context.logger.warning("\(warning)", metadata: ["partition": "\(p)"]) }
         table.partitions[id] = HeldPartition(
             name: p, firstUnpublishedOffset: plan.firstUnpublishedOffset,
             replayingSince: plan.firstUnpublishedOffset > plan.from ? now : nil, committed: committed,
-            idle: IdleState(at: now, ticks: published.idleTicks))
-        // The end of the log is another one at the next start.
-        if latest { commits.require(at: now) }
+            idle: idle,
+            log: LogState(
+                begin: plan.begin, rewoundFrom: plan.rewoundFrom,
+                anchor: plan.isAnew ? nil : later(adoption?.origin?.anchor, published.lastRecord),
+                notedNext: plan.from, lookedAt: now))
+        table.partitions[id]?.taken = (plan.from, engine.recordsTaken(id))
+        // Where the group began is known to no one yet.
+        if committed == nil { commits.require(at: now) }
         context.reporter.partitionTaken(p, plan, log: log.low..<max(log.low, log.high), adoption)
         return plan.from
     }
 
-    /// First offset of the log and the one after its last. Asks again while another broker is about to lead the
-    /// partition.
+    private func consent(_ f: StartPlan.Facts) throws -> StartPlan.Consent {
+        let settings = context.settings
+        let isUnknown = f.state == nil && f.committed == nil
+        return StartPlan.Consent(
+            latest: try isUnknown && settings.input.start == .latest && isFirstStart(),
+            gap: settings.snapshots.acceptGap, missingOffsets: settings.snapshots.acceptMissingOffsets,
+            origin: settings.snapshots.acceptOrigin)
+    }
+
+    private func later(_ a: RecordFingerprint?, _ b: RecordFingerprint?) -> RecordFingerprint? {
+        guard let a, let b else { return a ?? b }
+        return a.offset > b.offset ? a : b
+    }
+
+    /// Looks for a record of the state's log. Nothing is begun before that has succeeded.
+    private func fate(of record: RecordFingerprint?, in p: TopicPartition) throws -> RecordFate {
+        try patiently {
+            try context.consumer.fate(of: record, in: p, isCompacted: context.acceptsCompacted, milliseconds: 10_000)
+        }
+    }
+
+    /// First offset of the log and the one after its last.
     private func watermarks(_ p: TopicPartition) throws -> (low: Int64, high: Int64) {
+        try patiently { try context.consumer.watermarks(p, milliseconds: 10_000) }
+    }
+
+    /// Asks again while another broker is about to lead the partition.
+    private func patiently<T>(_ body: () throws -> T) throws -> T {
         let began = context.clock.now
         while context.clock.now - began < 30 {
             do {
-                return try context.consumer.watermarks(p, milliseconds: 10_000)
-            } catch {
+                return try body()
+            } catch let error as KafkaError {
                 guard error.isPassing else { throw error }
                 context.clock.sleep(0.2)
             }
         }
-        return try context.consumer.watermarks(p, milliseconds: 10_000)
+        return try body()
     }
 
     /// Whether the group has never committed anything and no instance has kept any state. After that a partition
@@ -128,7 +165,9 @@ final class PartitionAssignment {
                 next >= p.firstUnpublishedOffset
             else { continue }
             table.partitions[id]?.replayingSince = nil
-            context.reporter.partitionCaughtUp(p.name, seconds: context.clock.now - since)
+            context.reporter.partitionCaughtUp(
+                p.name, seconds: context.clock.now - since, offsets: next - p.taken.from,
+                records: context.engine.recordsTaken(id) - p.taken.records)
         }
     }
 

@@ -13,12 +13,51 @@ struct HeldPartition {
     var committed: PartitionOffset?
     /// Where the log ended when it was last read to its end.
     var end: Int64?
+    /// What it stands still before.
+    var unreadable: UnreadableBatch?
     var idle: IdleState
+    var log: LogState
+    /// Where it was taken on, and how many records it had taken in by then.
+    var taken: (from: Int64, records: Int64) = (0, 0)
+}
+
+/// What is known of the log of a held partition, to notice when it becomes another one.
+struct LogState {
+    /// The first offset that the group ever read; nil: unknown.
+    var begin: Int64?
+    /// The furthest snapshot, while it is beyond the partition's position with consent.
+    var rewoundFrom: Int64?
+    /// A record of this log. It was there when the log was looked at last, or came after that; the state and everything
+    /// that is committed with it are of this log if it is still there. nil before the first.
+    var anchor: RecordFingerprint?
+    /// The last record that was taken in; nil: none in this life.
+    var lastRecord: RecordFingerprint?
+    /// Next offset when `lastRecord` was noted.
+    var notedNext: Int64
+    /// When the log was looked at last, s.
+    var lookedAt: Double
+    /// The end of the log as the last fetch saw it.
+    var knownEnd: Int64?
+
+    mutating func note(_ record: RecordFingerprint) {
+        lastRecord = record
+        notedNext = record.offset + 1
+        anchor = anchor ?? record
+    }
+
+    /// Notes that the log is still the same one.
+    mutating func confirm(at now: Double) {
+        anchor = lastRecord ?? anchor
+        lookedAt = now
+    }
 }
 
 /// The partitions that this instance holds.
 final class PartitionTable {
     var partitions: [TaskID: HeldPartition] = [:]
+    let group: String
+    /// The cluster's id; nil: unknown.
+    var cluster: String?
     private let topics: [String]
     private let engine: Engine
     private let consumer: any RecordSource
@@ -26,7 +65,8 @@ final class PartitionTable {
     private let owned: UnsafeMutablePointer<clvd_record>
 
     /// - Parameter batchRecords: most records of one batch.
-    init(topics: [String], batchRecords: Int, engine: Engine, consumer: any RecordSource) {
+    init(group: String, topics: [String], batchRecords: Int, engine: Engine, consumer: any RecordSource) {
+        self.group = group
         self.topics = topics
         self.engine = engine
         self.consumer = consumer
@@ -62,9 +102,65 @@ final class PartitionTable {
         return UnsafeBufferPointer(start: owned, count: n)
     }
 
-    /// Notes where logs ended that were read to their end.
-    func noteEnds(_ ends: [TopicPartition: Int64]) {
-        for (p, end) in ends { if let id = id(p) { partitions[id]?.end = end } }
+    /// Notes the last record that was taken in of each partition. Looks from the end, seldom at more than a few.
+    func noteLast(_ records: UnsafeBufferPointer<clvd_record>) {
+        var changed: [TaskID: Int64] = [:]
+        for (id, p) in partitions {
+            if let next = engine.nextOffset(id), next != p.log.notedNext { changed[id] = next }
+        }
+        for r in records.reversed() {
+            if changed.isEmpty { return }
+            let id = TaskID(topic: r.topic, partition: r.partition)
+            guard changed[id] == r.offset + 1 else { continue }
+            changed[id] = nil
+            // What stands for a batch that cannot be read is not in the log.
+            if r.unreadable > 0 {
+                partitions[id]?.log.notedNext = r.offset + 1
+            } else {
+                partitions[id]?.log.note(RecordFingerprint(r))
+            }
+        }
+    }
+
+    /// Where the state of partitions comes from, for the snapshot that keeps it.
+    func origin(of ids: some Sequence<TaskID>) -> SnapshotOrigin {
+        let known = ids.compactMap { partitions[$0] }.map {
+            ($0.name.description, SnapshotOrigin.Partition(anchor: $0.log.anchor, begin: $0.log.begin))
+        }
+        return SnapshotOrigin(
+            group: group, cluster: cluster, topics: topics, partitions: Dictionary(uniqueKeysWithValues: known))
+    }
+
+    /// Notes where logs ended that were read to their end. Markers of transactions and aborted records have offsets as
+    /// well: past those of the last record, the partition goes on at the end.
+    /// - Returns: whether a partition goes on elsewhere.
+    func noteEnds(_ ends: [TopicPartition: Int64]) -> Bool {
+        var hasAdvanced = false
+        for (p, end) in ends {
+            guard let id = id(p), partitions[id] != nil else { continue }
+            partitions[id]?.end = end
+            guard engine.advance(id, to: end) else { continue }
+            partitions[id]?.log.notedNext = end
+            hasAdvanced = true
+        }
+        return hasAdvanced
+    }
+
+    /// Notes that a partition stands still.
+    /// - Returns: whether it is held.
+    func noteStandstill(_ batch: UnreadableBatch) -> Bool {
+        guard let id = id(batch.partition), partitions[id] != nil else { return false }
+        partitions[id]?.unreadable = batch
+        return true
+    }
+
+    /// Batches that partitions were stopped by and have passed since.
+    func takeEndedStandstills() -> [UnreadableBatch] {
+        partitions.compactMap { id, p in
+            guard let batch = p.unreadable, let next = engine.nextOffset(id), next > batch.next else { return nil }
+            partitions[id]?.unreadable = nil
+            return batch
+        }
     }
 
     var phase: DaemonStatus.Phase {
@@ -78,8 +174,7 @@ final class PartitionTable {
         var lag: Int64?
         for (id, p) in partitions {
             guard let end = consumer.knownEnd(p.name), let next = engine.nextOffset(id) else { continue }
-            // Markers of transactions have offsets as well.
-            lag = (lag ?? 0) + max(0, end - max(next, p.end ?? next))
+            lag = (lag ?? 0) + max(0, end - next)
         }
         return lag
     }

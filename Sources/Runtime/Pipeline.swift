@@ -17,8 +17,13 @@ package final class Pipeline {
     private let commits: CommitGate
     private let assignment: PartitionAssignment
     private let idleClock: IdleClock
+    private let watch: LogWatch
+    private var continuity: Continuity
+    private var openTransactions: OpenTransactionWatch
     private let producer: any RecordSink
+    private let store: any SnapshotRepository
     private let decoder: EventDecoder
+    private let skips: SkippedOffsets
     private let events: UnsafeMutablePointer<clvd_event>
     /// Errors of the clients as a whole that have been reported: of the consumer, of the producer.
     private var reportedErrors: [UInt64] = [0, 0]
@@ -32,12 +37,14 @@ package final class Pipeline {
     ) throws {
         let (consumer, clock) = (connections.source, connections.clock)
         producer = connections.sink
+        self.store = store
         let engine = Engine(
             configuration: settings.engine, topics: settings.input.topics, partitions: partitionCount,
             executor: WorkerPool(threads: settings.runtime.threadCount))
         decoder = try EventDecoder(
             format: EventFormat.load(settings.input.format), limits: settings.input.limits,
             currency: settings.input.currency, headerLookup: Consumer.headerLookup)
+        skips = SkippedOffsets(settings.input.skip)
         if settings.delivery == .exactlyOnce { try producer.initTransactions(milliseconds: 60_000) }
         committer = try Committer(
             settings, producer: producer, consumer: consumer, clock: clock, logger: logger,
@@ -45,14 +52,18 @@ package final class Pipeline {
         context = LoopContext(
             settings: settings, shared: shared, logger: logger, engine: engine, consumer: consumer, clock: clock,
             reporter: Reporter(settings, shared: shared, logger: logger, connections: connections))
-        let keeper = SnapshotKeeper(store, settings, logger: logger, clock: clock)
-        table = PartitionTable(
-            topics: settings.input.topics, batchRecords: settings.runtime.batchRecords, engine: engine,
-            consumer: consumer)
-        commits = CommitGate(context, table, committer)
+        let table = PartitionTable(
+            group: settings.kafka.groupId, topics: settings.input.topics, batchRecords: settings.runtime.batchRecords,
+            engine: engine, consumer: consumer)
+        self.table = table
+        let keeper = SnapshotKeeper(store, settings, logger: logger, clock: clock) { table.origin(of: $0) }
+        watch = LogWatch(context, table)
+        commits = CommitGate(context, table, committer, watch)
         snapshots = SnapshotSchedule(context, commits, keeper)
         assignment = PartitionAssignment(context, table, commits, snapshots, keeper)
         idleClock = IdleClock(context, table)
+        continuity = Continuity(context)
+        openTransactions = OpenTransactionWatch(context, table)
         events = .allocate(capacity: settings.runtime.batchRecords)
     }
 
@@ -73,6 +84,8 @@ package final class Pipeline {
 
     /// The first part of a life: state and membership.
     package func begin() throws {
+        table.cluster = context.consumer.clusterID(milliseconds: 10_000)
+        try StoreClaim.make(store, context.settings, cluster: table.cluster, logger: context.logger)
         try snapshots.restore()
         try context.consumer.subscribe()
     }
@@ -84,19 +97,27 @@ package final class Pipeline {
         // The records may be another member's by now. A rebalance that is not answered would hold up the end of this
         // life.
         if case .lost? = poll.rebalance, let rebalance = poll.rebalance { try assignment.handleRebalance(rebalance) }
+        try watch.beginTurn()
         if poll.rebalance == nil { try assignment.confirmMembership() }
+        if let jumps = poll.jumps { try continuity.check(jumps) }
         try take(poll.records)
         consumer.release()
         context.shared.requests.drain(engine)
-        table.noteEnds(poll.ends)
+        if table.noteEnds(poll.ends) { commits.require(at: context.clock.now) }
         if let rebalance = poll.rebalance { try assignment.handleRebalance(rebalance) }
-        if let error = poll.error { try handleConsumerError(error) }
+        if let error = poll.error {
+            watch.note(error)
+            try handleConsumerError(error, poll.place)
+        }
+        noteStandstills(poll.unreadable)
         try tick()
         try committer.produceAvailable()
         if commits.isDue { try commits.commit() }
+        try watch.lookIfDue()
         try snapshots.takeIfDue()
         assignment.noteCaughtUp()
         noteClientErrors()
+        openTransactions.look()
         context.reporter.report(engine, lag: table.lag, phase: table.phase)
     }
 
@@ -119,9 +140,11 @@ package final class Pipeline {
         guard !records.isEmpty else { return }
         let records = table.ownedRecords(records)
         decoder.decode(records, into: events)
+        skips.mark(records, events, topics: context.settings.input.topics)
         let batch = UnsafeBufferPointer(start: UnsafePointer(events), count: records.count)
         try engine.step(batch, betweenSlices: betweenSlices)
         engine.forEachOutput { entry in publish(entry, records) }
+        table.noteLast(records)
         idleClock.noteRecords(batch)
         commits.noteRecords(records.count)
         context.shared.update { $0.records += Int64(records.count) }
@@ -157,7 +180,9 @@ package final class Pipeline {
             event.status = entry.reason
             committer.publication.append(
                 deadLetter: record, topic: topics[Int(record.topic)],
-                reason: String(cString: clvd_status_name(entry.reason)), explanation: decoder.explain(record, event),
+                reason: String(cString: clvd_status_name(entry.reason)),
+                explanation: SkippedOffsets.explanation(record, status: entry.reason)
+                    ?? decoder.explain(record, event),
                 stage: late ? "event_time" : "decode")
         }
     }
@@ -165,15 +190,16 @@ package final class Pipeline {
     // MARK: Errors
 
     /// Ends this life, or reports an error that the client gets over by itself.
-    private func handleConsumerError(_ error: KafkaError) throws {
+    /// - Parameter place: what it is about, if it is about a partition.
+    private func handleConsumerError(
+        _ error: KafkaError, _ place: (partition: TopicPartition, offset: Int64)?
+    ) throws {
         if error.isOutOfRange {
             // After a standstill: others may have gone on, and the log with them.
             try assignment.askForMembership()
             // The next life goes on where the log begins.
             if context.settings.snapshots.acceptGap { throw error }
-            throw RecoveryError(
-                description: "\(error.reason): the log no longer has the records that come next. Start again with "
-                    + "snapshots.acceptGap: true to go on without them")
+            throw outOfRange(error, place) ?? error
         }
         if error.isFatal || error.isFenced || error.isOfGroup { throw error }
         // The client does not read on from a topic that was away; the next life waits for it.
@@ -182,6 +208,25 @@ package final class Pipeline {
             throw error
         }
         context.reporter.trouble(.consume, error)
+    }
+
+    /// - Returns: nil: the log has the offset now, as a leader that was behind has answered, and the next life reads it.
+    private func outOfRange(
+        _ error: KafkaError, _ place: (partition: TopicPartition, offset: Int64)?
+    ) -> RecoveryError? {
+        guard let p = place?.partition, let wanted = table.id(p).flatMap(engine.nextOffset) ?? place?.offset,
+            let log = try? context.consumer.watermarks(p, milliseconds: 10_000)
+        else { return .outOfRange("\(error.reason): the log no longer has the records that come next") }
+        if (log.low...max(log.low, log.high)).contains(wanted) { return nil }
+        return .outOfRange(p, wanted: wanted, low: log.low, high: log.high)
+    }
+
+    /// Reports partitions that a batch has stopped, and those that go on.
+    private func noteStandstills(_ batches: [UnreadableBatch]) {
+        for batch in batches {
+            if table.noteStandstill(batch) { context.reporter.standstill(batch) }
+        }
+        for batch in table.takeEndedStandstills() { context.reporter.standstillEnded(batch) }
     }
 
     private func isTopicMissing() throws -> Bool {

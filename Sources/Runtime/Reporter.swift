@@ -19,6 +19,8 @@ final class Reporter {
     private var prequential: [PrequentialReport] = []
     /// When an error of each kind was logged last, s.
     private(set) var troubles: [Trouble: Double] = [:]
+    /// Partitions that stand still: before which offset, and when it was logged last, s.
+    private var standstills: [TopicPartition: (offset: Int64, at: Double)] = [:]
     /// Drifts that were logged, or happened before.
     private var loggedDrifts: Int64 = 0
     private var phase = DaemonStatus.Phase.starting
@@ -178,8 +180,34 @@ final class Reporter {
     }
 
     /// A partition's committed records have been read again.
-    func partitionCaughtUp(_ p: TopicPartition, seconds: Double) {
-        logger.info("partition is up to date", metadata: ["partition": "\(p)", "seconds": "\(rounded(seconds))"])
+    /// - Parameters:
+    ///   - offsets: how many were passed.
+    ///   - records: how many of them were records.
+    func partitionCaughtUp(_ p: TopicPartition, seconds: Double, offsets: Int64, records: Int64) {
+        var metadata: Logger.Metadata = [
+            "partition": "\(p)", "seconds": "\(rounded(seconds))", "offsets": "\(offsets)", "records": "\(records)",
+        ]
+        guard records < offsets else { return logger.info("partition is up to date", metadata: metadata) }
+        metadata["others"] = "\(offsets - records)"
+        guard settings.input.acceptCompacted else {
+            return logger.info(
+                "partition is up to date; the other offsets are of markers of transactions or aborted records",
+                metadata: metadata)
+        }
+        logger.warning(
+            "partition is up to date; the other offsets are of records that compaction removed, markers or aborted records",
+            metadata: metadata)
+    }
+
+    /// Offsets of records that came do not follow one another.
+    func jumped(_ jumps: Consumer.Jumps) {
+        metrics.jumped(jumps.count, skipping: jumps.skipped)
+        logger.debug(
+            "offsets without a record",
+            metadata: [
+                "jumps": "\(jumps.count)", "offsets": "\(jumps.skipped)", "largest": "\(jumps.partition)",
+                "from": "\(jumps.expected)", "to": "\(jumps.found)",
+            ])
     }
 
     /// - Parameter info: the snapshot that was written for the next owner; nil: an earlier one has them, or there are no
@@ -199,6 +227,39 @@ final class Reporter {
         shared.update { $0.snapshotFailures += 1 }
         logger.error(
             "no snapshot was taken; the stream goes on and the last one stays", metadata: ["error": "\(error)"])
+    }
+
+    /// - Parameter seconds: how long records have waited behind an open transaction of another producer; 0: none wait.
+    func waitingBehindTransaction(seconds: Double) { metrics.waitingBehindTransaction(seconds: seconds) }
+
+    // MARK: Standstills
+
+    /// Seconds in which a partition that stands still is logged once.
+    private static let standstillSeconds = 600.0
+
+    /// A partition stands still before a batch that cannot be read. May be called for each try.
+    func standstill(_ batch: UnreadableBatch) {
+        let now = clock.now
+        let known = standstills[batch.partition]
+        let isNews = known?.offset != batch.offset
+        if isNews { metrics.unreadableBatch() }
+        if let known, !isNews, now - known.at < Self.standstillSeconds { return }
+        standstills[batch.partition] = (batch.offset, now)
+        shared.update { $0.standstills[batch.partition.description] = batch.offset }
+        logger.error(
+            "a batch cannot be read: its partition stands still, the others go on",
+            metadata: [
+                "partition": "\(batch.partition)", "offset": "\(batch.offset)", "next": "\(batch.next)",
+                "error": "\(batch.error)", "remedy": "\(batch.remedy)",
+            ])
+    }
+
+    func standstillEnded(_ batch: UnreadableBatch) {
+        standstills[batch.partition] = nil
+        shared.update { $0.standstills[batch.partition.description] = nil }
+        logger.notice(
+            "a partition goes on that stood still",
+            metadata: ["partition": "\(batch.partition)", "offset": "\(batch.offset)"])
     }
 
     // MARK: Troubles

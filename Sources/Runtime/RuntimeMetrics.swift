@@ -11,6 +11,7 @@ struct RuntimeMetrics {
     private let alerts: FloatingPointCounter
     private let commits: Counter
     private let snapshotFailures: Counter
+    private let unreadableBatches: Counter
     private let snapshotTime: Gauge
     private let snapshotBytes: Gauge
     private let drifts: FloatingPointCounter
@@ -20,9 +21,12 @@ struct RuntimeMetrics {
     private let takenBytes: FloatingPointCounter
     private let takenSeconds: FloatingPointCounter
     private let muted: FloatingPointCounter
+    private let jumps: Counter
+    private let skipped: Counter
     private let users: Gauge
     private let stateBytes: Gauge
     private let lag: Gauge
+    private let transactionWait: Gauge
     private let loss: Gauge
     /// What the latest report said. Counters grow by what comes after it.
     private var seen = TaskCounters()
@@ -38,6 +42,7 @@ struct RuntimeMetrics {
         alerts = FloatingPointCounter(label: "clvd_alerts_raised_total", factory: factory)
         commits = Counter(label: "clvd_commits_total", factory: factory)
         snapshotFailures = Counter(label: "clvd_snapshot_failures_total", factory: factory)
+        unreadableBatches = Counter(label: "clvd_unreadable_batches_total", factory: factory)
         snapshotTime = Gauge(label: "clvd_snapshot_last_success_timestamp_seconds", factory: factory)
         snapshotBytes = Gauge(label: "clvd_snapshot_bytes", factory: factory)
         drifts = FloatingPointCounter(label: "clvd_drift_alarms_total", factory: factory)
@@ -47,15 +52,20 @@ struct RuntimeMetrics {
         takenBytes = FloatingPointCounter(label: "clvd_partition_state_read_bytes_total", factory: factory)
         takenSeconds = FloatingPointCounter(label: "clvd_partition_state_read_seconds_total", factory: factory)
         muted = FloatingPointCounter(label: "clvd_partition_records_muted_total", factory: factory)
+        jumps = Counter(label: "clvd_offset_jumps_total", factory: factory)
+        skipped = Counter(label: "clvd_offsets_skipped_total", factory: factory)
         users = Gauge(label: "clvd_users", factory: factory)
         stateBytes = Gauge(label: "clvd_state_bytes", factory: factory)
         lag = Gauge(label: "clvd_consumer_lag_records", factory: factory)
+        transactionWait = Gauge(label: "clvd_waiting_behind_transaction_seconds", factory: factory)
         loss = Gauge(label: "clvd_training_loss", factory: factory)
     }
 
+    func waitingBehindTransaction(seconds: Double) { transactionWait.record(seconds) }
     func commit() { commits.increment() }
     static func restarted() { Counter(label: "clvd_restarts_total").increment() }
     func snapshotFailed() { snapshotFailures.increment() }
+    func unreadableBatch() { unreadableBatches.increment() }
 
     /// - Parameter muted: records that are read again without publishing.
     func partitionTaken(bytes: Int, seconds: Double, muted records: Int64) {
@@ -63,6 +73,11 @@ struct RuntimeMetrics {
         takenBytes.increment(by: Double(bytes))
         takenSeconds.increment(by: seconds)
         muted.increment(by: Double(records))
+    }
+
+    func jumped(_ count: Int64, skipping offsets: Int64) {
+        jumps.increment(by: count)
+        skipped.increment(by: offsets)
     }
 
     func partitionsReleased(_ count: Int) { released.increment(by: Int64(count)) }

@@ -9,6 +9,8 @@ struct SnapshotCatalog {
         var listing: SnapshotListing
         /// Next offset of each partition that it holds.
         var offsets: [TopicPartition: Int64]
+        /// Where its state comes from; nil: it is of a version that did not say.
+        var origin: SnapshotOrigin?
         /// Event time its model has learned up to, ms; nil: nothing yet.
         var learnedTo: Int64?
         var modelVersion: Int64
@@ -17,21 +19,22 @@ struct SnapshotCatalog {
     let instance: String
     var entries: [Entry]
 
-    /// Snapshots that hold a partition, in the order in which they are to be tried: the largest offset that is not
-    /// beyond the committed one, so that little is read again and every output is published; only then those beyond it,
-    /// the nearest first. Of equal ones this instance's own, then by name.
+    /// Snapshots that hold a partition and are not beyond the committed offset, in the order in which they are to be
+    /// tried: the largest offset first, so that little is read again. Of equal ones this instance's own, then by name.
+    /// - Parameter committed: nil: all.
     func states(of p: TopicPartition, committed: Int64?) -> [Entry] {
         let holding = entries.compactMap { e in e.offsets[p].map { (entry: e, offset: $0) } }
-        let limit = committed ?? .max
-        func rank(_ e: (entry: Entry, offset: Int64)) -> (Int, Int64, Int) {
-            let isBeyond = e.offset > limit
-            return (isBeyond ? 1 : 0, isBeyond ? e.offset : -e.offset, e.entry.listing.instance == instance ? 0 : 1)
+        func rank(_ e: (entry: Entry, offset: Int64)) -> (Int64, Int) {
+            (-e.offset, e.entry.listing.instance == instance ? 0 : 1)
         }
-        return holding.sorted { a, b in
+        return holding.filter { $0.offset <= committed ?? .max }.sorted { a, b in
             let (x, y) = (rank(a), rank(b))
             return x != y ? x < y : Self.precedes(b.entry, a.entry)
         }.map(\.entry)
     }
+
+    /// The furthest offset of a partition that any snapshot holds.
+    func furthest(_ p: TopicPartition) -> Int64? { entries.compactMap { $0.offsets[p] }.max() }
 
     /// Snapshots of other instances by their models: the one that has learned from the latest outcomes first. Those
     /// that have taken no step yet come last, whatever their time.

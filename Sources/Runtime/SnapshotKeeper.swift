@@ -14,12 +14,16 @@ final class SnapshotKeeper {
         var snapshot: String
         var bytes: Int
         var seconds: Double
+        /// What the snapshot says of the partition's log; nil: it is of a version that said nothing.
+        var origin: SnapshotOrigin.Partition?
     }
 
     private let repository: any SnapshotRepository
     private let settings: Settings
     private let logger: Logger
     private let clock: any LoopClock
+    /// Where the state of partitions comes from.
+    private let origin: (Set<TaskID>) -> SnapshotOrigin
     /// Own snapshots that were not restored, as they are damaged or of another configuration.
     private var passedOver: Set<String> = []
     /// The own snapshot that this life began with; closed once partitions were taken from it.
@@ -31,8 +35,13 @@ final class SnapshotKeeper {
     var newestPosition: Int64? { newest?.position }
     private var pending: (position: Int64, partitions: Set<TaskID>)?
 
-    init(_ repository: any SnapshotRepository, _ settings: Settings, logger: Logger, clock: any LoopClock) {
+    /// - Parameter origin: where the state of partitions comes from.
+    init(
+        _ repository: any SnapshotRepository, _ settings: Settings, logger: Logger, clock: any LoopClock,
+        origin: @escaping (Set<TaskID>) -> SnapshotOrigin
+    ) {
         self.clock = clock
+        self.origin = origin
         self.repository = repository
         self.settings = settings
         self.logger = logger
@@ -47,6 +56,9 @@ final class SnapshotKeeper {
         guard let snapshot = try repository.newestOwn() else {
             logger.notice("no snapshot of this instance")
             return nil
+        }
+        if let difference = difference(snapshot.metadata) {
+            throw RecoveryError.otherOrigin(snapshot.info.path, difference)
         }
         let list = try repository.list().filter { $0.instance == repository.instance }
         let found = list.first { $0.name == snapshot.info.name }
@@ -80,6 +92,24 @@ final class SnapshotKeeper {
         }
     }
 
+    /// How the origin of a snapshot differs from what this instance reads; nil: it does not, or that is accepted.
+    private func difference(_ metadata: Data) -> String? {
+        guard !settings.snapshots.acceptOrigin, let theirs = SnapshotOrigin.read(from: metadata) else { return nil }
+        return origin([]).difference(from: theirs)
+    }
+
+    /// The furthest offset of a partition that any snapshot in the store holds.
+    /// - Throws: `RecoveryError` when a newer version has had the partition: its state cannot be read here, and one that
+    ///   is made anew would not be the same.
+    func furthest(_ p: TopicPartition) throws -> Int64? {
+        let catalog = try catalog()
+        if let other = newer.first(where: { $0.mayHold(p) }), !settings.snapshots.discardIncompatible {
+            throw RecoveryError.newerSnapshot(
+                "\(settings.snapshots.directory)/\(other.listing.place)", format: other.format)
+        }
+        return catalog.furthest(p)
+    }
+
     /// Gives an engine the newest state of a partition in the store, of whatever instance, that is not ahead of what
     /// the group has committed.
     /// - Returns: nil when the store has none.
@@ -98,7 +128,8 @@ final class SnapshotKeeper {
             }
             guard isHeld else { throw SnapshotMismatch("\(listing.name) does not hold \(p), as it says") }
             adoption = Adoption(
-                instance: listing.instance, snapshot: listing.name, bytes: bytes, seconds: clock.now - start)
+                instance: listing.instance, snapshot: listing.name, bytes: bytes, seconds: clock.now - start,
+                origin: SnapshotOrigin.read(from: listing.metadata)?[p])
         }
         return adoption
     }
@@ -158,6 +189,7 @@ final class SnapshotKeeper {
 
     private func refuse(_ path: String, _ mismatch: SnapshotMismatch) throws {
         guard settings.snapshots.discardIncompatible else {
+            if mismatch.isOfNewerFormat { throw RecoveryError(description: "\(path): \(mismatch)") }
             throw RecoveryError(
                 description: "\(path): \(mismatch). Start with the settings it was made with, move it away, or set "
                     + "snapshots.discardIncompatible: true to learn anew from the log")
@@ -183,33 +215,51 @@ final class SnapshotKeeper {
         }
     }
 
+    /// What is in the store, except for what is of another origin.
+    /// - Throws: `RecoveryError` when there is nothing else.
     private func catalog() throws -> SnapshotCatalog {
         var read: [SnapshotCatalog.Entry] = []
+        newer = []
         for listing in try repository.list() {
             if listing.instance == repository.instance && passedOver.contains(listing.name) { continue }
             if let entry = known.first(where: { $0.listing == listing }) ?? describe(listing) { read.append(entry) }
         }
         known = read
-        return SnapshotCatalog(instance: repository.instance, entries: read)
+        if settings.snapshots.acceptOrigin { return SnapshotCatalog(instance: repository.instance, entries: read) }
+        let here = origin([])
+        let differences = read.map { $0.origin.flatMap(here.difference) }
+        let others = zip(read, differences).compactMap { entry, difference in
+            difference.map { ("\(settings.snapshots.directory)/\(entry.listing.instance)/\(entry.listing.name)", $0) }
+        }
+        let own = zip(read, differences).filter { $1 == nil }.map(\.0)
+        if own.isEmpty, let (path, difference) = others.first { throw RecoveryError.otherOrigin(path, difference) }
+        for (path, difference) in others where foreign.insert(path).inserted {
+            logger.warning(
+                "a snapshot of another origin is left aside",
+                metadata: ["snapshot": "\(path)", "origin": "\(difference)"])
+        }
+        return SnapshotCatalog(instance: repository.instance, entries: own)
     }
 
     private func describe(_ listing: SnapshotListing) -> SnapshotCatalog.Entry? {
-        let path = "\(listing.instance)/\(listing.name)"
-        guard let summary = try? JSONDecoder().decode(EngineImage.Summary.self, from: listing.metadata) else {
-            if foreign.insert(path).inserted {
-                logger.warning("a snapshot of another version of clvd is left aside", metadata: ["snapshot": "\(path)"])
-            }
-            return nil
+        if let other = SnapshotShelf.Newer(listing) {
+            newer.append(other)
+        } else if let entry = SnapshotCatalog.Entry(reading: listing) {
+            return entry
         }
-        let offsets = summary.partitions.map { (TopicPartition($0.topic, $0.partition), $0.offset) }
-        return SnapshotCatalog.Entry(
-            listing: listing, offsets: Dictionary(offsets) { $1 }, learnedTo: summary.learnedTo,
-            modelVersion: summary.modelVersion)
+        if foreign.insert(listing.place).inserted {
+            logger.warning(
+                "a snapshot of another version of clvd is left aside", metadata: ["snapshot": "\(listing.place)"])
+        }
+        return nil
     }
+
+    /// Snapshots of newer versions, as they were listed last.
+    private var newer: [SnapshotShelf.Newer] = []
 
     /// The descriptions that were read last, as reading them takes time.
     private var known: [SnapshotCatalog.Entry] = []
-    /// Snapshots of another version that were logged.
+    /// Snapshots of another version or origin that were logged.
     private var foreign: Set<String> = []
 
     // MARK: To the store
@@ -218,14 +268,16 @@ final class SnapshotKeeper {
 
     /// Starts writing the whole state beside the stream.
     func begin(_ engine: Engine) throws {
-        try EngineSnapshot.withContent(of: engine.image()) { try repository.begin($0) }
-        pending = (engine.position, Set(engine.taskIDs))
+        let ids = Set(engine.taskIDs)
+        try EngineSnapshot.withContent(of: engine.image(), from: origin(ids)) { try repository.begin($0) }
+        pending = (engine.position, ids)
     }
 
     /// Writes the whole state and waits.
     func write(_ engine: Engine) throws -> SnapshotInfo {
-        let info = try EngineSnapshot.withContent(of: engine.image()) { try repository.write($0) }
-        newest = (engine.position, Set(engine.taskIDs))
+        let ids = Set(engine.taskIDs)
+        let info = try EngineSnapshot.withContent(of: engine.image(), from: origin(ids)) { try repository.write($0) }
+        newest = (engine.position, ids)
         prune()
         return info
     }
@@ -234,7 +286,9 @@ final class SnapshotKeeper {
     /// - Returns: nil when that has it.
     func handOver(_ ids: Set<TaskID>, of engine: Engine) throws -> SnapshotInfo? {
         if let newest, newest.position == engine.position, ids.isSubset(of: newest.partitions) { return nil }
-        return try EngineSnapshot.withContent(of: engine.image(of: ids), isPart: true) { try repository.write($0) }
+        return try EngineSnapshot.withContent(of: engine.image(of: ids), from: origin(ids), isPart: true) {
+            try repository.write($0)
+        }
     }
 
     /// The outcome of a write that has ended.

@@ -61,7 +61,13 @@ final class SnapshotSchedule {
     /// of that one, which would then write what it has so far, perhaps nothing, over the snapshot that it began with.
     func cancel() {
         keeper.cancel()
-        if let outcome = keeper.finish() { note(outcome) }
+        guard let outcome = keeper.finish() else { return }
+        // Stopping it is no failure. It may have been written already, or have failed before.
+        if case .failed(let error) = outcome, error.kind == .cancelled {
+            position = keeper.newestPosition ?? -1
+        } else {
+            note(outcome)
+        }
     }
 
     private func note(_ outcome: SnapshotOutcome) {

@@ -6,93 +6,140 @@ struct StartPlan: Equatable {
     var from: Int64
     /// Records below it advance the state but are not published: their outputs are committed.
     var firstUnpublishedOffset: Int64
+    /// The first offset that the group ever read; nil: unknown.
+    var begin: Int64?
+    /// The furthest snapshot when it is beyond what is committed, with consent; nil: none is.
+    var rewoundFrom: Int64?
+    /// The log is not the one that the state was made of.
+    var isAnew = false
     /// What an operator should know about the decision; nil: nothing.
     var warning: String?
 
     /// What is known of a partition.
     struct Facts: Equatable {
         var partition: TopicPartition
-        /// Offset after the last record in the restored state; nil: there is no state.
-        var state: Int64?
-        /// Offset the group has committed; nil: none.
-        var committed: Int64?
         /// First offset the log still has, and the one after its last.
         var low: Int64
         var high: Int64
+        /// Offset after the last record in the restored state; nil: there is no state.
+        var state: Int64?
+        /// What the snapshot of the state says of the log; nil: it is of a version that said nothing.
+        var origin: SnapshotOrigin.Partition?
+        /// Offset of the furthest snapshot in the store, which may be beyond what is committed; nil: there is none.
+        var furthest: Int64?
+        /// Offset the group has committed; nil: none.
+        var committed: Int64?
+        /// What was committed with it.
+        var metadata = ""
+        /// What the log has where the records of the snapshot's and the group's fingerprints were.
+        var stateRecord = RecordFate.unknown
+        var groupRecord = RecordFate.unknown
+        var group = ""
+        /// The cluster's id; nil: unknown.
+        var cluster: String?
+
+        var author: CommitMetadata.Author { CommitMetadata.author(of: metadata) }
+        var published: CommitMetadata { CommitMetadata(text: metadata) }
     }
 
-    /// - Parameters:
-    ///   - latest: without state and commit begin at the end of the log, not at its beginning.
-    ///   - acceptGap: continue although records are gone.
-    /// - Throws: `RecoveryError` when records that the state needs are gone.
-    static func make(_ f: Facts, latest: Bool, acceptGap: Bool) throws(RecoveryError) -> StartPlan {
-        guard let state = f.state else { return try withoutState(f, latest: latest, acceptGap: acceptGap) }
-        if state > f.high {
-            guard acceptGap else { throw RecoveryError.otherLog(f.partition, "the state", state, high: f.high) }
-            return StartPlan(
-                from: f.low, firstUnpublishedOffset: f.low,
-                warning: "the log ends at \(f.high), before the state's \(state): beginning at \(f.low)")
+    /// What the settings allow.
+    struct Consent: Equatable {
+        /// Without state and commit begin at the end of the log, not at its beginning.
+        var latest = false
+        /// Continue although records are gone.
+        var gap = false
+        var missingOffsets = false
+        var origin = false
+    }
+
+    /// - Throws: `RecoveryError` when records that the state needs are gone, when the log is another one than that of
+    ///   the state, or when the group's offset is not what clvd committed last.
+    static func make(_ f: Facts, _ consent: Consent) throws(RecoveryError) -> StartPlan {
+        if let committed = f.committed, case .newer(let version) = f.author {
+            throw .newer(f.partition, offset: committed, version: version)
         }
-        if state < f.low {
-            guard acceptGap else { throw RecoveryError.gap(f.partition, needed: state, low: f.low) }
+        if let was = f.published.cluster, let now = f.cluster, was != now, !consent.origin {
+            throw .otherCluster(f.partition, was: was, now: now)
+        }
+        if let refusal = otherLog(f) {
+            guard consent.gap else { throw refusal.error }
             return StartPlan(
-                from: f.low, firstUnpublishedOffset: max(f.low, f.committed ?? f.low),
+                from: f.low, firstUnpublishedOffset: f.low, begin: f.low,
+                rewoundFrom: f.furthest.flatMap { $0 > f.low ? $0 : nil }, isAnew: true,
+                warning: "\(refusal.fact): beginning at \(f.low)")
+        }
+        let isAccepted = try checkCommit(f, consent)
+        var plan = try f.state == nil ? withoutState(f, isAccepted, consent) : withState(f, consent)
+        if let committed = f.committed, let furthest = f.furthest, furthest > committed { plan.rewoundFrom = furthest }
+        return plan
+    }
+
+    /// Evidence that the log is not the one that the state and the group's offset are of.
+    private static func otherLog(_ f: Facts) -> (error: RecoveryError, fact: String)? {
+        for fate in [f.stateRecord, f.groupRecord] {
+            guard case .other(let was, let now) = fate else { continue }
+            return (.otherRecord(f.partition, was: was, now: now), RecoveryError.change(was, now))
+        }
+        for (who, offset) in [("the state", f.state), ("the group", f.committed)] {
+            guard let offset, offset > f.high else { continue }
+            return (
+                .otherLog(f.partition, who, offset, high: f.high),
+                "the log ends at \(f.high), before the offset \(offset) of \(who)"
+            )
+        }
+        return nil
+    }
+
+    /// - Returns: whether the offset is one that an operator has accepted.
+    /// - Throws: when it is not what clvd committed last, and nobody has accepted that.
+    private static func checkCommit(_ f: Facts, _ consent: Consent) throws(RecoveryError) -> Bool {
+        guard let committed = f.committed else {
+            guard let state = f.state, !consent.missingOffsets else { return false }
+            throw .nothingCommitted(f.partition, group: f.group, state: state)
+        }
+        let own = f.published
+        guard f.author != .foreign, (own.offset ?? committed) == committed else {
+            // Earlier versions committed no text with a partition without a valid record.
+            let isOfOldVersion = f.metadata.isEmpty && f.origin == nil && committed == f.state ?? f.low
+            guard isOfOldVersion else { throw .moved(f, to: committed) }
+            return false
+        }
+        // `clvd offsets accept` knows the offset and nothing else.
+        let isAccepted = own.offset != nil && own.clock == nil && own.lastRecord == nil && own.begin == nil
+        guard isAccepted || f.furthest ?? 0 <= max(committed, own.rewoundFrom ?? 0) else {
+            throw .moved(f, to: committed)
+        }
+        return isAccepted
+    }
+
+    private static func withState(_ f: Facts, _ consent: Consent) throws(RecoveryError) -> StartPlan {
+        let (state, begin) = (f.state!, f.published.begin ?? f.origin?.begin)
+        guard state >= f.low else {
+            guard consent.gap else { throw .gap(f.partition, needed: state, low: f.low) }
+            return StartPlan(
+                from: f.low, firstUnpublishedOffset: max(f.low, f.committed ?? f.low), begin: begin,
                 warning: "\(f.low - state) records are gone from the log and from the state")
         }
-        let committed = f.committed ?? state
-        guard committed <= f.high else {
-            guard acceptGap else { throw RecoveryError.otherLog(f.partition, "the group", committed, high: f.high) }
-            return StartPlan(
-                from: f.low, firstUnpublishedOffset: f.low,
-                warning: "the log ends at \(f.high), before the group's \(committed): beginning at \(f.low)")
-        }
-        guard committed >= state else {
-            return StartPlan(
-                from: state, firstUnpublishedOffset: state,
-                warning: "the group's offset \(committed) is before the state's \(state), which goes on from there; "
-                    + "to read again, stop and move the snapshots away")
-        }
-        return StartPlan(from: state, firstUnpublishedOffset: committed)
+        return StartPlan(from: state, firstUnpublishedOffset: max(state, f.committed ?? state), begin: begin)
     }
 
-    /// No snapshot holds the partition. What was committed is read again from the beginning of the log, without
+    /// No snapshot holds the partition. What was committed is read again from where the group began, without
     /// publishing.
     private static func withoutState(
-        _ f: Facts, latest: Bool, acceptGap: Bool
+        _ f: Facts, _ isAccepted: Bool, _ consent: Consent
     ) throws(RecoveryError) -> StartPlan {
         guard let committed = f.committed else {
-            let start = latest ? f.high : f.low
-            return StartPlan(from: start, firstUnpublishedOffset: start)
+            let start = consent.latest ? f.high : f.low
+            return StartPlan(from: start, firstUnpublishedOffset: start, begin: start)
         }
-        if f.low > 0 && !acceptGap { throw RecoveryError.gap(f.partition, needed: 0, low: f.low) }
-        if committed > f.high {
-            guard acceptGap else { throw RecoveryError.otherLog(f.partition, "the group", committed, high: f.high) }
-            return StartPlan(
-                from: f.low, firstUnpublishedOffset: f.low, warning: "the log ends at \(f.high): beginning anew")
-        }
-        let gone = f.low > 0 ? "\(f.low) records are gone; " : ""
+        // Nobody knows what was before an offset that was accepted.
+        let begin = f.published.begin ?? (isAccepted ? min(f.low, committed) : 0)
+        let from = max(begin, f.low)
+        guard from == begin || consent.gap else { throw .gap(f.partition, needed: begin, low: f.low) }
+        let gone = from > begin ? "\(from - begin) records are gone; " : ""
         return StartPlan(
-            from: f.low, firstUnpublishedOffset: max(f.low, committed),
-            warning: committed > f.low || f.low > 0
-                ? "\(gone)no snapshot: the state is made again from \(f.low) to the committed \(committed)" : nil)
-    }
-}
-
-/// The state cannot be brought to where the group has committed: what is missing and what to do about it.
-public struct RecoveryError: Error, Sendable, Equatable, CustomStringConvertible {
-    public let description: String
-
-    static func gap(_ p: TopicPartition, needed: Int64, low: Int64) -> RecoveryError {
-        RecoveryError(
-            description: "\(p): the state needs the records from offset \(needed), but the log begins at \(low); "
-                + "\(low - needed) records are gone. Restore an older copy of the log or a newer snapshot, or set "
-                + "snapshots.acceptGap: true to go on without them")
-    }
-
-    static func otherLog(_ p: TopicPartition, _ who: String, _ offset: Int64, high: Int64) -> RecoveryError {
-        RecoveryError(
-            description: "\(p): \(who) is at offset \(offset), but the log ends at \(high): the topic was made anew, "
-                + "or this is another cluster. Correct kafka.bootstrapServers, move the snapshots away and reset the "
-                + "group to start anew, or set snapshots.acceptGap: true to keep the state and read from the beginning")
+            from: from, firstUnpublishedOffset: max(from, committed), begin: from,
+            warning: committed > from || from > begin
+                ? "\(gone)no snapshot: the state is made again from \(from) to the committed \(committed)" : nil)
     }
 }

@@ -53,8 +53,13 @@ public struct Settings: Sendable, Equatable {
         public var format: String = "native"
         /// Where to begin when the group has committed nothing and there is no snapshot.
         public var start: Start = .earliest
+        /// Read compacted topics, from which the state cannot be made again after a crash.
+        public var acceptCompacted: Bool = false
         /// How long partitions that are ahead wait for one that has delivered no records yet, ms; 0: not aligned.
         public var alignmentWaitMs: Int = 500
+        /// Records and unreadable batches that are stepped over, each with a dead letter: `topic/partition/offset`, or
+        /// `topic/partition/from-to`.
+        public var skip: [String] = []
         public var limits = InputLimits()
         public var currency = CurrencyTable()
         public init() {}
@@ -86,6 +91,10 @@ public struct Settings: Sendable, Equatable {
         public var keep: Int = 3
         /// Start although the log no longer reaches back to the snapshot; the records between are lost to the state.
         public var acceptGap: Bool = false
+        /// Go on from the snapshots although the group has committed nothing.
+        public var acceptMissingOffsets: Bool = false
+        /// Take snapshots and offsets of another group or cluster as they are.
+        public var acceptOrigin: Bool = false
         /// Start empty although the snapshot does not belong to this configuration.
         public var discardIncompatible: Bool = false
         public init() {}

@@ -1,5 +1,6 @@
 import Engine
 import EventInput
+import Kafka
 
 extension Settings {
     /// Every value by itself, and what values have to do with each other.
@@ -7,10 +8,11 @@ extension Settings {
     public func validate() -> [SettingsProblem] {
         let defaults = Settings()
         return Settings.keys.compactMap { $0.problem(self, default: defaults) }
-            + kafkaProblems + topicProblems + inputProblems + horizonProblems + targetProblems + decisionProblems
+            + kafkaProblems() + topicProblems + inputProblems + horizonProblems + targetProblems + decisionProblems
     }
 
-    private var kafkaProblems: [SettingsProblem] {
+    /// - Parameter library: the version of librdkafka that is to be used.
+    func kafkaProblems(_ library: LibraryVersion = .current) -> [SettingsProblem] {
         let ours = [
             "bootstrap.servers": "kafka.bootstrapServers", "metadata.broker.list": "kafka.bootstrapServers",
             "group.id": "kafka.groupId", "group.instance.id": "kafka.instanceId",
@@ -18,12 +20,30 @@ extension Settings {
             "enable.auto.commit": "delivery", "enable.auto.offset.store": "delivery", "enable.idempotence": "delivery",
             "isolation.level": "delivery", "partition.assignment.strategy": "kafka.assignment",
         ]
-        return kafka.properties.keys.sorted().compactMap { name in
+        var problems = kafka.properties.keys.sorted().compactMap { name in
             ours[name].map {
                 SettingsProblem(
                     path: "kafka.properties.\(name)", problem: "belongs to clvd", remedy: "remove it and set \($0)")
             }
         }
+        if let value = kafka.properties["group.protocol"] {
+            problems.append(
+                SettingsProblem(
+                    path: "kafka.properties.group.protocol",
+                    problem: "belongs to clvd, which uses the classic protocol of groups: by that of KIP-848, a second "
+                        + "instance of a name is refused instead of the first one replaced",
+                    value: value, remedy: "remove it"))
+        }
+        if let value = kafka.properties["client.rack"], library < .racks {
+            problems.append(
+                SettingsProblem(
+                    path: "kafka.properties.client.rack",
+                    problem:
+                        "needs librdkafka \(LibraryVersion.racks) or later, and \(library) is here: after an offset out "
+                        + "of range it can ask the follower for offsets without end (librdkafka issue 4616)",
+                    value: value, remedy: "remove it, or use a later librdkafka"))
+        }
+        return problems
     }
 
     private var topicProblems: [SettingsProblem] {
@@ -59,7 +79,7 @@ extension Settings {
     }
 
     private var inputProblems: [SettingsProblem] {
-        var problems: [SettingsProblem] = []
+        var problems = skipProblems
         if input.limits.minYear > input.limits.maxYear {
             problems.append(
                 SettingsProblem(
@@ -99,6 +119,14 @@ extension Settings {
                     related: ["input.currency.rates", "input.currency.base"]))
         }
         return problems
+    }
+
+    private var skipProblems: [SettingsProblem] {
+        input.skip.enumerated().filter { !SkippedOffsets.isSound($1, topics: input.topics) }.map {
+            SettingsProblem(
+                path: "input.skip[\($0)]", problem: "names no offset of input.topics", value: $1.inline,
+                remedy: "write topic/partition/offset or topic/partition/from-to", related: ["input.topics"])
+        }
     }
 
     private var horizonProblems: [SettingsProblem] {

@@ -71,9 +71,18 @@ extension Settings {
             "input.start", \.input.start,
             "Where to begin when the group has committed nothing and there is no snapshot."),
         SettingKey(
+            "input.acceptCompacted", \.input.acceptCompacted,
+            "Read topics that Kafka compacts. After a crash the state is then made again of what compaction left, and "
+                + "values to date may be wrong."),
+        SettingKey(
             "input.alignmentWaitMs", \.input.alignmentWaitMs,
             "Partitions that are behind advance together in the time of their records. How long they wait for one that "
                 + "has none at hand; 0: records come as they arrive.", unit: "ms", .within(0...60_000)),
+        SettingKey(
+            "input.skip", \.input.skip,
+            "Records to step over: topic/partition/offset or topic/partition/from-to. Each becomes a dead letter and "
+                + "nothing else; a batch that cannot be read no longer stops its partition. Keep an entry until a "
+                + "snapshot is past it."),
         SettingKey(
             "input.limits.maxRecordBytes", \.input.limits.maxRecordBytes, "Largest record.", unit: "bytes",
             .within(1...1 << 30)),
@@ -146,6 +155,13 @@ extension Settings {
         SettingKey(
             "snapshots.acceptGap", \.snapshots.acceptGap,
             "Start although the log no longer reaches back to the snapshot; the records between are lost."),
+        SettingKey(
+            "snapshots.acceptMissingOffsets", \.snapshots.acceptMissingOffsets,
+            "Go on from the snapshots although the group has committed nothing; what was published after them is "
+                + "published again."),
+        SettingKey(
+            "snapshots.acceptOrigin", \.snapshots.acceptOrigin,
+            "Take snapshots and offsets of another group or cluster as they are."),
         SettingKey(
             "snapshots.discardIncompatible", \.snapshots.discardIncompatible,
             "Start empty although the snapshot does not belong to this configuration."),

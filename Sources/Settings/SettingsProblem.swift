@@ -11,6 +11,14 @@ public struct SettingsProblem: Sendable, Equatable, CustomStringConvertible {
     /// Other keys the judgement rests on; one that could not be read makes it moot.
     var related: [String] = []
 
+    package init(
+        path: String, problem: String, value: String? = nil, source: String? = nil, remedy: String,
+        related: [String] = []
+    ) {
+        (self.path, self.problem, self.value, self.source) = (path, problem, value, source)
+        (self.remedy, self.related) = (remedy, related)
+    }
+
     public var description: String {
         var place = [String]()
         if let value { place.append(value.count > 80 ? value.prefix(80) + "…" : value) }
@@ -22,6 +30,8 @@ public struct SettingsProblem: Sendable, Equatable, CustomStringConvertible {
 /// Why the settings cannot be used: every problem, not only the first.
 public struct SettingsError: Error, Sendable, Equatable, CustomStringConvertible {
     public let problems: [SettingsProblem]
+
+    package init(problems: [SettingsProblem]) { self.problems = problems }
 
     public var description: String {
         problems.count == 1

@@ -7,6 +7,7 @@ public final class SharedSnapshotFolder: SnapshotRepository {
     public let instance: String
     private let directory: String
     private let own: SnapshotStore
+    private let ownerFile: OwnerFile
     private let logger: Logger
     /// Descriptions that were read. A snapshot never changes; another one may replace it under the same name.
     private var known: [String: (mark: [Int], listing: SnapshotListing)] = [:]
@@ -26,6 +27,7 @@ public final class SharedSnapshotFolder: SnapshotRepository {
         self.instance = instance
         self.logger = logger
         own = try SnapshotStore(directory: "\(directory)/\(instance)", keep: nil, logger: logger, disk: disk)
+        ownerFile = OwnerFile(directory: self.directory, instance: instance)
         if let stray = try SnapshotStore.snapshotNames(in: self.directory).first {
             throw SnapshotError(
                 .corrupt, "read", "\(self.directory)/\(stray)",
@@ -77,6 +79,8 @@ public final class SharedSnapshotFolder: SnapshotRepository {
         try Snapshot(path: "\(directory)/\(listing.instance)/\(listing.name)", wholly: false)
     }
 
+    public func claim(_ owner: StoreOwner) throws -> StoreOwner { try ownerFile.claim(owner) }
+    public func setOwner(_ owner: StoreOwner) throws { try ownerFile.replace(owner) }
     public func newestOwn() throws -> Snapshot? { try own.newest() }
     public func removeOwn(name: String) { own.remove(name) }
     public func begin(_ content: SnapshotContent) throws { try own.begin(content) }
@@ -99,8 +103,24 @@ public final class SharedSnapshotFolder: SnapshotRepository {
             }
     }
 
-    /// Folders that may be those of instances, by name.
-    private static func instances(in directory: String) throws -> [String] {
+    /// The snapshots of all instances, in no order, without those whose description cannot be read; needs no lock. None
+    /// when there is no such folder.
+    /// - Throws: `SnapshotError` when the folder cannot be read.
+    public static func listings(in directory: String) throws -> [SnapshotListing] {
+        let directory = SnapshotStore.absolute(directory)
+        guard access(directory, F_OK) == 0 else { return [] }
+        return try instances(in: directory).flatMap { instance in
+            ((try? SnapshotStore.snapshotNames(in: "\(directory)/\(instance)")) ?? []).compactMap { name in
+                (try? Snapshot(path: "\(directory)/\(instance)/\(name)", wholly: false)).map {
+                    SnapshotListing(
+                        instance: instance, name: name, position: $0.info.position, metadata: $0.metadata)
+                }
+            }
+        }
+    }
+
+    /// Folders that may be those of instances, by name. What was moved aside has its snapshots one level deeper.
+    static func instances(in directory: String) throws -> [String] {
         try SnapshotStore.names(in: directory)
             .filter { !$0.hasPrefix(".") && SnapshotName.position(of: $0) == nil }
             .sorted()

@@ -33,6 +33,16 @@ public protocol SnapshotRepository: AnyObject {
     /// - Throws: `SnapshotError` when the store cannot be read.
     func list() throws -> [SnapshotListing]
 
+    /// Says whose snapshots the store has. Where nothing has said so yet, it is stored; of several instances that do so
+    /// at once one succeeds, and all get what that one said.
+    /// - Returns: what is stored, for good or until `setOwner`.
+    /// - Throws: `SnapshotError`.
+    func claim(_ owner: StoreOwner) throws -> StoreOwner
+
+    /// Gives the store to another owner.
+    /// - Throws: `SnapshotError`.
+    func setOwner(_ owner: StoreOwner) throws
+
     /// Opens a snapshot whose sections are verified when they are read.
     /// - Throws: `SnapshotError`: `missing` when its owner has removed it meanwhile, `corrupt`, `io`.
     func open(_ listing: SnapshotListing) throws -> Snapshot

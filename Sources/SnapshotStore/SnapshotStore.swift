@@ -354,7 +354,8 @@ public final class SnapshotStore {
             guard code == EWOULDBLOCK else { throw SnapshotError("lock", path, errno: code) }
             throw SnapshotError(
                 .locked, "lock", directory, holder == 0 ? "another process uses it" : "process \(holder) uses it",
-                advice: "stop that process, or give this one a folder of its own")
+                advice: "this one stops and leaves it alone. Give each instance its own kafka.instanceId, or stop that "
+                    + "process first; with the same name in another folder this one would take its place")
         }
         return (descriptor, lock)
     }

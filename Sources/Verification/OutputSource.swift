@@ -7,6 +7,8 @@ struct OutputSource: Equatable {
     var topic: String
     var partition: Int32
     var offset: Int64
+    /// What else the output says of it.
+    var identity = RecordIdentity.unknown
 
     init(topic: String, partition: Int32, offset: Int64) {
         (self.topic, self.partition, self.offset) = (topic, partition, offset)
@@ -16,14 +18,23 @@ struct OutputSource: Equatable {
     init?(update r: clvd_record) {
         guard let value = r.value else {
             self.init(r, headers: "clvd.source.")
+            identity = RecordIdentity(user: r.keyBytes, event: .deletion)
             return
         }
         let bytes = UnsafeBufferPointer(start: value, count: Int(r.value_length))
-        if let source = Self.scan(bytes) ?? Self.parse(bytes) { self = source } else { return nil }
+        guard let (source, event) = Self.scan(bytes) ?? Self.parse(bytes) else { return nil }
+        self = source
+        identity = RecordIdentity(user: r.keyBytes, event: event)
     }
 
     /// Of a dead letter, whose headers are those of Kafka Connect. nil when it names none.
-    init?(deadLetter r: clvd_record) { self.init(r, headers: "__connect.errors.") }
+    init?(deadLetter r: clvd_record) {
+        self.init(r, headers: "__connect.errors.")
+        var length: UInt32 = 0
+        // One that was longer than the topic takes has only some of its record's bytes.
+        let isCut = Consumer.headerLookup(r.headers, "clvd.cut.from", &length) != nil
+        identity = isCut ? .unknown : RecordIdentity(bytesOf: r)
+    }
 
     private init?(_ r: clvd_record, headers prefix: String) {
         func text(_ name: String) -> String? {
@@ -39,29 +50,55 @@ struct OutputSource: Equatable {
 
     // MARK: JSON
 
-    /// Finds the field in the form that the daemon writes, a hundred times faster than JSON is parsed. Within text a
-    /// quote has a backslash before it, so that what is found is the key.
-    private static func scan(_ bytes: UnsafeBufferPointer<UInt8>) -> OutputSource? {
+    /// Reads the fields in the form that the daemon writes, a hundred times faster than JSON is parsed.
+    private static func scan(_ bytes: UnsafeBufferPointer<UInt8>) -> (OutputSource, RecordIdentity.Event)? {
         var rest = Scanner(bytes)
-        guard rest.find("\"source\":{\"topic\":\""), let topic = rest.plainText(), rest.skip(",\"partition\":"),
-            let partition = rest.number(), rest.skip(",\"offset\":"), let offset = rest.number(), rest.skip("}")
+        guard rest.skip("{\"user_id\":\""), rest.skipText(), rest.skip(",\"event_id\":") else { return nil }
+        var event: RecordIdentity.Event?
+        if !rest.skip("null") {
+            guard rest.skip("\""), let id = rest.plainText() else { return nil }
+            event = .id(RecordIdentity.hash(id))
+        }
+        guard rest.skip(",\"event_time\":\""), let time = rest.plainText(),
+            rest.skip(",\"source\":{\"topic\":\""), let topic = rest.plainText(), rest.skip(",\"partition\":"),
+            let partition = rest.number().flatMap({ Int32(exactly: $0) }), rest.skip(",\"offset\":"),
+            let offset = rest.number(), rest.skip("}")
         else { return nil }
-        return Int32(exactly: partition).map { OutputSource(topic: topic, partition: $0, offset: offset) }
+        let source = OutputSource(
+            topic: String(decoding: topic, as: UTF8.self), partition: partition, offset: offset)
+        return (source, event ?? Self.event(at: time))
     }
 
     /// The same in any other form.
-    private static func parse(_ bytes: UnsafeBufferPointer<UInt8>) -> OutputSource? {
+    private static func parse(_ bytes: UnsafeBufferPointer<UInt8>) -> (OutputSource, RecordIdentity.Event)? {
         struct Update: Decodable {
             struct Source: Decodable {
                 var topic: String
                 var partition: Int32
                 var offset: Int64
             }
+            var eventID: String?
+            var eventTime: String?
             var source: Source
+
+            enum CodingKeys: String, CodingKey {
+                case eventID = "event_id"
+                case eventTime = "event_time"
+                case source
+            }
         }
         guard let update = try? JSONDecoder().decode(Update.self, from: Data(bytes)) else { return nil }
-        return OutputSource(
+        let source = OutputSource(
             topic: update.source.topic, partition: update.source.partition, offset: update.source.offset)
+        let text = Array((update.eventID ?? update.eventTime ?? "").utf8)
+        return text.withUnsafeBufferPointer { text in
+            (source, update.eventID != nil ? .id(RecordIdentity.hash(text)) : event(at: text))
+        }
+    }
+
+    private static func event(at time: UnsafeBufferPointer<UInt8>) -> RecordIdentity.Event {
+        var ms: Int64 = 0
+        return clvd_parse_time(time.baseAddress, time.count, true, &ms) ? .time(ms) : .unsaid
     }
 
     private struct Scanner {
@@ -69,16 +106,6 @@ struct OutputSource: Equatable {
         var at = 0
 
         init(_ bytes: UnsafeBufferPointer<UInt8>) { self.bytes = bytes }
-
-        mutating func find(_ text: StaticString) -> Bool {
-            guard let base = bytes.baseAddress else { return false }
-            while let found = memchr(base + at, Int32(text.utf8Start.pointee), bytes.count - at) {
-                at = UnsafeRawPointer(found) - UnsafeRawPointer(base)
-                if skip(text) { return true }
-                at += 1
-            }
-            return false
-        }
 
         mutating func skip(_ text: StaticString) -> Bool {
             let count = text.utf8CodeUnitCount
@@ -90,7 +117,7 @@ struct OutputSource: Equatable {
         }
 
         /// Up to the closing quote; nil when the text is escaped.
-        mutating func plainText() -> String? {
+        mutating func plainText() -> UnsafeBufferPointer<UInt8>? {
             let start = at
             while at < bytes.count, bytes[at] != UInt8(ascii: "\"") {
                 if bytes[at] == UInt8(ascii: "\\") { return nil }
@@ -98,7 +125,17 @@ struct OutputSource: Equatable {
             }
             guard at < bytes.count else { return nil }
             defer { at += 1 }
-            return String(decoding: bytes[start..<at], as: UTF8.self)
+            return UnsafeBufferPointer(rebasing: bytes[start..<at])
+        }
+
+        /// Over text, escaped or not.
+        /// - Returns: false when it does not end.
+        mutating func skipText() -> Bool {
+            while at < bytes.count, bytes[at] != UInt8(ascii: "\"") {
+                at += bytes[at] == UInt8(ascii: "\\") ? 2 : 1
+            }
+            at += 1
+            return at <= bytes.count
         }
 
         mutating func number() -> Int64? {

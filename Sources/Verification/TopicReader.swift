@@ -12,7 +12,11 @@ final class TopicReader {
     /// - Parameters:
     ///   - patience: how long brokers may say nothing, seconds.
     ///   - seesAll: whether the ends count what is in transactions that are open, too.
-    init(_ cluster: Verification.Cluster, topics: [String], patience: Double, seesAll: Bool = false) throws {
+    ///   - skips: where batches that cannot be read are stepped over.
+    init(
+        _ cluster: Verification.Cluster, topics: [String], patience: Double, seesAll: Bool = false,
+        skips: SkippedOffsets = SkippedOffsets()
+    ) throws {
         self.topics = topics
         self.patience = patience
         let properties = seesAll ? ["isolation.level": "read_uncommitted"] : [:]
@@ -20,6 +24,7 @@ final class TopicReader {
         consumer = try Consumer(
             bootstrap: cluster.bootstrap, groupId: "clvd-verify-\(UUID().uuidString)", instanceId: nil, topics: topics,
             batchRecords: 8192, properties: cluster.properties.merging(properties) { $1 }, logger: logger)
+        consumer.skips = skips
     }
 
     deinit { consumer.close() }
@@ -68,6 +73,11 @@ final class TopicReader {
             for (p, end) in poll.ends {
                 guard let range = open[p] else { continue }
                 if end >= range.upperBound { open[p] = nil } else { hidden.insert(p) }
+            }
+            if let batch = poll.unreadable.first {
+                throw VerificationError(
+                    "\(batch.error), at offset \(batch.offset). Verify with the settings that the daemon has: "
+                        + batch.remedy)
             }
             if let error = poll.error, error.isOutOfRange || error.isFatal { throw error }
             if open.isEmpty { return }

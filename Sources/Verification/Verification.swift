@@ -1,5 +1,5 @@
 public import EventInput
-import Kafka
+public import Kafka
 
 /// What is to be verified, and how.
 public struct Verification: Sendable {
@@ -31,6 +31,8 @@ public struct Verification: Sendable {
     public var format: EventFormat
     public var limits: InputLimits
     public var currency: CurrencyTable
+    /// Records that are stepped over and have a dead letter.
+    public var skips = SkippedOffsets()
     /// First offset of each partition; nil: where the log begins.
     public var from: Int64?
     public var to: End
@@ -75,13 +77,16 @@ public struct Verification: Sendable {
         public var missing: Int64 = 0
         /// Outputs beyond the first of a record.
         public var double: Int64 = 0
+        /// Outputs of another customer or event than the record's that they name, and dead letters of other bytes: the
+        /// topic was made anew since.
+        public var strange: Int64 = 0
         public var reasons = Reasons()
         /// Outputs in the range whose record is not in the log.
         public var orphans: Int64 = 0
         /// Records of the output topics that name no source.
         public var foreign: Int64 = 0
         public var compacted = false
-        /// The first that are missing or double, in the order they were found.
+        /// The first that are missing, double or strange, in the order they were found.
         public var findings: [Finding] = []
         public var partitions: [Partition] = []
 
@@ -103,7 +108,7 @@ public struct Verification: Sendable {
 
         /// Something that is wrong.
         public struct Finding: Encodable, Sendable, Equatable {
-            public enum Kind: String, Encodable, Sendable { case missing, double }
+            public enum Kind: String, Encodable, Sendable { case missing, double, strange }
             public var kind: Kind
             public var topic: String
             public var partition: Int32
@@ -123,15 +128,19 @@ public struct Verification: Sendable {
         public static let mostFindings = 100
 
         mutating func found(_ kind: Finding.Kind, _ p: TopicPartition, _ offset: Int64, _ remark: String) {
-            if kind == .missing { missing += 1 } else { double += 1 }
+            switch kind {
+            case .missing: missing += 1
+            case .double: double += 1
+            case .strange: strange += 1
+            }
             guard findings.count < Self.mostFindings else { return }
             findings.append(
                 Finding(kind: kind, topic: p.topic, partition: p.partition, offset: offset, remark: remark))
         }
 
         private enum CodingKeys: String, CodingKey {
-            case records, updates, deadLetters, accounted, missing, double, reasons, orphans, foreign, compacted
-            case findings, partitions
+            case records, updates, deadLetters, accounted, missing, double, strange, reasons, orphans, foreign
+            case compacted, findings, partitions
         }
 
         public func encode(to encoder: any Encoder) throws {
@@ -142,6 +151,7 @@ public struct Verification: Sendable {
             try c.encode(accounted, forKey: .accounted)
             try c.encode(missing, forKey: .missing)
             try c.encode(double, forKey: .double)
+            try c.encode(strange, forKey: .strange)
             try c.encode(reasons, forKey: .reasons)
             try c.encode(orphans, forKey: .orphans)
             try c.encode(foreign, forKey: .foreign)

@@ -6,7 +6,8 @@ import Logging
 
 /// Compares input topics with what came of them, from the topics alone: nothing the daemon counted is believed.
 ///
-/// Outputs name their source; two bits for each input record say what was found. Records without an output are decoded
+/// Outputs name their source; two bits for each input record say what was found, and 32 what its output says of it:
+/// customer and event must be those of the record. Records without an output are decoded
 /// by the same mapping. Tombstones and ignored types need none. An event whose id an earlier event of the same user in
 /// the same partition had is a duplicate; to find that, the input is read a second time with the suspects in memory.
 public final class Verifier {
@@ -36,7 +37,22 @@ public final class Verifier {
         var updated: OffsetSet
         /// Records with a dead letter; later also those that were judged.
         var settled: OffsetSet
+        /// What the outputs of the records that are asked about say of them.
+        private var identities: [RecordIdentity]
         var asked: Range<Int64> { from..<range.upperBound }
+
+        init(_ partition: TopicPartition, _ range: Range<Int64>, from: Int64) {
+            (self.partition, self.range, self.from) = (partition, range, from)
+            updated = OffsetSet(range)
+            settled = OffsetSet(range)
+            identities = Array(repeating: .unknown, count: (from..<range.upperBound).count)
+        }
+
+        /// - Parameter offset: one that is asked about.
+        subscript(identity offset: Int64) -> RecordIdentity {
+            get { identities[Int(offset - from)] }
+            set { identities[Int(offset - from)] = newValue }
+        }
     }
 
     private struct Suspect {
@@ -66,7 +82,8 @@ public final class Verifier {
         -> Verification.Report
     {
         // What is committed is asked for before the outputs are read: all outputs up to there are then in the log.
-        let input = try TopicReader(task.cluster, topics: task.inputs, patience: task.patience)
+        let input = try TopicReader(
+            task.cluster, topics: task.inputs, patience: task.patience, skips: task.skips)
         try lay(out: ranges(of: input))
         report.compacted = task.compacted
         try readOutputs(progress)
@@ -112,8 +129,7 @@ public final class Verifier {
         for (p, range) in ranges.sorted(by: { $0.key < $1.key }) {
             indices[p] = partitions.count
             let from = min(max(range.lowerBound, task.from ?? .min), range.upperBound)
-            partitions.append(
-                Marks(partition: p, range: range, from: from, updated: OffsetSet(range), settled: OffsetSet(range)))
+            partitions.append(Marks(p, range, from: from))
             report.partitions.append(
                 .init(topic: p.topic, partition: p.partition, from: from, to: range.upperBound))
         }
@@ -152,12 +168,18 @@ public final class Verifier {
         )
         let isAsked = source.offset >= partitions[i].from
         if updated || rejected {
-            if isAsked { noteDouble(p, source.offset, r, isUpdate: isUpdate, updated: updated) }
+            if isAsked {
+                noteDouble(p, source.offset, r, isUpdate: isUpdate, updated: updated)
+                compare(i, source, isSameKind: isUpdate == updated)
+            }
             // Whichever came first, the record counts as one that has an update.
             if isUpdate { partitions[i].updated.insert(source.offset) }
             return
         }
-        if isAsked { asked += 1 }
+        if isAsked {
+            asked += 1
+            partitions[i][identity: source.offset] = source.identity
+        }
         if isUpdate { partitions[i].updated.insert(source.offset) } else { partitions[i].settled.insert(source.offset) }
     }
 
@@ -168,6 +190,18 @@ public final class Verifier {
             .double, p, offset,
             "\(updated ? "an update" : "a dead letter") and, at \(place), \(article) "
                 + (isUpdate ? "update" : "dead letter"))
+    }
+
+    /// Compares a further output of a record with the one before.
+    private func compare(_ i: Int, _ source: OutputSource, isSameKind: Bool) {
+        let first = partitions[i][identity: source.offset]
+        if isSameKind, first == source.identity || first == .unknown || source.identity == .unknown { return }
+        // One of them is not compared with the record; if it is strange, that has been told.
+        partitions[i][identity: source.offset] = .unknown
+        guard isSameKind else { return }
+        report.found(
+            .strange, partitions[i].partition, source.offset,
+            "two outputs, of different events: one is not the record's")
     }
 
     // MARK: Records
@@ -188,9 +222,16 @@ public final class Verifier {
                         report.records += 1
                         if updated { report.updates += 1 } else if settled { report.deadLetters += 1 }
                     }
-                    return !updated && !settled
+                    guard updated || settled else { return true }
+                    guard isFirst, partitions[i][identity: r.offset] != .unknown else { return false }
+                    if !updated { compare(i, deadLetterOf: r) }
+                    return updated
                 } each: { i, record, event in
-                    if !judge(i, record, event) { hasMore = true }
+                    if partitions[i].updated.contains(record.offset) {
+                        compare(i, updateOf: event)
+                    } else if !judge(i, record, event) {
+                        hasMore = true
+                    }
                 }
                 done += Int64(records.count)
                 progress(.records, min(done, total), total)
@@ -198,6 +239,30 @@ public final class Verifier {
             isFirst = false
             try resolve(input, progress)
         }
+    }
+
+    /// Compares a record with what its update says of it.
+    private func compare(_ i: Int, updateOf event: clvd_event) {
+        let said = partitions[i][identity: event.offset]
+        let remark: String
+        if event.status == UInt8(clvd_status_ok.rawValue) {
+            let record = RecordIdentity(of: event)
+            if !said.isSameUser(as: record) {
+                remark = "its update is of another customer"
+            } else if !said.isSameEvent(as: record) {
+                remark = "its update is of another event of the customer"
+            } else {
+                return
+            }
+        } else {
+            remark = "an update, but the record is \(String(cString: clvd_status_name(event.status)))"
+        }
+        report.found(.strange, partitions[i].partition, event.offset, remark)
+    }
+
+    private func compare(_ i: Int, deadLetterOf r: clvd_record) {
+        guard partitions[i][identity: r.offset] != RecordIdentity(bytesOf: r) else { return }
+        report.found(.strange, partitions[i].partition, r.offset, "its dead letter has other bytes")
     }
 
     /// Judges a record without an output.
@@ -318,7 +383,9 @@ public final class Verifier {
             places.append(i)
         }
         guard !places.isEmpty else { return }
-        decoder.decode(UnsafeBufferPointer(start: picked, count: places.count), into: events)
+        let chosen = UnsafeBufferPointer(start: UnsafePointer(picked), count: places.count)
+        decoder.decode(chosen, into: events)
+        task.skips.mark(chosen, events, topics: task.inputs)
         for (n, i) in places.enumerated() { body(i, picked[n], events[n]) }
     }
 

@@ -17,10 +17,12 @@ struct VerifyCommand: ParsableCommand {
             joins no group and believes nothing that the daemon counted. Every input record must have one update, one \
             tombstone of an erased user or one dead letter that names it; or be a tombstone, of a type that the format \
             ignores, or the repeat of an event id that the same user had before in the same partition. What has none of \
-            these is missing; what has more than one output is double.
+            these is missing; what has more than one output is double. An output whose customer or event is not that of \
+            the record it names is strange: the input topic was made anew since. So is a dead letter of other bytes.
 
             By default it looks at what the group has committed, which a running daemon may go on adding to. \
-            Two bits of memory for a record, and 60 bytes for each of up to a million repeats at a time.
+            It takes four and a quarter bytes of memory a record, and 60 bytes for each of up to a million repeats at a \
+            time; --from and --to look at a part.
 
             Where the topic of updates is compacted (the brokers are asked), an update may be gone because a later one \
             of the same customer replaced it: such records count as superseded. To tell this from an update that never \
@@ -29,8 +31,8 @@ struct VerifyCommand: ParsableCommand {
             Delivery at least once repeats outputs after a crash: --allow-double (or delivery in --config) counts them \
             without complaint.
 
-            Exit codes: 0; 1 when it could not be carried out; 2 when something is missing or double; 64 for arguments, \
-            78 for settings that cannot be used.
+            Exit codes: 0; 1 when it could not be carried out; 2 when something is missing, double or strange; 64 for \
+            arguments, 78 for settings that cannot be used.
 
             EXAMPLES
               clvd verify --config /etc/clvd/clvd.yaml
@@ -124,7 +126,7 @@ struct VerifyCommand: ParsableCommand {
         }
         if json { try Report.json(report) } else { tell(report) }
         let mayRepeat = allowDouble || (config != nil && settings.delivery == .atLeastOnce)
-        if report.missing > 0 || (report.double > 0 && !mayRepeat) { throw ExitCode(2) }
+        if report.missing > 0 || report.strange > 0 || (report.double > 0 && !mayRepeat) { throw ExitCode(2) }
     }
 
     private func task(_ settings: Settings) throws -> Verification {
@@ -138,6 +140,7 @@ struct VerifyCommand: ParsableCommand {
             format: try EventFormat.load(format ?? settings.input.format), limits: settings.input.limits,
             currency: settings.input.currency, from: from, to: to.end(group: group ?? settings.kafka.groupId))
         task.patience = timeout
+        task.skips = SkippedOffsets(settings.input.skip)
         task.compacted = try compacted ?? isCompacted(task)
         return task
     }
@@ -178,6 +181,7 @@ struct VerifyCommand: ParsableCommand {
             ("dead letters", Human.count(report.deadLetters)),
             ("accounted", "\(Human.count(report.accounted))   \(parts.joined(separator: ", "))"),
             ("missing", Human.count(report.missing)), ("double", Human.count(report.double)),
+            ("strange", Human.count(report.strange)),
         ])
         if report.orphans > 0 {
             Report.note("\(Human.count(report.orphans)) outputs are of records that are not in the log.")
@@ -190,7 +194,7 @@ struct VerifyCommand: ParsableCommand {
         for f in report.findings {
             Report.line("\(f.kind.rawValue)  \(f.topic)[\(f.partition)] offset \(f.offset): \(f.remark)")
         }
-        let rest = report.missing + report.double - Int64(report.findings.count)
+        let rest = report.missing + report.double + report.strange - Int64(report.findings.count)
         if rest > 0 { Report.line("… and \(Human.count(rest)) more") }
     }
 

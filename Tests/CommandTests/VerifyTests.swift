@@ -12,7 +12,12 @@ import Testing
     struct Site {
         let mock: MockCluster
         let producer: Producer
-        var committed: Int64 = 0
+        private let log = InputLog()
+
+        /// What was sent to the input, by partition.
+        private final class InputLog {
+            var records: [Int32: [(user: String, id: String?)]] = [:]
+        }
 
         init(partitions: Int = 1) throws {
             mock = try MockCluster()
@@ -38,26 +43,40 @@ import Testing
             }
             // In the order of the calls, whichever way they are handed over.
             try producer.flush()
+            if topic == "events" { log.records[partition, default: []].append((key, nil)) }
         }
 
         /// An input record.
         func event(user: String = "u", id: String? = nil, type: String = "view", partition: Int32 = 0) throws {
-            let id = id.map { #""event_id":"\#($0)","# } ?? ""
+            let field = id.map { #""event_id":"\#($0)","# } ?? ""
             try send(
-                "events", #"{\#(id)"event_time_ms":1704067200000,"user_id":"\#(user)","event_type":"\#(type)"}"#,
+                "events", #"{\#(field)"event_time_ms":1704067200000,"user_id":"\#(user)","event_type":"\#(type)"}"#,
                 partition: partition)
+            log.records[partition]?.removeLast()
+            log.records[partition]?.append((user, id))
         }
 
-        func update(_ offset: Int, partition: Int = 0, topic: String = "events") throws {
+        /// The update of the record at an offset, or what is said to be one.
+        func update(
+            _ offset: Int, partition: Int32 = 0, topic: String = "events", user: String? = nil, id: String? = nil,
+            time: String = "2024-01-01T00:00:00.000Z"
+        ) throws {
+            let records = log.records[partition] ?? []
+            let record = offset < records.count ? records[offset] : (user: "k", id: nil)
             // A user that would be taken for the source by a search for its name alone.
             try send(
                 "updates",
-                #"{"user_id":"\"source\":{\"topic\":\"x","source":{"topic":"\#(topic)","partition":\#(partition),"#
-                    + #""offset":\#(offset)},"clv":{"7":1}}"#)
+                #"{"user_id":"\"source\":{\"topic\":\"x","event_id":"#
+                    + ((id ?? record.id).map { "\"\($0)\"" } ?? "null")
+                    + #","event_time":"\#(time)","source":{"topic":"\#(topic)","partition":\#(partition),"#
+                    + #""offset":\#(offset)},"clv":{"7":1}}"#,
+                key: user ?? record.user)
         }
 
-        func deadLetter(_ offset: Int) throws {
-            try send("dead", "{", headers: headers("__connect.errors.", offset))
+        func deadLetter(_ offset: Int, value: String = "{", cut: Bool = false) throws {
+            try send(
+                "dead", value,
+                headers: headers("__connect.errors.", offset) + (cut ? [("clvd.cut.from", "key 1 bytes")] : []))
         }
 
         func erasure(_ offset: Int) throws {
@@ -212,6 +231,77 @@ import Testing
         #expect(places(try site.verify(), .missing).sorted() == [0, 1, 3])
     }
 
+    // MARK: Strange outputs
+
+    /// The input was made anew under outputs that were there already.
+    @Test func whatIsOfAnotherRecordIsFound() throws {
+        let site = try Site()
+        for i in 0..<3 { try site.event(id: "\(i)") }
+        try site.send("events", "{")  // 3
+        try site.send("events", "}")  // 4
+        try site.event(id: "5", type: "user_deleted")
+        try site.event()  // 6
+        try site.event()  // 7
+        try site.event(id: "8", type: "user_deleted")
+        try site.event(id: #"a\"b"#)  // 9
+        try site.event(id: #"a\"b"#)  // 10
+        try site.update(0)
+        try site.update(1, user: "v")
+        try site.update(2, id: "x")
+        try site.update(3)
+        try site.deadLetter(4)  // of "{"
+        try site.update(5, id: "5")  // no tombstone
+        try site.update(6)
+        try site.update(7, time: "2024-01-01T00:00:00.001Z")
+        try site.send(
+            "updates", nil, key: "v",
+            headers: [
+                ("clvd.source.topic", "events"), ("clvd.source.partition", "0"), ("clvd.source.offset", "8"),
+            ])
+        try site.update(9)
+        try site.update(10, id: #"a\\b"#)
+        let report = try site.verify()
+        let remarks = Dictionary(uniqueKeysWithValues: report.findings.map { ($0.offset, $0.remark) })
+        #expect(
+            remarks == [
+                1: "its update is of another customer", 2: "its update is of another event of the customer",
+                3: "an update, but the record is invalid_json", 4: "its dead letter has other bytes",
+                5: "its update is of another event of the customer",
+                7: "its update is of another event of the customer", 8: "its update is of another customer",
+                10: "its update is of another event of the customer",
+            ])
+        #expect(report.strange == 8 && report.missing == 0 && report.double == 0 && report.records == 11)
+        #expect(places(report, .strange).count == 8)
+        // Only what is asked about, with whatever room for others.
+        #expect(try site.verify { $0.from = 8 }.strange == 2)
+        #expect(try site.verify(to: .offset(3)).strange == 2)
+        #expect(try site.verify { ($0.compacted, $0.mostSuspects) = (true, 1) }.strange == 8)
+    }
+
+    @Test func ofTwoOutputsOneMayBeStrange() throws {
+        let site = try Site()
+        for i in 0..<3 { try site.event(id: "\(i)") }
+        try site.update(0)
+        try site.update(0)
+        try site.update(1, id: "x")  // of the topic that was
+        try site.update(1)
+        try site.update(2)
+        try site.deadLetter(2)
+        let report = try site.verify()
+        #expect(report.double == 3 && places(report, .strange) == [1] && report.strange == 1)
+    }
+
+    @Test func whatCannotBeComparedIsNotStrange() throws {
+        let site = try Site()
+        try site.event(id: "1")
+        try site.send("events", "no JSON")
+        // Of a version or a program that says less.
+        try site.send("updates", #"{"source":{"topic":"events","partition":0,"offset":0}}"#, key: "u")
+        try site.deadLetter(1, value: "no J", cut: true)
+        let report = try site.verify()
+        #expect(report.strange == 0 && report.updates == 1 && report.deadLetters == 1)
+    }
+
     // MARK: The command
 
     @Test func theCommandSaysWhatIsWrongAndFails() throws {
@@ -251,6 +341,12 @@ import Testing
         let configured = try clvd("verify", "--config", config, "--json")
         #expect(configured.status == 0, "\(configured.errors)")
         #expect(try configured.json["double"] as? Int == 1)
+        #expect(try configured.json["strange"] as? Int == 0)
+
+        // What is of another record is a fault in any case.
+        try site.update(4, user: "other")
+        let strange = try clvd(["verify", "--from", "4", "--to", "5", "--allow-double"] + names)
+        #expect(strange.status == 2 && strange.output.contains("strange  events[0] offset 4: two outputs"))
     }
 
     @Test func whatCannotBeVerifiedIsSaid() throws {

@@ -35,7 +35,7 @@ extension EventDecoder {
                 let record = clvd_record(
                     key: key.baseAddress, value: bytes == nil ? nil : value.baseAddress,
                     key_length: UInt32(key.count), value_length: length, offset: 7, timestamp_ms: timestamp,
-                    partition: 3, topic: 1, headers: headers)
+                    partition: 3, topic: 1, headers: headers, unreadable: 0)
                 var event = clvd_event()
                 withUnsafePointer(to: record) {
                     decode(UnsafeBufferPointer(start: $0, count: 1), into: &event)

@@ -167,6 +167,9 @@ final class DaemonProcess {
             startsIn = 2
             return
         }
+        if let error = error as? KafkaError, error.isFencedMember, !world.isDoubled(name) {
+            onViolation(Violation("\(name): it gives its name up, which no other process has: \(error)"))
+        }
         store = nil
         gate.kill()
         startsIn = 5
@@ -225,6 +228,12 @@ final class DaemonProcess {
         gate.kill()
         startsIn = dice.pick(0..<40)
         down(&dice)
+    }
+
+    /// Ends the process as SIGKILL does.
+    func kill(_ dice: inout Dice) {
+        gate.kill()
+        crash(&dice)
     }
 
     /// Ends the run: as `stop`, but the engine is kept for the checks.
@@ -395,6 +404,8 @@ final class SimulatedStore: SnapshotRepository {
         return try folder.open(listing)
     }
 
+    func claim(_ owner: StoreOwner) throws -> StoreOwner { try folder.claim(owner) }
+    func setOwner(_ owner: StoreOwner) throws { try folder.setOwner(owner) }
     func newestOwn() throws -> Snapshot? { try folder.newestOwn() }
     func removeOwn(name: String) { folder.removeOwn(name: name) }
     func begin(_ content: SnapshotContent) throws { try folder.begin(content) }

@@ -60,8 +60,10 @@ extension KafkaError {
     static func fenced(_ operation: String) -> KafkaError {
         KafkaError(operation, code: -144, reason: "another producer of this name", isFatal: true)
     }
-    static func fencedMember(_ operation: String) -> KafkaError {
-        KafkaError(operation, code: 82, reason: "another member of this name", isFatal: true)
+    /// - Parameter isFatal: of a consumer; to a transaction that adds offsets it is a reason to abort.
+    static func fencedMember(_ operation: String, isFatal: Bool) -> KafkaError {
+        KafkaError(
+            operation, code: 82, reason: "another member of this name", isFatal: isFatal, requiresAbort: !isFatal)
     }
     static func abortable(_ operation: String) -> KafkaError {
         KafkaError(operation, code: -192, reason: "a record was not delivered in time", requiresAbort: true)

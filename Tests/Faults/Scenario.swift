@@ -18,6 +18,8 @@ struct Scenario {
     let records: [[clvd_record]]
     /// The expected result of each record, derived without the engine.
     let fates: [[Fate]]
+    /// The watermark after each record, ms, derived likewise; nil before the first valid event.
+    let watermarks: [[Int64?]]
     let faults: Faults
     /// The instance whose model is in the store before the run starts.
     let teacher: Teacher?
@@ -38,6 +40,8 @@ struct Scenario {
         var stop = 0.0
         var pause = 0.0
         var replace = 0.0
+        /// Chance in each turn that the group loses track of a member and fences it, though no other has its name.
+        var spuriousFence = 0.0
         /// Chance in each turn that a new instance, without snapshots, replaces one that ends and is not restarted.
         var succeed = 0.0
         /// Chance in each turn that the log loses records that the newest snapshot does not need.
@@ -72,7 +76,8 @@ struct Scenario {
         settings = Self.settings(&dice, format: format, isAlone: isAlone)
         let teacher = teachers.first { [settings] in $0.recurrent == settings.engine.model.recurrent }
         self.teacher = dice.chance(settings.engine.learning.enabled ? 0.3 : 0.9) ? teacher : nil
-        faults = Self.faults(&dice, isAlone: isAlone)
+        var fences = Dice(seed: seed ^ 0x6665_6E63)
+        faults = Self.faults(&dice, &fences, isAlone: isAlone)
         var generator = Generator(&dice, partitions: partitions, latenessMs: Self.lateness(settings))
         var jumps = Dice(seed: seed ^ 0x6A75_6D70)
         sliceWork = jumps.pick([5, 40, 400])
@@ -83,6 +88,7 @@ struct Scenario {
         }
         records = generator.records
         fates = generator.fates
+        watermarks = generator.watermarks
     }
 
     /// The records that a teacher learns from: two weeks before all others.
@@ -100,6 +106,7 @@ struct Scenario {
         for _ in 0..<250 { generator.next(&dice) }
         records = generator.records
         fates = generator.fates
+        watermarks = generator.watermarks
     }
 
     private static func lateness(_ s: Settings) -> Int64 { Int64(s.engine.time.allowedLatenessSeconds) * 1000 }
@@ -149,7 +156,7 @@ struct Scenario {
         return s
     }
 
-    private static func faults(_ dice: inout Dice, isAlone: Bool) -> Faults {
+    private static func faults(_ dice: inout Dice, _ fences: inout Dice, isAlone: Bool) -> Faults {
         var f = Faults()
         f.crash = dice.pick([0, 0.5, 0.9])
         f.crashWithin = dice.pick([40, 150, 600])
@@ -168,6 +175,8 @@ struct Scenario {
             f.replace = dice.pick([0, 0.004])
         }
         f.succeed = dice.pick([0, 0, 0.004])
+        // By itself: retention and replacement do not wait for a member that the group has lost track of.
+        if f.truncate == 0, f.replace == 0 { f.spuriousFence = fences.pick([0, 0.005]) }
         return f
     }
 }
@@ -176,6 +185,7 @@ struct Scenario {
 private struct Generator {
     private(set) var records: [[clvd_record]]
     private(set) var fates: [[Scenario.Fate]]
+    private(set) var watermarks: [[Int64?]]
     private let latenessMs: Int64
     private let users: Int
     private let gapMs: Int64
@@ -191,6 +201,7 @@ private struct Generator {
         now = begin
         records = Array(repeating: [], count: partitions)
         fates = Array(repeating: [], count: partitions)
+        watermarks = Array(repeating: [], count: partitions)
         books = Array(repeating: Book(), count: partitions)
         self.latenessMs = latenessMs
         users = isLesson ? 12 : dice.pick(3..<16)
@@ -266,6 +277,8 @@ private struct Generator {
         books[partition].offset += count % 11 == 0 ? 2 : 1
         records[partition].append(r)
         fates[partition].append(fate)
+        let watermark = books[partition].watermark
+        watermarks[partition].append(watermark == .min ? nil : watermark)
     }
 
     private static func bytes(_ text: String) -> (UnsafePointer<UInt8>, UInt32) {

@@ -31,10 +31,16 @@ final class SimulatedCluster {
     private(set) var committed: [TopicPartition: PartitionOffset] = [:]
     /// Every commit, in order.
     private(set) var history: [(partition: TopicPartition, offset: PartitionOffset)] = []
+    /// When the latest records of each partition were committed (s), with which clock (ms).
+    private(set) var lastProgress: [TopicPartition: (at: Double, clock: Int64)] = [:]
+    /// Times at which the records of each partition were written, s.
+    private(set) var writtenAt: [[Double]]
 
     private let isCooperative: Bool
     private var members: [String: SimulatedConsumer] = [:]
     private var owners: [TopicPartition: SimulatedConsumer] = [:]
+    /// Names whose member the group has lost track of, and the end of the session of the one that it believes in.
+    private var ghosts: [String: Double] = [:]
     private let clock: SimulatedClock
     /// Time until which the group refuses offsets because of a rebalance.
     private var unsettledUntil = 0.0
@@ -47,6 +53,7 @@ final class SimulatedCluster {
         partitions = records.indices.map { TopicPartition(topic, Int32($0)) }
         written = records.map { _ in 0 }
         lost = written
+        writtenAt = records.map { _ in [] }
         lows = records.map { _ in 0 }
         dice = Dice(seed: seed)
     }
@@ -54,7 +61,10 @@ final class SimulatedCluster {
     // MARK: Log
 
     /// Puts the next records of a partition into the log.
-    func write(_ count: Int, to p: Int) { written[p] = min(records[p].count, written[p] + count) }
+    func write(_ count: Int, to p: Int) {
+        written[p] = min(records[p].count, written[p] + count)
+        while writtenAt[p].count < written[p] { writtenAt[p].append(clock.now) }
+    }
 
     var isWritten: Bool { zip(written, records).allSatisfy { $0 == $1.count } }
 
@@ -140,6 +150,9 @@ final class SimulatedCluster {
 
     func commit(_ offsets: [TopicPartition: PartitionOffset]) {
         for (p, offset) in offsets.sorted(by: { $0.key < $1.key }) {
+            if offset.offset != committed[p]?.offset {
+                lastProgress[p] = CommitMetadata(text: offset.metadata).clock.map { (clock.now, $0) }
+            }
             committed[p] = offset
             history.append((p, offset))
         }
@@ -149,6 +162,7 @@ final class SimulatedCluster {
 
     /// Adds a member. An older member of the same name is removed and fenced.
     func join(_ member: SimulatedConsumer) {
+        ghosts[member.name] = nil
         if let old = members[member.name] {
             old.isFenced = true
             release(old)
@@ -165,6 +179,22 @@ final class SimulatedCluster {
         release(member)
         members[member.name] = nil
         rebalance()
+    }
+
+    /// The broker crashes and believes in an earlier member of a name: it fences the one that is there.
+    func loseTrack(of name: String) {
+        guard let member = members[name] else { return }
+        release(member)
+        member.isFenced = true
+        members[name] = nil
+        ghosts[name] = clock.now + Double(member.sessionTimeoutMs) / 1000
+        rebalance()
+    }
+
+    /// Whether the group has another member of this one's name, or believes so.
+    func holdsAnother(_ member: SimulatedConsumer) -> Bool {
+        if let holder = members[member.name] { return holder !== member }
+        return ghosts[member.name] ?? 0 > clock.now
     }
 
     /// Removes a member whose session has timed out.
@@ -220,7 +250,7 @@ final class SimulatedCluster {
     func check(
         _ operation: String, _ member: SimulatedConsumer, _ offsets: [TopicPartition: PartitionOffset]
     ) throws(KafkaError) {
-        if member.isFenced { throw .fencedMember(operation) }
+        if member.isFenced { throw .fencedMember(operation, isFatal: false) }
         guard members[member.name] === member, offsets.keys.allSatisfy({ owns(member, $0) }) else {
             throw .unknownMember(operation)
         }

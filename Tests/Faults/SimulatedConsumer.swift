@@ -52,7 +52,7 @@ final class SimulatedConsumer: RecordSource {
         precondition(!isReading, "the batch before was not released")
         clock.advance(0.001)
         guard gate.mayPass() else { return Consumer.Poll(records: nothing, error: Gate.death) }
-        if isFenced { return Consumer.Poll(records: nothing, error: .fencedMember("consume")) }
+        if isFenced { return Consumer.Poll(records: nothing, error: .fencedMember("consume", isFatal: true)) }
         if hasHeardOfIt {
             clock.sleep(Double(milliseconds) / 1000)
             return Consumer.Poll(records: nothing)
@@ -136,7 +136,14 @@ final class SimulatedConsumer: RecordSource {
         try gate.call("committed") { () throws(KafkaError) in cluster.committed.filter { partitions.contains($0.key) } }
     }
 
-    var sessionTimeoutMs: Int { 45_000 }
+    func holderOfName(milliseconds: Int) throws(KafkaError) -> GroupMember? {
+        try gate.call("ask for the members") { () throws(KafkaError) in
+            guard cluster.holdsAnother(self) else { return nil }
+            return GroupMember(id: "another", clientID: "simulated", host: "elsewhere")
+        }
+    }
+
+    let sessionTimeoutMs = 45_000
     func skipDestroy() {}
 
     func commit(_ offsets: [TopicPartition: PartitionOffset], milliseconds: Int) throws(KafkaError) {

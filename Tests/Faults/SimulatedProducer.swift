@@ -16,6 +16,7 @@ final class SimulatedProducer: RecordSink {
     /// Without transactions: records that were sent but have not reached the cluster.
     private var pending: [SimulatedCluster.Output] = []
     private(set) var fatalError: KafkaError?
+    let isForgotten = false
 
     init(_ cluster: SimulatedCluster, transactionalId: String?, gate: Gate) {
         self.cluster = cluster

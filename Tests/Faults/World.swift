@@ -37,6 +37,7 @@ final class World {
     /// Decides what other processes do while one of them reads.
     private var betweenDice: Dice
     private var isBetween = false
+    private var fenceDice: Dice
     /// Instances that will end and not be restarted, and in how many turns.
     private var leaving: [(process: DaemonProcess, turns: Int)] = []
     /// No faults any more.
@@ -49,6 +50,7 @@ final class World {
         self.folder = folder
         self.trace = trace
         dice = Dice(seed: ~seed)
+        fenceDice = Dice(seed: ~seed ^ 0x6665_6E63)
         betweenDice = Dice(seed: ~seed ^ 0x6265_7477)
         store = "\(folder)/snapshots"
         cluster = SimulatedCluster(
@@ -172,6 +174,9 @@ final class World {
                 zombies.append(process)
                 folders[process.name]?.breakLock()
                 processes[i] = makeProcess(process.name)
+            } else if faults.spuriousFence > 0, fenceDice.chance(faults.spuriousFence) {
+                trace("\(turn): the group loses track of \(process.name)")
+                cluster.loseTrack(of: process.name)
             } else if dice.chance(faults.succeed) {
                 let next = makeProcess("\(nextName)")
                 nextName += 1
@@ -217,11 +222,19 @@ final class World {
         for process in processes { process.calmDown() }
         // Replaced processes notice it.
         for zombie in zombies { zombie.calmDown() }
-        for turn in 0..<Self.mostTurns {
+        try settle()
+    }
+
+    /// Goes on until everything is consumed and committed, and every process is up for a while.
+    private func settle() throws {
+        var settled = 0
+        for _ in 0..<Self.mostTurns {
             clock.advance(dice.uniform() * 0.3)
             for process in processes + zombies { try turnOf(process) }
             zombies.removeAll { $0.isGone }
-            if cluster.isConsumed && processes.allSatisfy(\.isUp) && zombies.isEmpty && isRead && turn > 20 { return }
+            let isSettled = cluster.isConsumed && processes.allSatisfy(\.isUp) && zombies.isEmpty && isRead
+            settled = isSettled ? settled + 1 : 0
+            if settled > 20 { return }
         }
         throw Violation(
             "the records are not consumed after \(Self.mostTurns) turns without faults: \(cluster.committed)")
@@ -235,26 +248,53 @@ final class World {
         }
     }
 
-    /// Lets hours without records pass, then commits the rest.
+    /// Lets hours without records pass, in which processes end and start, then commits the rest.
     private func rest() throws -> [Engine] {
-        let before = clocks()
-        let start = clock.now
-        for _ in 0..<40 {
-            clock.advance(scenario.settings.runtime.idleTickSeconds > 0 ? 3000 : 1)
-            for process in processes { try turnOf(process) }
-        }
-        if scenario.settings.runtime.idleTickSeconds > 0 {
-            // Idle ticks follow the clock: they may be behind by one turn and one tick at most.
-            let passed = Int64((clock.now - start) * 1000)
-            for (p, clock) in clocks() {
-                guard let was = before[p], clock < was + passed - 4 * Scenario.hourMs else { continue }
-                throw Violation("\(p): the clock went from \(was) to \(clock) while \(passed) ms passed in silence")
+        let ticks = scenario.settings.runtime.idleTickSeconds > 0
+        try pass(turns: 40, seconds: ticks ? 3000 : 1)
+        if ticks {
+            // One long standstill, or lives that are shorter than an hour.
+            let lives = dice.pick([0, 1, 6])
+            for _ in 0..<lives {
+                try pass(turns: 1, seconds: 1500)
+                for process in processes {
+                    if dice.chance(0.5) { try process.stop(&dice) } else { process.kill(&dice) }
+                }
+                clock.advance(lives == 1 ? Double(dice.pick(10..<200)) * 3600 : 1500)
+                try settle()
             }
+            try pass(turns: 5, seconds: 1500)
+            try checkIdleTime()
         }
         for process in processes { try process.finish() }
         if let violation { throw violation }
         return processes.compactMap(\.engine)
     }
+
+    private func pass(turns: Int, seconds: Double) throws {
+        for _ in 0..<turns {
+            clock.advance(seconds)
+            for process in processes { try turnOf(process) }
+        }
+    }
+
+    /// The clock of each partition has gone on with the wall's since its last records were committed, whether a process
+    /// was up or not. It may be behind by one turn and one tick. It is never ahead of what has passed since a record was
+    /// written.
+    private func checkIdleTime() throws {
+        for (i, p) in cluster.partitions.enumerated() {
+            guard let reached = clocks()["0/\(p.partition)"] else { continue }
+            let least = cluster.lastProgress[p].map { $0.clock + ms(since: $0.at) - 3 * Scenario.hourMs }
+            let most = zip(scenario.watermarks[i], cluster.writtenAt[i]).compactMap { watermark, at in
+                watermark.map { $0 + ms(since: at) }
+            }.max()
+            guard reached >= least ?? reached, reached <= most ?? reached else {
+                throw Violation("\(p): the idle clock is \(reached), should be from \(least ?? 0) to \(most ?? 0)")
+            }
+        }
+    }
+
+    private func ms(since time: Double) -> Int64 { Int64((clock.now - time) * 1000) }
 
     /// The highest clock that is committed or in memory, by partition.
     private func clocks() -> [String: Int64] {

@@ -105,6 +105,52 @@ struct OutageTests {
             return try RunningProgram(site)
         }
     }
+
+    // MARK: Crashes
+
+    struct Membership: Sendable, CustomTestStringConvertible {
+        let delivery: Settings.Delivery
+        let isStatic: Bool
+        var testDescription: String { "\(delivery.rawValue), \(isStatic ? "static" : "not static")" }
+        static let all = Settings.Delivery.allCases.flatMap { delivery in
+            [true, false].map { Membership(delivery: delivery, isStatic: $0) }
+        }
+    }
+
+    /// The broker is killed again and again, often before the members have come back from the time before: it may lose
+    /// the answer to a join, and then fences the only member of a name. The daemon is up at the end.
+    @Test(.enabled(if: Broker.canBeKilled, "CLVD_TEST_BROKER_KILL is not set"), arguments: Membership.all)
+    func aBrokerThatCrashesAgainAndAgain(_ member: Membership) async throws {
+        let site = try Self.site(member.delivery) { $0.kafka.staticMembership = member.isStatic }
+        var shop = Shop(seed: member.isStatic ? 54 : 55, users: 40)
+        let program = try RunningProgram(site)
+        var sent = 0
+        func feed(_ records: Int) async throws {
+            try await Self.feed(site, site.events(&shop, records))
+            sent += records
+        }
+        try await feed(200)
+        try await eventually(40, "a beginning\n\(program.errors)") { program.count("partition begins") == 2 }
+        for _ in 0..<(Broker.kills + 3) / 4 {
+            try await feed(20 + shop.random(200))
+            try await Broker.kill()
+            try await Task.sleep(for: .milliseconds(shop.random(2000)))
+            try await Broker.start()
+            try await Task.sleep(for: .milliseconds(shop.random(3000)))
+            try #require(program.isRunning, "\(program.errors)")
+        }
+        try await feed(200)
+        try await site.settled(sent, seconds: 120, program.errors)
+        program.terminate()
+        #expect(try await program.status() == 0, "\(program.errors)")
+        let report = try site.verified(records: sent)
+        print(
+            "\(member.testDescription): \((Broker.kills + 3) / 4) kills, \(report.records) records, "
+                + "\(report.missing) missing, \(report.double) double, "
+                + "\(program.count("the pipeline ends and begins again")) restarts, "
+                + "\(program.count("no other instance has taken over")) of them refused its name")
+        if member.delivery == .exactlyOnce { #expect(report.double == 0) }
+    }
 }
 
 private enum Broker {
@@ -112,6 +158,11 @@ private enum Broker {
     static let canBeStopped =
         environment["CLVD_TEST_BROKER_STOP"] != nil && environment["CLVD_TEST_BROKER_START"] != nil
 
+    static let canBeKilled = environment["CLVD_TEST_BROKER_KILL"] != nil
+    /// How often it is killed, over all tests together.
+    static let kills = environment["CLVD_TEST_BROKER_KILLS"].flatMap { Int($0) } ?? 30
+
+    static func kill() async throws { try await run("CLVD_TEST_BROKER_KILL") }
     static func stop() async throws { try await run("CLVD_TEST_BROKER_STOP") }
     static func start() async throws { try await run("CLVD_TEST_BROKER_START") }
 

@@ -94,6 +94,9 @@ import Testing
         try cluster.createTopics([output.updatesTopic, output.alertsTopic, output.deadLetterTopic], partitions: 1)
         var settings = site.settings
         settings.kafka.bootstrapServers = cluster.bootstrap
+        // Of the other cluster only the log matters here.
+        settings.snapshots.acceptOrigin = true
+        settings.snapshots.acceptMissingOffsets = true
         return (cluster, site.with(settings))
     }
 
@@ -150,7 +153,10 @@ import Testing
         let member = try Consumer(
             bootstrap: other.cluster.bootstrap, groupId: other.settings.kafka.groupId, instanceId: nil,
             topics: other.input, batchRecords: 1, properties: [:], logger: first.log.logger)
-        try member.commit([TopicPartition(other.input[0], 0): PartitionOffset(offset: Int64(count))])
+        let accepted = CommitMetadata(offset: Int64(count), clock: nil).text
+        try member.commit([
+            TopicPartition(other.input[0], 0): PartitionOffset(offset: Int64(count), metadata: accepted)
+        ])
         member.close()
         let third = RunningDaemon(other)
         try await third.taken(60)

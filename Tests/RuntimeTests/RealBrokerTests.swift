@@ -57,6 +57,37 @@ struct RealBrokerTests {
         try await site.expectSame(as: site.uninterrupted(records: feed.sent), records: feed.sent)
     }
 
+    // MARK: Aborted
+
+    /// What comes last was aborted: nobody waits for it, neither here nor in the eyes of the group.
+    @Test func abortedRecordsAtTheEndAreNoLag() async throws {
+        let site = try Site(Cluster(), .exactlyOnce) { $0.learning(false) }
+        var shop = Shop(seed: 81)
+        try site.produce(shop.events(100))
+        let daemon = RunningDaemon(site)
+        try await daemon.taken(100)
+        try await site.settled(100, daemon.log.text)
+        let producer = try Producer(
+            bootstrap: site.cluster.bootstrap, transactionalId: "aborts-\(site.cluster.name)", properties: [:],
+            logger: Log().logger)
+        try producer.initTransactions(milliseconds: 30_000)
+        try producer.beginTransaction()
+        try site.cluster.produce(shop.events(120), to: producer.topic(site.input[0]), by: producer)
+        try producer.abortTransaction(milliseconds: 30_000)
+        // 120 records and the marker.
+        try await site.settled(221, daemon.log.text)
+        try await eventually(10, "no lag\n\(daemon.log.text)") { daemon.daemon.status.lag == 0 }
+        try await daemon.stop()
+
+        let next = RunningDaemon(site)
+        try await eventually(20, "the end\n\(next.log.text)") { next.daemon.status.phase == .live }
+        try site.produce(shop.events(10))
+        try await next.taken(10)
+        try await next.stop()
+        #expect(next.counters.records == 110 && next.daemon.status.lag == 0)
+        try site.verified(records: 110)
+    }
+
     // MARK: Replaced
 
     enum Moment: String, CaseIterable {
@@ -121,6 +152,24 @@ struct RealBrokerTests {
         try await Self.expectWhole(site.instance("0") { $0.snapshots.directory = "\(elsewhere.path)/snapshots" }, feed)
     }
 
+    /// Without transactions only the group knows: the one that was there before makes sure that the other stays.
+    @Test func whoeverIsReplacedWithoutTransactionsMakesSureFirst() async throws {
+        let site = try Site(Cluster(), .atLeastOnce, partitions: 2) { $0.learning(false) }
+        let feed = try Feed(site, seed: 48)
+        let first = try RunningProgram(site)
+        try await feed.until(40, "a beginning\n\(first.errors)") { first.count("partition begins") == 2 }
+        let elsewhere = try Folder()
+        let second = try RunningProgram(site.instance("0") { $0.snapshots.directory = "\(elsewhere.path)/snapshots" })
+        #expect(try await first.status(seconds: 40) == 4, "\(first.errors)")
+        #expect(first.errors.contains("client rdkafka at /127.0.0.1"), "\(first.errors)")
+        #expect(first.count("the pipeline ends and begins again") == 0, "\(first.errors)")
+        print(first.errors.split(separator: "\n").suffix(2).joined(separator: "\n"))
+        try feed.send(100)
+        try await site.settled(feed.sent, second.errors)
+        second.terminate()
+        #expect(try await second.status() == 0, "\(second.errors)")
+    }
+
     // MARK: Transactions
 
     /// A transaction that is open for too long is ended by the broker, and its producer barred as if it were replaced.
@@ -149,6 +198,56 @@ struct RealBrokerTests {
         program.terminate()
         #expect(try await program.status() == 0, "\(program.errors)")
         try await Self.expectWhole(site, feed)
+    }
+
+    /// The seconds after which the broker forgets a transactional id that is not used, with what it needs to notice.
+    private static let idExpiration = ProcessInfo.processInfo.environment["CLVD_TEST_ID_EXPIRATION"].flatMap {
+        Double($0)
+    }
+
+    /// A broker forgets ids that are idle: seven days unless told otherwise.
+    @Test(.enabled(if: idExpiration != nil, "CLVD_TEST_ID_EXPIRATION is not set"), arguments: [true, false])
+    func anIdThatExpiredCostsARestart(isStatic: Bool) async throws {
+        let site = try Self.site { $0.kafka.staticMembership = isStatic }
+        let feed = try Feed(site, seed: 46)
+        let program = try RunningProgram(site)
+        try await feed.until(40, "a beginning\n\(program.errors)") { program.count("partition begins") == 2 }
+        for _ in 0..<2 {
+            try await site.settled(feed.sent, program.errors)
+            try await Task.sleep(for: .seconds(Self.idExpiration ?? 0))
+            try feed.send(100)
+        }
+        try await site.settled(feed.sent, program.errors)
+        #expect(program.count("the broker has forgotten this producer") == 2, "\(program.errors)")
+        program.terminate()
+        #expect(try await program.status() == 0, "\(program.errors)")
+        try await Self.expectWhole(site, feed)
+    }
+
+    /// Records after the first one of an open transaction are in the log and are not delivered until it ends.
+    @Test func anOpenTransactionOfAnotherProducerIsTold() async throws {
+        let site = try Self.site()
+        let feed = try Feed(site, seed: 47)
+        let program = try RunningProgram(site)
+        try await feed.until(40, "a beginning\n\(program.errors)") { program.count("partition begins") == 2 }
+        try await site.settled(feed.sent, program.errors)
+        let other = try Producer(
+            bootstrap: site.cluster.bootstrap, transactionalId: "other-\(site.cluster.name)",
+            properties: ["transaction.timeout.ms": "300000"], logger: Log().logger)
+        try other.initTransactions(milliseconds: 20_000)
+        try other.beginTransaction()
+        try site.cluster.produce(
+            [Input(timestampMs: Shop.begin, partition: 0)], to: other.topic(site.input[0]), by: other)
+        try feed.send(100)
+        try await eventually(100, "a warning\n\(program.errors)") { program.count("records wait behind an open") == 1 }
+        try other.abortTransaction(milliseconds: 20_000)
+        try await eventually(30, "the end\n\(program.errors)") {
+            program.count("has ended, its partition goes on") == 1
+        }
+        print(program.errors.split(separator: "\n").filter { $0.contains("open transaction") }.joined(separator: "\n"))
+        program.terminate()
+        #expect(try await program.status() == 0, "\(program.errors)")
+        #expect(try await Set(site.updates().map(\.source)).count == feed.sent)
     }
 
     /// A transaction of one that was killed ends by its timeout. Until then those who read outputs see nothing new.

@@ -41,11 +41,15 @@ import Testing
             return orders[0]
         }
         #expect(order(12) == ["b@30", "a@20", "b@15", "a@10"])
-        #expect(order(11) == ["a@20", "b@15", "a@10", "b@30"])
-        #expect(order(8) == ["b@15", "a@10", "a@20", "b@30"])
-        #expect(order(0) == ["a@10", "b@15", "a@20", "b@30"], "beyond what is committed the nearest")
+        #expect(order(11) == ["a@20", "b@15", "a@10"])
+        #expect(order(8) == ["b@15", "a@10"])
+        #expect(order(7) == ["b@15", "a@10"])
+        #expect(order(0).isEmpty, "nothing that is beyond what is committed")
         #expect(order(nil) == ["b@30", "a@20", "b@15", "a@10"])
-        #expect(SnapshotCatalog(instance: "a", entries: entries).states(of: Self.p(2), committed: 9).isEmpty)
+        let catalog = SnapshotCatalog(instance: "a", entries: entries)
+        #expect(catalog.states(of: Self.p(2), committed: 9).isEmpty)
+        #expect(catalog.furthest(Self.p(0)) == 12 && catalog.furthest(Self.p(1)) == 50)
+        #expect(catalog.furthest(Self.p(2)) == nil)
     }
 
     @Test func ofEqualOnesTheOwnAndThenTheNewest() {

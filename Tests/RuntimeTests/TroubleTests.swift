@@ -159,6 +159,32 @@ import Verification
         #expect(try site.snapshots().isEmpty, "the folder is another's")
     }
 
+    /// A broker that crashed may fence a member that nobody has replaced.
+    @Test(.enabled(if: !Cluster.isReal, onMock), arguments: Settings.Delivery.allCases)
+    func aFenceWithoutAnotherInstanceCostsARestart(delivery: Settings.Delivery) async throws {
+        let site = try Site(Cluster(), delivery) { $0.learning(false) }
+        var shop = Shop()
+        try site.produce(shop.events(100))
+        let daemon = RunningDaemon(site)
+        try await daemon.taken(100)
+        site.cluster.mock?.refuseNext(.heartbeat, with: [.instanceFenced])
+        try await eventually(40, "the second life\n\(daemon.log.text)") {
+            if let result = daemon.result { try result.get() }
+            return daemon.daemon.status.restarts == 1 && daemon.log.count("partition begins") == 2
+        }
+        try site.produce(shop.events(100))
+        // From the first one on: the mock forgets what is committed in transactions, and the state is made again.
+        try await eventually(20, "the rest\n\(daemon.log.text)") { daemon.counters.records >= 200 }
+        try await daemon.stop()
+        #expect(daemon.log.count("it seems that no other instance has taken over") == 1, "\(daemon.log.text)")
+        let evidence = delivery == .exactlyOnce ? "the producer was not fenced" : "the group does not answer"
+        #expect(daemon.log.count(evidence) == 1, "\(daemon.log.text)")
+        // What was published exactly once, only a real broker shows: the mock has no transactions to speak of.
+        if delivery == .atLeastOnce {
+            #expect(try await Set(site.updates().map(\.source.offset)) == Set(0..<200))
+        }
+    }
+
     /// What only people can mend ends the process; what is committed by then is kept, so that it need not be read again.
     @Test(.enabled(if: !Cluster.isReal, onMock)) func whatIsCommittedIsKeptBeforeTheEnd() async throws {
         let site = try Site(Cluster()) { $0.learning(false) }

@@ -1,6 +1,7 @@
 import Engine
 import EventInput
 import Foundation
+import Kafka
 import Testing
 
 @testable import Settings
@@ -24,6 +25,7 @@ struct Contradiction: Sendable, CustomTestStringConvertible {
         Contradiction("output.alertsTopic") { $0.output.alertsTopic = "" },
         Contradiction("output.replicationFactor") { $0.output.replicationFactor = 0 },
         Contradiction("kafka.properties.group.id") { $0.kafka.properties["group.id"] = "x" },
+        Contradiction("kafka.properties.group.protocol") { $0.kafka.properties["group.protocol"] = "consumer" },
         Contradiction("kafka.bootstrapServers") { $0.kafka.bootstrapServers = "a:1,b:70000" },
         Contradiction("kafka.groupId") { $0.kafka.groupId = "" },
         Contradiction("input.limits.minYear") { $0.input.limits.minYear = 2101 },
@@ -75,6 +77,17 @@ struct Contradiction: Sendable, CustomTestStringConvertible {
         #expect(found.contains { $0.path == contradiction.path && !$0.remedy.isEmpty }, "\(found)")
     }
 
+    @Test func racksNeedALaterLibrary() {
+        var settings = Settings()
+        settings.kafka.properties["client.rack"] = "a"
+        for (library, isRefused) in [(LibraryVersion(2, 0, 2), true), (.init(2, 6, 0), true), (.init(2, 6, 1), false)] {
+            let problems = settings.kafkaProblems(library)
+            #expect(problems.map(\.path) == (isRefused ? ["kafka.properties.client.rack"] : []))
+            let text = problems.first?.description ?? ""
+            #expect(text.contains("librdkafka 2.6.1 or later, and \(library) is here") == isRefused)
+        }
+    }
+
     /// Only purchases bring money; refunds take it back.
     @Test func valueTargetsCountPurchases() {
         var settings = Settings()
@@ -121,8 +134,9 @@ struct Contradiction: Sendable, CustomTestStringConvertible {
         // Text is free, switches and enumerations cannot be wrong, seeds may be anything, lists have their own checks.
         let free = Settings.keys.filter { $0.constraint == nil }.map(\.path)
         let open: Set = [
-            "kafka.staticMembership", "kafka.properties", "input.topics", "input.currency.rates", "output.createTopics",
-            "snapshots.acceptGap",
+            "kafka.staticMembership", "kafka.properties", "input.topics", "input.acceptCompacted", "input.skip",
+            "input.currency.rates", "output.createTopics",
+            "snapshots.acceptGap", "snapshots.acceptMissingOffsets", "snapshots.acceptOrigin",
             "snapshots.discardIncompatible", "targets", "binEdgesDays", "state.hashSeed", "state.subtractRefunds",
             "model.seed", "model.purchaseProcess", "learning.enabled", "learning.seed", "segments.target",
             "alerts.enabled", "alerts.target",

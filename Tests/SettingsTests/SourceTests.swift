@@ -19,14 +19,14 @@ import Testing
             nil,
             [
                 "CLVD_INPUT_TOPICS": "a, b", "CLVD_BIN_EDGES_DAYS": "7,30,90,180",
-                "CLVD_KAFKA_PROPERTIES": "{client.rack: r1}",
+                "CLVD_KAFKA_PROPERTIES": "{client.id: r1}",
                 "CLVD_TARGETS": """
                 [{name: clv, kind: value, horizonsDays: [180]}, {name: churn, kind: absence, horizonsDays: [30]}]
                 """,
             ])
         #expect(settings.input.topics == ["a", "b"])
         #expect(settings.engine.binEdgesDays == [7, 30, 90, 180])
-        #expect(settings.kafka.properties == ["client.rack": "r1"])
+        #expect(settings.kafka.properties == ["client.id": "r1"])
         #expect(settings.engine.targets.map(\.name) == ["clv", "churn"])
         #expect(settings.engine.targets[0].events == [] && settings.engine.targets[0].weight == 1)
     }
@@ -35,14 +35,14 @@ import Testing
         let yaml = """
             kafka:
               groupId: ${GROUP}
-              properties: {client.rack: "${RACK}"}
+              properties: {client.id: "${RACK}"}
             snapshots: {directory: "clvd-${RACK}${POD}-$${POD}-$"}
             runtime: {threads: "${N}"}
             """
         let settings = try load(yaml, ["GROUP": "g: ${POD}", "POD": "7", "RACK": "file:x$", "N": "3"])
         #expect(settings.kafka.groupId == "g: ${POD}", "what a variable holds is not expanded again")
         #expect(settings.snapshots.directory == "clvd-file:x$7-${POD}-$")
-        #expect(settings.kafka.properties == ["client.rack": "file:x$"])
+        #expect(settings.kafka.properties == ["client.id": "file:x$"])
         #expect(settings.runtime.threads == 3)
 
         let missing = try problems(yaml, ["GROUP": "g", "RACK": "r", "POD": "7"])

@@ -11,6 +11,7 @@ final class MemoryStore {
 
     /// By instance, then by name.
     var entries: [String: [String: Entry]] = [:]
+    var owner: StoreOwner?
 }
 
 /// A store of another kind than a folder, made of nothing but the public interface. A write in the background takes
@@ -47,6 +48,13 @@ final class MemoryRepository: SnapshotRepository {
             sections[$0]!
         }
     }
+
+    func claim(_ owner: StoreOwner) -> StoreOwner {
+        store.owner = store.owner ?? owner
+        return store.owner ?? owner
+    }
+
+    func setOwner(_ owner: StoreOwner) { store.owner = owner }
 
     func newestOwn() throws -> Snapshot? {
         let newest = own.values.map { listing(instance, $0) }.max(by: SnapshotListing.isOlder)

@@ -13,6 +13,7 @@ struct SnapshotRepositoryConformance {
     func check() throws {
         let (a, b) = (try open("a"), try open("b"))
         try nothingIsThereAtFirst(a)
+        try theFirstSaysWhoseItIs(a, b)
         try whatIsWrittenIsReadByAll(a, b)
         try writesBesideTheStream(try open("c"))
         try partsStandBesideWholeOnes(try open("d"))
@@ -47,6 +48,16 @@ struct SnapshotRepositoryConformance {
         #expect(a.instance == "a")
         #expect(try a.list().isEmpty && a.newestOwn() == nil)
         #expect(!a.isWriting && a.poll() == nil && a.finish() == nil)
+    }
+
+    private func theFirstSaysWhoseItIs(_ a: any SnapshotRepository, _ b: any SnapshotRepository) throws {
+        let first = StoreOwner(group: "g", cluster: "c", topics: ["events", "ä/\""])
+        #expect(try a.claim(first) == first)
+        let second = StoreOwner(group: "h", cluster: nil, topics: [])
+        #expect(try b.claim(second) == first && a.claim(second) == first)
+        try b.setOwner(second)
+        #expect(try a.claim(first) == second && b.claim(first) == second)
+        #expect(try a.list().isEmpty)
     }
 
     private func whatIsWrittenIsReadByAll(_ a: any SnapshotRepository, _ b: any SnapshotRepository) throws {

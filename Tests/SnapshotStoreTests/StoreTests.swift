@@ -12,6 +12,8 @@ struct StoreTests {
         let locked = error(.locked) { _ = try fixture.store() }
         #expect(locked?.reason == "process \(getpid()) uses it")
         #expect(locked?.description.contains(fixture.directory) == true)
+        // What README says of a second process of the same name.
+        #expect(locked?.advice.contains("kafka.instanceId") == true)
         try store?.begin(fixture.endless(position: 1))
         _ = error(.locked) { _ = try fixture.store() }
         // Its child goes with it, else the child would hold the lock.

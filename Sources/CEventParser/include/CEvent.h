@@ -20,14 +20,17 @@ typedef struct clvd_record {
     int32_t partition;
     int32_t topic;           ///< index into the configured list of input topics
     const void *headers;     ///< rd_kafka_headers_t*, or NULL
+    uint32_t unreadable;     ///< how many offsets that cannot be read this stands for; `offset` is the last; 0: a record
 } clvd_record;
 
-/// What became of a record in the decoder. Everything from `clvd_status_first_rejection` on is a dead letter.
+/// What became of a record in the decoder. Everything from `clvd_status_first_rejection` on is a dead letter. Snapshots
+/// count by code, and have room for 32.
 typedef enum clvd_status {
     clvd_status_ok = 0,
     clvd_status_tombstone = 1,
     clvd_status_ignored_type = 2,
-    clvd_status_first_rejection = 16,
+    clvd_status_first_rejection = 15,
+    clvd_status_unreadable = 15,         ///< stands for a batch that cannot be read and is stepped over
     clvd_status_invalid_json = 16,
     clvd_status_invalid_utf8 = 17,
     clvd_status_missing_user = 18,
@@ -42,7 +45,8 @@ typedef enum clvd_status {
     clvd_status_absurd_amount = 27,      ///< not finite or above the configured limit
     clvd_status_unknown_currency = 28,
     clvd_status_too_large = 29,          ///< record longer than the configured limit
-    clvd_status_too_late = 30            ///< set by the engine, never by the decoder
+    clvd_status_too_late = 30,           ///< set by the engine, never by the decoder
+    clvd_status_skipped = 31             ///< set by the list of records that an operator wants to be stepped over
 } clvd_status;
 
 /// The event types the engine knows, in the order of their codes. Mappings translate a source's names into these.

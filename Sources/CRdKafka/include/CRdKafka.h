@@ -31,6 +31,8 @@ typedef struct clvd_client {
     uint64_t delivered;
     uint64_t failed;
     rd_kafka_resp_err_t first_failure;
+    char failed_topic[256];                         ///< of the first failure
+    size_t failed_bytes;                            ///< key and value of the largest record that failed like it
 
     // The last error of the client as a whole (all brokers down, authentication …).
     rd_kafka_resp_err_t error;
@@ -48,6 +50,14 @@ typedef struct clvd_topics {
     int32_t count;
 } clvd_topics;
 
+/// Where the offsets of a partition do not follow one another.
+typedef struct clvd_jump {
+    int64_t expected;
+    int64_t found;                    ///< below `expected`: a record came again
+    int32_t topic;
+    int32_t partition;
+} clvd_jump;
+
 /// What one poll brought.
 typedef struct clvd_batch {
     clvd_record *records;             ///< room for `capacity`
@@ -59,7 +69,13 @@ typedef struct clvd_batch {
     int32_t end_partition[256];
     int64_t end_offset[256];          ///< offset of that end
     rd_kafka_resp_err_t error;        ///< of the consumer; polling stopped at it. Its reader clears it.
+    int32_t error_topic;              ///< of the partition that the error is about; -1: of none
+    int32_t error_partition;
+    int64_t error_offset;
     char error_text[256];
+    clvd_jump jump;                   ///< the largest one, and one backwards before all others. Its reader clears it.
+    uint64_t jumps;                   ///< how many; cleared likewise
+    uint64_t skipped;                 ///< offsets without a record; cleared likewise
 } clvd_batch;
 
 /// Time alignment: holds fetched messages of the assigned partitions and returns them in the order of their timestamps
@@ -78,6 +94,24 @@ void clvd_alignment_remove(clvd_alignment *alignment, int32_t topic, int32_t par
 void clvd_alignment_clear(clvd_alignment *alignment);
 void clvd_alignment_free(clvd_alignment *alignment);
 
+/// A partition that a batch has stopped because it cannot be read.
+typedef struct clvd_stop {
+    int32_t topic;
+    int32_t partition;
+    int64_t batch;                    ///< first offset of the batch
+    int64_t next;                     ///< the first one that was not read: the batch's, or one inside it
+    rd_kafka_resp_err_t error;
+    char text[256];
+} clvd_stop;
+
+/// Tells a stop that was not told yet. Until it is ended, nothing that comes of its partition is taken.
+/// - Returns: 0 when there is none.
+int clvd_alignment_take_stop(clvd_alignment *alignment, clvd_stop *stop);
+/// Ends a stop. The partition has to be read on where `next` was, or after `last`.
+/// - last: last offset of the batch, if it is to be stepped over: one unreadable record with that offset takes its place;
+///   -1: it is read again.
+void clvd_alignment_end_stop(clvd_alignment *alignment, int32_t topic, int32_t partition, int64_t last);
+
 /// Waits up to `timeout_ms` for a first message, then fills the batch with the messages available, up to its capacity or
 /// a few megabytes. Stops at a rebalance or an error. The batch must have been released before.
 void clvd_poll(
@@ -89,6 +123,11 @@ void clvd_batch_release(clvd_batch *batch);
 /// that comes waits in the alignment; a rebalance or an error is for the next poll to report. The records of the batch
 /// stay as they are.
 void clvd_keep_alive(rd_kafka_t *rk, clvd_topics *topics, clvd_alignment *alignment, clvd_batch *batch);
+
+/// Stops fetching of a partition, or goes on.
+rd_kafka_resp_err_t clvd_pause(rd_kafka_t *rk, const char *topic, int32_t partition, int pauses);
+/// Has a partition be read on from an offset: of what was fetched before, nothing comes any more.
+rd_kafka_resp_err_t clvd_seek(rd_kafka_t *rk, const char *topic, int32_t partition, int64_t offset, int timeout_ms);
 
 /// Looks up a header of a record by its NUL-terminated name; of several, the last one counts. A `clvd_header_lookup`.
 const uint8_t *clvd_find_header(const void *headers, const char *name, uint32_t *length);

@@ -202,9 +202,8 @@ extension Engine {
     /// What decides the layout of state and weights and the meaning of labels must be equal; rates, thresholds and
     /// budgets may differ. So may the number of partitions: a task keeps the bounds that it was made with.
     private func checkCompatible(_ metadata: EngineImage.Metadata) throws {
-        let format = EngineImage.Metadata.currentFormat
-        guard metadata.format == format else {
-            throw SnapshotMismatch("the snapshot has state format \(metadata.format), this program reads \(format)")
+        guard StateFormat.isRead(metadata.format) else {
+            throw SnapshotMismatch("the snapshot", ofFormat: metadata.format)
         }
         var differences: [String] = []
         func check<T: Equatable>(_ name: String, _ saved: T, _ now: T) {

@@ -21,6 +21,9 @@ final class Cluster {
         bootstrap = Self.external ?? mock?.bootstrap ?? ""
     }
 
+    /// Another cluster of real brokers than the one of `CLVD_TEST_BOOTSTRAP`.
+    init(brokers bootstrap: String) { (mock, self.bootstrap) = (nil, bootstrap) }
+
     /// - Parameter configuration: of topics of a real broker.
     func createTopics(_ topics: [String], partitions: Int, configuration: [String: String] = [:]) throws {
         guard let mock else {

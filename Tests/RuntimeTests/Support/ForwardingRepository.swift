@@ -9,6 +9,8 @@ class ForwardingRepository: SnapshotRepository {
     var instance: String { base.instance }
     func list() throws -> [SnapshotListing] { try base.list() }
     func open(_ listing: SnapshotListing) throws -> Snapshot { try base.open(listing) }
+    func claim(_ owner: StoreOwner) throws -> StoreOwner { try base.claim(owner) }
+    func setOwner(_ owner: StoreOwner) throws { try base.setOwner(owner) }
     func newestOwn() throws -> Snapshot? { try base.newestOwn() }
     func removeOwn(name: String) { base.removeOwn(name: name) }
     func begin(_ content: SnapshotContent) throws { try base.begin(content) }

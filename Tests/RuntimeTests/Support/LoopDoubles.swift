@@ -11,6 +11,7 @@ final class ScriptedSource: RecordSource {
         case lost([Int32], records: Int)
         /// So many, from all partitions in turn.
         case records(Int)
+        case error(KafkaError)
     }
 
     var next = Step.nothing
@@ -18,6 +19,8 @@ final class ScriptedSource: RecordSource {
     var onUnassign: () -> Void = {}
     /// Ends of logs that the next poll reports.
     var ends: [Int32: Int64] = [:]
+    /// What the next poll says of offsets that do not follow one another.
+    var jumps: Consumer.Jumps?
     /// The offset after the last record of each log.
     var high: Int64 = 1000
     /// Takes no offsets, as the group is about to share its partitions out anew.
@@ -26,10 +29,18 @@ final class ScriptedSource: RecordSource {
     var isAssignmentLost = false
     var onKeepAlive: (ScriptedSource) -> Void = { _ in }
     private(set) var committed: [Int32: Int64] = [:]
+    /// Metadata of the committed offsets.
+    var metadata: [Int32: String] = [:]
     private(set) var given: [Int32] = []
     private(set) var isReading = false
     private var positions: [Int32: Int64] = [:]
+    /// What the logs have, as far as it was read.
     private var fingerprints: [Int32: [Int64: RecordFingerprint]] = [:]
+    /// Partitions whose records were looked at beside the stream.
+    private(set) var looks: [Int32] = []
+    var onLook: (ScriptedSource) -> Void = { _ in }
+    var lookError: KafkaError?
+    var knownEnds: [Int32: Int64] = [:]
     private var shop = Shop(seed: 61)
     private var held: [UnsafeMutableRawBufferPointer] = []
     private let batch = UnsafeMutableBufferPointer<clvd_record>.allocate(capacity: 64)
@@ -49,6 +60,7 @@ final class ScriptedSource: RecordSource {
         defer {
             next = .nothing
             self.ends = [:]
+            jumps = nil
             onPoll(self)
         }
         func named(_ list: [Int32]) -> [TopicPartition] { list.map { TopicPartition("events", $0) } }
@@ -60,7 +72,8 @@ final class ScriptedSource: RecordSource {
         case .revoke(let list):
             return Consumer.Poll(records: none, rebalance: .revoke(named(list)))
         case .lost(let list, let count): return Consumer.Poll(records: read(count), rebalance: .lost(named(list)))
-        case .records(let count): return Consumer.Poll(records: read(count), ends: ends)
+        case .records(let count): return Consumer.Poll(records: read(count), ends: ends, jumps: jumps)
+        case .error(let error): return Consumer.Poll(records: none, error: error)
         }
     }
 
@@ -113,18 +126,38 @@ final class ScriptedSource: RecordSource {
         _ partitions: [TopicPartition], milliseconds: Int
     ) -> [TopicPartition: PartitionOffset] {
         partitions.reduce(into: [:]) { found, p in
-            if let offset = committed[p.partition] { found[p] = PartitionOffset(offset: offset) }
+            guard let offset = committed[p.partition] else { return }
+            found[p] = PartitionOffset(offset: offset, metadata: metadata[p.partition] ?? "")
         }
     }
     func commit(_ offsets: [TopicPartition: PartitionOffset], milliseconds: Int) throws(KafkaError) {
         if isRefusing { throw KafkaError("commit", code: 27, reason: "the group is about to share out anew") }
-        for (p, offset) in offsets { committed[p.partition] = offset.offset }
+        for (p, offset) in offsets {
+            committed[p.partition] = offset.offset
+            metadata[p.partition] = offset.metadata
+        }
+    }
+    /// Another member of the group with this one's name, and when it will be gone; an error: the group does not answer.
+    var holder: Result<(member: GroupMember, until: Double)?, KafkaError> = .success(nil)
+    func holderOfName(milliseconds: Int) throws(KafkaError) -> GroupMember? {
+        try holder.get().flatMap { $0.until > clock.now ? $0.member : nil }
     }
     let sessionTimeoutMs = 45_000
     func watermarks(_ p: TopicPartition, milliseconds: Int) -> (low: Int64, high: Int64) { (0, high) }
-    func knownEnd(_ p: TopicPartition) -> Int64? { nil }
-    func fingerprint(from offset: Int64, of p: TopicPartition, milliseconds: Int) -> RecordFingerprint? {
-        fingerprints[p.partition]?[offset]
+    func knownEnd(_ p: TopicPartition) -> Int64? { knownEnds[p.partition] }
+    func fingerprint(
+        from offset: Int64, of p: TopicPartition, milliseconds: Int
+    ) throws(KafkaError) -> RecordFingerprint? {
+        looks.append(p.partition)
+        onLook(self)
+        if let lookError { throw lookError }
+        return offset < high ? fingerprints[p.partition]?[offset] : nil
+    }
+    /// Another log takes the place of the partition's, as long and with other records.
+    func makeAnew(_ partition: Int32) {
+        fingerprints[partition] = fingerprints[partition]?.mapValues {
+            RecordFingerprint(offset: $0.offset, timestampMs: $0.timestampMs + 86_400_000, hash: ~$0.hash)
+        }
     }
     func clusterID(milliseconds: Int) -> String? { "scripted" }
     func partitionCounts(_ names: [String], milliseconds: Int) -> [String: Int] { ["events": 3] }
@@ -137,6 +170,8 @@ final class ScriptedSource: RecordSource {
 final class AcceptingSink: RecordSink {
     /// The cluster does not confirm what it was given.
     var flushError: KafkaError?
+    var sendError: KafkaError?
+    var onAbort: () throws(KafkaError) -> Void = { () throws(KafkaError) in }
     func topic(_ name: String) -> Producer.Topic { Producer.Topic(unconnected: name) }
     func produce(_ records: ArraySlice<Producer.Record>) {}
     func produce(_ record: Producer.Record, headers: [(name: String, text: String)]) {}
@@ -147,18 +182,21 @@ final class AcceptingSink: RecordSink {
     let maxRecordBytes = 1_000_000
     let transactionTimeoutMs = 60_000
     var lastError: ClientError? { nil }
-    var fatalError: KafkaError? { nil }
+    var fatalError: KafkaError?
+    var isForgotten = false
     func initTransactions(milliseconds: Int) {}
     func beginTransaction() {}
     func send(
         _ offsets: [TopicPartition: PartitionOffset], consumedBy source: any RecordSource, milliseconds: Int
-    ) {}
+    ) throws(KafkaError) { if let sendError { throw sendError } }
     func commitTransaction(milliseconds: Int) {}
-    func abortTransaction(milliseconds: Int) {}
+    func abortTransaction(milliseconds: Int) throws(KafkaError) { try onAbort() }
 }
 
 final class StepClock: LoopClock {
     var now = 1000.0
-    var wallMs: Int64 { 1_700_000_000_000 + Int64(now * 1000) }
+    /// How far the wall clock has been set ahead, ms.
+    var wallAhead: Int64 = 0
+    var wallMs: Int64 { 1_700_000_000_000 + Int64(now * 1000) + wallAhead }
     func sleep(_ seconds: Double) { now += seconds }
 }

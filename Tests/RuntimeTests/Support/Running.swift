@@ -48,6 +48,8 @@ struct Site {
         s.delivery = delivery
         s.snapshots.directory = "\(folder.path)/snapshots"
         s.snapshots.intervalSeconds = 3600
+        // The mock forgets what is committed in transactions.
+        s.snapshots.acceptMissingOffsets = delivery == .exactlyOnce && !Cluster.isReal
         s.runtime.threads = 1
         s.runtime.batchRecords = 256
         s.runtime.idleTickSeconds = 0
@@ -107,14 +109,16 @@ struct Site {
     /// Whether every record has exactly one output, as `clvd verify` finds from outside. What was said twice is counted
     /// in the report; nothing may be missing.
     @discardableResult
-    func verified(records: Int) throws -> Verification.Report {
+    func verified(records: Int, toTheEnd: Bool = false) throws -> Verification.Report {
         let s = settings
-        let task = Verification(
-            cluster: .init(bootstrap: s.kafka.bootstrapServers), inputs: s.input.topics, updates: s.output.updatesTopic,
-            deadLetters: s.output.deadLetterTopic, format: try EventFormat.load(s.input.format), limits: s.input.limits,
-            currency: s.input.currency,
+        var task = Verification(
+            cluster: .init(bootstrap: s.kafka.bootstrapServers, properties: s.kafka.properties),
+            inputs: s.input.topics, updates: s.output.updatesTopic, deadLetters: s.output.deadLetterTopic,
+            format: try EventFormat.load(s.input.format), limits: s.input.limits, currency: s.input.currency,
             // The mock forgets what is committed in transactions.
-            to: s.delivery == .atLeastOnce || Cluster.isReal ? .committed(group: s.kafka.groupId) : .log)
+            to: !toTheEnd && (s.delivery == .atLeastOnce || Cluster.isReal)
+                ? .committed(group: s.kafka.groupId) : .log)
+        task.skips = SkippedOffsets(s.input.skip)
         let report = try Verifier(task).run()
         #expect(report.records == Int64(records))
         #expect(report.missing == 0 && report.orphans == 0 && report.foreign == 0, "\(report)")
@@ -123,13 +127,17 @@ struct Site {
         return report
     }
 
-    /// What the newest snapshot holds: checksums of all files, and the description.
+    /// What the newest snapshot holds: checksums of all files, and the engine's description.
     func state() throws -> State {
         let newest = try #require(try snapshots().first, "there is no snapshot")
         let snapshot = try SnapshotStore.open(path: newest.path)
+        // The group and when the log was looked at are not those of another run.
+        var metadata = try #require(try JSONSerialization.jsonObject(with: snapshot.metadata) as? [String: Any])
+        metadata["origin"] = nil
         return State(
             files: Dictionary(uniqueKeysWithValues: snapshot.files.map { ($0.name, $0.checksum) }),
-            metadata: String(decoding: snapshot.metadata, as: UTF8.self))
+            metadata: String(
+                decoding: try JSONSerialization.data(withJSONObject: metadata, options: .sortedKeys), as: UTF8.self))
     }
 
     struct State: Equatable {
@@ -243,14 +251,17 @@ final class RunningProgram {
         try self.init(site, ["run", "--config", config], environment: environment)
     }
 
-    init(_ site: Site, _ arguments: [String], environment: [String: String] = [:]) throws {
+    /// - Parameter path: of another program than that of this tree.
+    init(
+        _ site: Site, _ arguments: [String], environment: [String: String] = [:], program path: String? = nil
+    ) throws {
         errorPath = "\(site.folder.path)/err-\(UUID().uuidString)"
         outputPath = "\(site.folder.path)/out-\(UUID().uuidString)"
         for path in [errorPath, outputPath] { _ = FileManager.default.createFile(atPath: path, contents: nil) }
         // `env` becomes the program. What is preloaded into both may change the environment of the first, next to which
         // Swift looks for its arguments.
         process.executableURL = URL(filePath: "/usr/bin/env")
-        process.arguments = [Self.program.path] + arguments
+        process.arguments = [path ?? Self.program.path] + arguments
         process.environment = environment.merging(["PATH": "/usr/bin:/bin"]) { $1 }
         process.standardInput = FileHandle.nullDevice
         process.standardOutput = FileHandle(forWritingAtPath: outputPath)

@@ -1,0 +1,99 @@
+import Kafka
+import Settings
+import SnapshotStore
+import Testing
+
+@testable import Runtime
+
+/// What is made of a group that says that another member has this one's name.
+@Suite struct NameFenceTests {
+    private let folder: Folder
+    private let source: ScriptedSource
+    private let pipeline: Pipeline
+    private let shared = SharedState()
+    private let clock = StepClock()
+    private let log = Log()
+    private static let fenced = KafkaError("consume", code: 82, reason: "fenced", isFatal: true)
+    private static let other = GroupMember(id: "m-2", clientID: "rdkafka", host: "/10.1.2.3")
+
+    init() throws {
+        folder = try Folder()
+        source = ScriptedSource(clock)
+        var settings = Settings()
+        settings.engine = .small
+        settings.learning(false)
+        settings.delivery = .atLeastOnce
+        settings.runtime.idleTickSeconds = 0
+        pipeline = try Pipeline(
+            settings, partitionCount: 3,
+            store: SharedSnapshotFolder(directory: folder.path, instance: "0", logger: log.logger), shared: shared,
+            logger: log.logger, connections: Connections(source: source, sink: AcceptingSink(), clock: clock))
+        try pipeline.begin()
+        source.next = .assign([0, 1])
+        try pipeline.turn()
+    }
+
+    /// The session of the scripted member is 45 s.
+    @Test func aMemberThatIsGoneIsWaitedForAndFencesNobody() throws {
+        let began = clock.now
+        source.holder = .success((Self.other, until: began + 45))
+        let error = pipeline.end(after: Self.fenced)
+        #expect(error is NameRefused && Daemon.isPassing(error), "\(error)")
+        #expect((44.9...47).contains(clock.now - began))
+        #expect("\(error)".contains("the group has no other member of this name"))
+    }
+
+    @Test func aMemberThatStaysHasTheName() throws {
+        let began = clock.now
+        source.holder = .success((Self.other, until: .infinity))
+        let error = try #require(pipeline.end(after: Self.fenced) as? KafkaError)
+        #expect(error.isFenced && !Daemon.isPassing(error))
+        #expect(clock.now - began >= 44.9)
+        #expect("\(error)".contains("member m-2") && "\(error)".contains("client rdkafka at /10.1.2.3"), "\(error)")
+    }
+
+    @Test func aNameThatNobodyCanBeAskedAboutIsGivenUpAfterFiveTries() throws {
+        source.holder = .failure(KafkaError("ask", code: -185, reason: "no answer"))
+        for refusals in 0..<5 {
+            shared.refusals = refusals
+            #expect(pipeline.end(after: Self.fenced) is NameRefused)
+        }
+        shared.refusals = 5
+        #expect((pipeline.end(after: Self.fenced) as? KafkaError)?.isFenced == true)
+    }
+
+    // MARK: Open transactions of others
+
+    private func look(after seconds: Double) throws {
+        clock.now += seconds
+        try pipeline.turn()
+    }
+
+    @Test func recordsBehindAnOpenTransactionAreTold() throws {
+        source.next = .records(4)
+        source.ends = [0: 2, 1: 2]
+        // Committed records end at 2, the log at 7.
+        (source.high, source.knownEnds[0]) = (2, 7)
+        try pipeline.turn()
+        for _ in 0..<5 { try look(after: 10) }
+        #expect(log.count("open transaction") == 0, "\(log.text)")
+        for _ in 0..<20 { try look(after: 10) }
+        #expect(log.count("records wait behind an open transaction of another producer") == 2, "\(log.text)")
+        #expect(log.count("partition=events[0] records=5 seconds=6") == 1, "\(log.text)")
+        (source.high, source.knownEnds[0]) = (8, 8)
+        source.ends = [0: 8, 1: 8]
+        try look(after: 10)
+        #expect(log.count("has ended") == 2, "\(log.text)")
+        #expect(log.count("records wait") == 2)
+    }
+
+    /// Readers that lag have no open transaction before them.
+    @Test func recordsThatAreOnTheirWayAreNotToldOf() throws {
+        source.next = .records(4)
+        source.ends = [0: 2, 1: 2]
+        (source.high, source.knownEnds[0]) = (7, 7)
+        try pipeline.turn()
+        for _ in 0..<20 { try look(after: 10) }
+        #expect(log.count("open transaction") == 0, "\(log.text)")
+    }
+}

@@ -282,6 +282,13 @@ final class DaemonProcess {
             .max { ($0.offsets[p]!, $0.clocks[p] ?? 0) < ($1.offsets[p]!, $1.clocks[p] ?? 0) }
     }
 
+    /// The clock of the state that is taken, or one before it: of the states that are equally far, an instance takes its
+    /// own before that of another with a later clock, and repeats the ticks between them.
+    private func earliestClock(of p: TopicPartition) -> Int64 {
+        guard let furthest = snapshot(of: p)?.offsets[p] else { return .min }
+        return world.snapshots().filter { $0.offsets[p] == furthest }.map { $0.clocks[p] ?? .min }.min() ?? .min
+    }
+
     /// Checks newly assigned partitions: they must start with the newest state in the store, and with a trained model if
     /// there is one.
     private func noteTaken(_ starts: [TopicPartition: PartitionOffset]) {
@@ -290,7 +297,7 @@ final class DaemonProcess {
             let committed = world.cluster.committed[p]
             world.note("\(name) takes \(p) at \(start.offset), committed is \(committed?.offset ?? -1)")
             let clock = CommitMetadata(text: committed?.metadata ?? "").clock ?? .min
-            if start.offset < committed?.offset ?? 0 || snapshot(of: p)?.clocks[p] ?? .min < clock {
+            if start.offset < committed?.offset ?? 0 || earliestClock(of: p) < clock {
                 world.replayed.insert(p.partition)
             }
             if !world.isDamaged, start.offset < offered[p] ?? 0 {

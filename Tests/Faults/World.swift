@@ -220,7 +220,8 @@ final class World {
         for (process, _) in leaving { try retire(process) }
         leaving = []
         for process in processes { process.calmDown() }
-        // Replaced processes notice it.
+        // Replaced processes notice it; one whose successor has left for good has its name again, and leaves too.
+        for zombie in zombies where !processes.contains(where: { $0.name == zombie.name }) { try retire(zombie) }
         for zombie in zombies { zombie.calmDown() }
         try settle()
     }
@@ -237,7 +238,9 @@ final class World {
             if settled > 20 { return }
         }
         throw Violation(
-            "the records are not consumed after \(Self.mostTurns) turns without faults: \(cluster.committed)")
+            "the records are not consumed after \(Self.mostTurns) turns without faults: down are "
+                + "\(processes.filter { !$0.isUp }.map(\.name)), replaced are \(zombies.map(\.name)), "
+                + "\(isRead ? "all is" : "not all is") read: \(cluster.committed)")
     }
 
     /// Whether a process has read every partition to its end, including repeats after a rebalance.

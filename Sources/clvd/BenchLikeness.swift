@@ -50,7 +50,7 @@ struct BenchLikeness: ParsableCommand {
 
     func validate() throws {
         guard (1...256).contains(partitions) else { throw ValidationError("--partitions must be from 1 to 256.") }
-        guard (1...100).contains(runs) else { throw ValidationError("--runs must be from 2 to 100.") }
+        guard (1...100).contains(runs) else { throw ValidationError("--runs must be from 1 to 100.") }
         guard (0...100_000).contains(ahead) else { throw ValidationError("--ahead must be from 0 to 100000.") }
         guard (0...100).contains(interruptions) else {
             throw ValidationError("--interruptions must be from 0 to 100.")

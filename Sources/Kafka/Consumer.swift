@@ -96,7 +96,7 @@ public final class Consumer {
             ("isolation.level", "read_committed"), ("partition.assignment.strategy", "cooperative-sticky"),
             // The default of 100,000 stalls the fetcher of a fast consumer.
             ("queued.min.messages", "1000000"), ("queued.max.messages.kbytes", "262144"),
-            ("fetch.wait.max.ms", "100"), ("socket.timeout.ms", KafkaProperties.answerMs),
+            ("fetch.wait.max.ms", "100"), ("socket.timeout.ms", KafkaProperties.answerMs(properties)),
             // Also the largest batch after decompression. librdkafka guesses that size, three times larger each time.
             ("receive.message.max.bytes", "536870912"),
         ]
@@ -123,6 +123,8 @@ public final class Consumer {
     }
 
     deinit {
+        // Without `close`, librdkafka would wait for ever for an answer to the last rebalance.
+        client.leavesSilently = true
         clvd_batch_release(&batch)
         clvd_alignment_free(alignment)
         batch.records.deallocate()

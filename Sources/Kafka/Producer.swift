@@ -64,7 +64,8 @@ public final class Producer {
     ) throws {
         var settings = [
             ("bootstrap.servers", bootstrap), ("enable.idempotence", "true"), ("compression.codec", "lz4"),
-            ("linger.ms", "20"), ("socket.timeout.ms", KafkaProperties.answerMs), ("partitioner", "murmur2_random"),
+            ("linger.ms", "20"), ("partitioner", "murmur2_random"),
+            ("socket.timeout.ms", KafkaProperties.answerMs(properties)),
             ("queue.buffering.max.messages", "1000000"), ("queue.buffering.max.kbytes", "1048576"),
         ]
         if let transactionalId { settings.append(("transactional.id", transactionalId)) }

@@ -143,10 +143,11 @@ struct OffsetsCommand: ParsableCommand {
             Report.line(table.render(width: 160))
             Report.line()
             if isDry { return Report.line("Nothing was changed (--dry-run).") }
-            let count = plan.commits.count
+            let (count, moved) = (plan.commits.count, plan.moves.count)
             Report.line(
                 "group \(offsets.group): \(count) \(count == 1 ? "offset" : "offsets") committed, "
-                    + (aside.map { "\(plan.moves.count) snapshots moved to \($0)" } ?? "no snapshots moved"))
+                    + (aside.map { "\(moved) \(moved == 1 ? "snapshot" : "snapshots") moved to \($0)" }
+                        ?? "no snapshots moved"))
         }
 
         private struct Result: Encodable {

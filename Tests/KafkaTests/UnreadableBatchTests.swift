@@ -31,7 +31,7 @@ import Testing
     /// What a partition gives until its end: offset and number of unreadable offsets of each record.
     private func read(_ consumer: Consumer, to end: Int64) throws -> [[Int64]] {
         var seen: [[Int64]] = []
-        try consume(consumer) { poll in
+        try consume(consumer, seconds: 90) { poll in
             seen += poll.records.map { [$0.offset, Int64($0.unreadable)] }
             #expect(poll.unreadable.isEmpty && poll.error == nil)
             return poll.ends.values.contains(end)
@@ -42,26 +42,27 @@ import Testing
     /// The end of a batch is found whatever its length, and whatever follows: nothing else is stepped over.
     @Test func itsEndIsFound() throws {
         let name = try cluster.topic("bad", partitions: 1)
-        for records in [1, 2, 3, 7, 64, 700] {
+        for records in [1, 2, 7, 64] {
             try cluster.produce(["good"], to: name)
             try poison(name, records: records)
         }
-        // By hand: good records at 0, 2, 5, 9, 17, 82; batches up to 1, 4, 8, 16, 81, 782.
+        // By hand: good records at 0, 2, 5, 13; batches up to 1, 4, 12, 77.
         let expected: [[Int64]] = [
-            [0, 0], [1, 1], [2, 0], [4, 2], [5, 0], [8, 3], [9, 0], [16, 7], [17, 0], [81, 64], [82, 0], [782, 700],
+            [0, 0], [1, 1], [2, 0], [4, 2], [5, 0], [12, 7], [13, 0], [77, 64],
         ]
         let consumer = try cluster.consumer([name], group: name, properties: Self.properties)
-        consumer.skips = SkippedOffsets(["\(name)/0/1-782"])
-        #expect(try read(consumer, to: 783) == expected)
+        consumer.skips = SkippedOffsets(["\(name)/0/1-77"])
+        let found = try read(consumer, to: 78)
+        #expect(found == expected, "\(found)")
         // From inside a batch, as after a commit at an offset that somebody has set.
         let later = try cluster.consumer([name], group: "\(name)-2", properties: Self.properties)
-        later.skips = SkippedOffsets(["\(name)/0/17-782"])
+        later.skips = SkippedOffsets(["\(name)/0/13-77"])
         var seen: [[Int64]] = []
-        try consume(later, start: PartitionOffset(offset: 50)) { poll in
+        try consume(later, seconds: 90, start: PartitionOffset(offset: 50)) { poll in
             seen += poll.records.map { [$0.offset, Int64($0.unreadable)] }
-            return poll.ends.values.contains(783)
+            return poll.ends.values.contains(78)
         }
-        #expect(seen == [[81, 32], [82, 0], [782, 700]])
+        #expect(seen == [[77, 28]])
     }
 
     /// Nothing of a partition that stands still is lost: it goes on where it was once the batch can be read.

@@ -147,7 +147,8 @@ import Testing
         (configuration.model.hidden, configuration.model.typeEmbedding) = (16, 2)
         (configuration.model.categoryEmbedding, configuration.model.categoryBuckets) = (2, 8)
         (configuration.model.crossEmbedding, configuration.model.crossBuckets) = (2, 8)
-        (configuration.learning.maxLandmarks, configuration.learning.batchSize) = (1024, 32)
+        (configuration.learning.maxLandmarks, configuration.learning.batchSize) = (1024, 16)
+        configuration.learning.drawsPerLandmark = 4
         (configuration.learning.intervalRecords, configuration.learning.stepsPerThousandEvents) = (64, 40)
         (configuration.learning.landmarkIntervalDays, configuration.learning.eventLandmarkShare) = (7, 0.05)
         configuration.alerts.raiseThreshold = 0.3
@@ -169,7 +170,7 @@ import Testing
         let next = Self.path(format, "next.jsonl")
         try lines(60).write(toFile: next, atomically: false, encoding: .utf8)
         let encoder = JSONEncoder()
-        encoder.outputFormatting = [.prettyPrinted, .sortedKeys, .withoutEscapingSlashes]
+        encoder.outputFormatting = [.sortedKeys, .withoutEscapingSlashes]
         let expected = try Self.goOn(engine, next, users: (0..<4).map { "user-\($0)" })
         try encoder.encode(expected).write(to: URL(filePath: Self.path(format, "expected.json")))
         try FileManager.default.removeItem(atPath: Self.path(format, "0/.lock"))

@@ -73,14 +73,14 @@ import Testing
         source.next = .records(4)
         source.ends = [0: 2, 1: 2]
         // Committed records end at 2, the log at 7.
-        (source.high, source.knownEnds[0]) = (2, 7)
+        (source.high, source.knownEnds) = (2, [0: 7, 1: 7])
         try pipeline.turn()
         for _ in 0..<5 { try look(after: 10) }
         #expect(log.count("open transaction") == 0, "\(log.text)")
         for _ in 0..<20 { try look(after: 10) }
         #expect(log.count("records wait behind an open transaction of another producer") == 2, "\(log.text)")
         #expect(log.count("partition=events[0] records=5 seconds=6") == 1, "\(log.text)")
-        (source.high, source.knownEnds[0]) = (8, 8)
+        (source.high, source.knownEnds) = (8, [0: 8, 1: 8])
         source.ends = [0: 8, 1: 8]
         try look(after: 10)
         #expect(log.count("has ended") == 2, "\(log.text)")
@@ -91,7 +91,7 @@ import Testing
     @Test func recordsThatAreOnTheirWayAreNotToldOf() throws {
         source.next = .records(4)
         source.ends = [0: 2, 1: 2]
-        (source.high, source.knownEnds[0]) = (7, 7)
+        (source.high, source.knownEnds) = (7, [0: 7, 1: 7])
         try pipeline.turn()
         for _ in 0..<20 { try look(after: 10) }
         #expect(log.count("open transaction") == 0, "\(log.text)")

@@ -25,7 +25,7 @@ import Verification
 
     /// A group that has taken in 60 records of each of two partitions, in two lives: its snapshots are at 30 and 60.
     private final class Shopping {
-        let site: Site
+        var site: Site
         var shop = Shop(seed: 61, users: 30)
         var sent = 0
 
@@ -39,6 +39,17 @@ import Verification
                 try send(60)
                 try await live()
             }
+            try inherit()
+        }
+
+        /// The mock takes no offsets from outside once a group has had a member. So what the group has goes to one of
+        /// another name, which has had none.
+        private func inherit() throws {
+            if Cluster.isReal { return }
+            let offsets = try committed
+            site.settings.kafka.groupId = "heir-\(site.settings.kafka.groupId)"
+            site.settings.snapshots.acceptOrigin = true
+            try commit(offsets)
         }
 
         func send(_ records: Int) throws {
@@ -74,15 +85,16 @@ import Verification
 
         /// As another program does it.
         func commit(_ offsets: [Int32: Int64]) throws {
+            try commit(offsets.mapValues { PartitionOffset(offset: $0) })
+        }
+
+        private func commit(_ offsets: [Int32: PartitionOffset]) throws {
             let consumer = try Consumer(
                 bootstrap: site.cluster.bootstrap, groupId: site.settings.kafka.groupId, instanceId: nil,
                 topics: site.input, batchRecords: 1, properties: [:], logger: quiet)
             defer { consumer.close() }
             try consumer.commit(
-                Dictionary(
-                    uniqueKeysWithValues: offsets.map {
-                        (TopicPartition(site.input[0], $0), PartitionOffset(offset: $1))
-                    }))
+                Dictionary(uniqueKeysWithValues: offsets.map { (TopicPartition(site.input[0], $0), $1) }))
         }
 
         var committed: [Int32: PartitionOffset] {
@@ -109,7 +121,12 @@ import Verification
         }
 
         /// What was said twice in all, and nothing is missing.
-        func doubles() throws -> Int64 { try site.verified(records: sent).double }
+        func doubles() throws -> Int64 {
+            // An operator may agree to some whatever the delivery.
+            var site = site
+            site.settings.delivery = .atLeastOnce
+            return try site.verified(records: sent).double
+        }
     }
 
     @Test func whatIsThereIsShown() async throws {
@@ -130,7 +147,6 @@ import Verification
         #expect(text.output.contains("\n  snapshot beyond it  none\nThe daemon goes on from"), "\(text.output)")
         try shopping.commit([1: 20])
         let moved = try await shopping.offsets("show")
-        print(moved.output)
         #expect(moved.output.contains("\n  committed           20 by another program or a person\n"))
         #expect(moved.output.contains("\n  snapshot beyond it  60 in 0/snapshot-00000000000000000120\n"))
     }
@@ -144,7 +160,6 @@ import Verification
         #expect(try shopping.committed[1]?.metadata.isEmpty == true && shopping.positions() == [60, 120])
         let run = try await shopping.offsets("accept")
         #expect(run.status == 0, "\(run.errors)")
-        print(run.output)
         #expect(run.output.contains("\(shopping.site.input[0])[1]      20     20  2: 0/snapshot-"))
         #expect(run.output.contains(": 1 offset committed, 2 snapshots moved to "))
         #expect(try shopping.committed[1]?.offset == 20)
@@ -179,7 +194,6 @@ import Verification
         let part = "\(shopping.site.input[0])/1"
         let back = try await shopping.offsets("rewind", "--to", "40", "--partition", part)
         #expect(back.status == 0, "\(back.errors)")
-        print(back.output)
         #expect(try shopping.committed.mapValues(\.offset) == [0: 60, 1: 40] && shopping.positions() == [60])
         if Cluster.isReal {
             let begin = Date(timeIntervalSince1970: Double(Shop.begin) / 1000)
@@ -212,9 +226,8 @@ import Verification
         for arguments in [["accept"], ["rewind", "--to", "earliest"]] {
             let run = try await shopping.offsets(arguments[0], Array(arguments.dropFirst()))
             #expect(run.status == 1 && run.errors.contains("Nothing was changed. Stop all instances first"))
-            print(run.errors)
             let who =
-                Cluster.isReal ? "has 1 member (\(shopping.site.settings.kafka.groupId)-0 at " : "an instance runs"
+                Cluster.isReal ? "has 1 member (\(shopping.site.settings.kafka.groupId)-0-" : "an instance runs"
             #expect(run.errors.contains(who), "\(run.errors)")
         }
         let show = try await shopping.offsets("show")

@@ -85,7 +85,12 @@ import Testing
     }
 
     @Test func anOlderInstanceDoesNotReadNewerOffsets() async throws {
-        let site = try await Self.site()
+        var site = try await Self.site()
+        if !Cluster.isReal {
+            // The mock takes no offsets from outside once a group has had a member.
+            site.settings.kafka.groupId += "-heir"
+            site.settings.snapshots.acceptOrigin = true
+        }
         let consumer = try Consumer(
             bootstrap: site.cluster.bootstrap, groupId: site.settings.kafka.groupId, instanceId: nil,
             topics: site.input, batchRecords: 1, properties: [:],

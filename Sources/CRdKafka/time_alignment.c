@@ -22,6 +22,7 @@ typedef struct queue {
     int32_t partition;
     int64_t next;                   ///< offset after the newest that was fetched
     int64_t missing_since;          ///< ms, since when other partitions wait for its messages; 0: none waits
+    int seen;                       ///< whether any message has come since it was added
     rd_kafka_message_t *stop;       ///< the error that a batch cannot be read; nothing after it is taken
     int is_stop_told;
     waiting *items;
@@ -176,6 +177,7 @@ static void push(clvd_alignment *a, queue *q, rd_kafka_message_t *m) {
     q->items[(q->first + q->count) & (q->capacity - 1)] = (waiting){.message = m, .time = time};
     q->next = m->offset + !is_end(m);
     q->missing_since = 0;
+    q->seen = 1;
     a->bytes += size_of(m);
     a->records += !is_end(m);
     if (q->count++) return;
@@ -331,10 +333,17 @@ static int is_missing(rd_kafka_t *rk, const clvd_topics *topics, const clvd_alig
     return now - q->missing_since < a->wait_ms;
 }
 
+/// Whether nothing has come yet of a partition.
+static int is_starting(const clvd_alignment *a) {
+    for (size_t i = 0; i < a->count; i++)
+        if (!a->queues[i].seen) return 1;
+    return 0;
+}
+
 /// Returns the earliest records, until a partition has none here although its log has more.
 static void hand_out(rd_kafka_t *rk, const clvd_topics *topics, clvd_alignment *a, clvd_batch *batch) {
-    // The records of one batch need no order.
-    int waits = aligns(a) && a->records > batch->capacity && a->bytes < most_waiting;
+    // The records of one batch need no order; but the first fetch after a start may bring thousands of one partition.
+    int waits = aligns(a) && (a->records > batch->capacity || is_starting(a)) && a->bytes < most_waiting;
     int64_t now = waits ? now_ms() : 0;
     for (size_t i = 0; waits && i < a->count; i++)
         if (is_missing(rk, topics, a, &a->queues[i], now)) return;

@@ -14,6 +14,8 @@ public final class Engine {
     public let partitions: Int
     let settings: EngineSettings
     let serving: ServingModel
+    /// What predicted before `serving`, for the partitions that are not beyond `schedule.servesFrom`.
+    let former: ServingModel
     let learner: Learner
     private let executor: any ParallelExecutor
     private(set) var tasks: [TaskID: PartitionTask] = [:]
@@ -22,16 +24,22 @@ public final class Engine {
     /// Records consumed since the engine began, repeats not counted: the position in the sequence.
     public private(set) var position: Int64 = 0
     /// When learning happens next and happened last: `learning.intervalRecords` apart, or as many records as, at the
-    /// pace of the stretch before, come in `learning.intervalHours` of event time. Positions and watermarks decide,
-    /// never a clock.
+    /// pace of the stretch before, come in `learning.intervalHours` of event time. Where there are several partitions,
+    /// marks of event time. Positions and watermarks decide, never a clock.
     private(set) var schedule = Schedule()
 
     struct Schedule: Codable, Equatable {
         var next: Int64 = 0
         var last: Int64 = 0
-        /// Highest watermark at the last learning; nil before the first.
+        /// Highest watermark at the last learning, or its mark; nil before the first.
         var watermark: Int64?
+        /// nil before the first record, and with one partition.
+        var marks: LearningMarks?
+        /// Watermark beyond which the newest model predicts; nil: everywhere.
+        var servesFrom: Int64?
     }
+    /// Whether there are several partitions, whose records may interleave in one way or another.
+    let learnsByMarks: Bool
     /// Most work of a task for passing hours between two calls of `betweenSlices`. Results do not depend on it.
     package var sliceWork = Slice.standard
     private var order: [(task: Int, item: Int)] = []
@@ -52,8 +60,12 @@ public final class Engine {
         self.executor = executor
         settings = EngineSettings(configuration, topics: topics, partitions: partitions)
         serving = ServingModel(settings)
+        former = ServingModel(settings)
         learner = Learner(settings, executor: executor)
         learner.publish(to: serving)
+        learner.publish(to: former)
+        learnsByMarks = partitions > 1
+        learner.isByMarks = learnsByMarks
         schedule.next = Int64(configuration.learning.intervalRecords)
     }
 
@@ -66,6 +78,16 @@ public final class Engine {
     func restore(position: Int64, schedule: Schedule) {
         self.position = position
         self.schedule = schedule
+        guard !learnsByMarks else { return }
+        (self.schedule.marks, self.schedule.servesFrom) = (nil, nil)
+        if schedule.next <= position { self.schedule.next = position + Int64(configuration.learning.intervalRecords) }
+    }
+
+    /// From now on, learning is at these marks.
+    func begin(_ marks: LearningMarks) { schedule.marks = marks }
+
+    func learned(at mark: Int64, servesFrom: Int64, _ next: LearningMarks) {
+        (schedule.watermark, schedule.servesFrom, schedule.marks) = (mark, servesFrom, next)
     }
 
     // MARK: Tasks
@@ -78,6 +100,7 @@ public final class Engine {
 
     func insert(_ task: PartitionTask) {
         precondition(tasks[task.id] == nil, "task \(task.id) is held already")
+        if !learnsByMarks { task.pool.forgetMarks() }
         tasks[task.id] = task
         arrange()
     }
@@ -152,22 +175,30 @@ public final class Engine {
         guard let base = events.baseAddress else { return }
         var next = routing.tasks.map { ordered[$0].nextOffset }
         var start = 0
+        var harmless = -1
         while start < events.count {
-            let (end, taken) = share(base, start..<events.count, most: schedule.next - position, &next)
+            let most = learnsByMarks ? Int64.max : schedule.next - position
+            let (end, taken) = share(base, start..<events.count, most: most, harmless, &next)
             try process(base, betweenSlices)
             position += taken
             start = end
-            if position == schedule.next { learn() }
+            if !learnsByMarks {
+                if position == schedule.next { learn() }
+            } else if start < events.count, !learn(before: base + start) {
+                harmless = start
+            }
         }
     }
 
-    /// Hands out records from the front of `range` to their tasks, at most `most` that are new. Records below the
-    /// position of their input (`next`) are repeats of the log; they are no part of the sequence.
+    /// Hands out records from the front of `range` to their tasks, at most `most` that are new, and none that may go
+    /// beyond the next learning but `harmless`. Records below the position of their input (`next`) are repeats of the
+    /// log; they are no part of the sequence.
     /// - Returns: where it stopped, and how many records were new.
     private func share(
-        _ events: UnsafePointer<clvd_event>, _ range: Range<Int>, most: Int64, _ next: inout [Int64]
+        _ events: UnsafePointer<clvd_event>, _ range: Range<Int>, most: Int64, _ harmless: Int, _ next: inout [Int64]
     ) -> (end: Int, taken: Int64) {
         for i in shares.indices { shares[i].removeAll(keepingCapacity: true) }
+        let limit = timeLimit
         var taken: Int64 = 0
         var input = -1
         var i = range.lowerBound
@@ -178,6 +209,9 @@ public final class Engine {
             if offset < next[input] {
                 ordered[place].counters.repeated += 1
             } else {
+                if events[i].time_ms > limit, i != harmless, events[i].status == UInt8(clvd_status_ok.rawValue) {
+                    break
+                }
                 next[input] = offset + 1
                 shares[place].append(UInt32(i))
                 taken += 1
@@ -192,14 +226,14 @@ public final class Engine {
         _ events: UnsafePointer<clvd_event>, _ betweenSlices: () throws -> Void
     ) rethrows {
         var places = ordered.indices.filter { !shares[$0].isEmpty }
-        for place in places { ordered[place].beginShare() }
-        nonisolated(unsafe) let (me, input, model) = (self, events, serving)
+        for place in places { ordered[place].beginShare(schedule.marks?.times ?? []) }
+        nonisolated(unsafe) let (me, input, models) = (self, events, served)
         while true {
             executor.run(count: places.count) { [places] i in
                 let place = places[i]
                 me.shares[place].withUnsafeBufferPointer {
                     me.ordered[place].process(
-                        input, $0.baseAddress!, count: $0.count, work: me.sliceWork, model)
+                        input, $0.baseAddress!, count: $0.count, work: me.sliceWork, models)
                 }
             }
             places.removeAll { ordered[$0].taken == shares[$0].count }
@@ -219,9 +253,12 @@ public final class Engine {
         schedule.last = position
         schedule.next = position + interval(records: records, ms: passed)
         guard configuration.learning.enabled else { return }
-        learner.learn(ordered, records: records, days: Double(passed) / Double(Clock.day), now: watermark)
+        learner.learn(
+            ordered, ordered.map(\.cut), records: records, days: Double(passed) / Double(Clock.day), now: watermark)
         learner.publish(to: serving)
     }
+
+    private var served: ServedModels { ServedModels(newest: serving, former: former, from: schedule.servesFrom) }
 
     /// Records between two learnings at least: a learning costs as much as some records, also when event time flies.
     private static let shortestInterval: Int64 = 16
@@ -249,7 +286,8 @@ public final class Engine {
         for task in ordered { task.beginStep() }
         for task in ordered {
             guard let time = times[task.id] else { continue }
-            while !task.tick(to: time, work: sliceWork, serving) { try betweenSlices() }
+            let model = served.model(at: time)
+            while !task.tick(to: time, work: sliceWork, model) { try betweenSlices() }
         }
     }
 

@@ -24,6 +24,11 @@ final class PartitionTask {
     var clock = TaskClock()
     /// Slot at which the next search for a user to evict begins.
     var evictionHand = 0
+    /// Records up to the latest mark that learning has come to.
+    var recordsLearned: Int64 = 0
+    /// Marks of event time where learning is by them, and the next that the watermark passes.
+    private var marks: [Int64] = []
+    private var nextMark = Int64.max
 
     /// Offset after the last record taken in; records below it are repeats of the log and not taken again.
     var nextOffset: Int64 = -1
@@ -94,7 +99,50 @@ final class PartitionTask {
     // MARK: Records
 
     /// To be called before the first slice of a share.
-    func beginShare() { taken = 0 }
+    /// - Parameter marks: of event time, ascending; none where learning is not by them.
+    func beginShare(_ marks: [Int64]) {
+        taken = 0
+        self.marks = marks
+        findNextMark(from: clock.watermark)
+    }
+
+    private func findNextMark(from time: Int64) {
+        nextMark = marks.first { $0 >= time && $0 > pool.lastMark } ?? .max
+    }
+
+    /// Keeps what is held here now for learning at the marks that the watermark is about to pass.
+    private func passMarks(to next: Int64, _ model: ServingModel) {
+        flush(model)
+        let passed = marks.filter { $0 >= nextMark && $0 < next }
+        pool.pass(passed, from: clock.watermark, to: next, records: counters.records, users: users)
+        findNextMark(from: next)
+    }
+
+    /// What learning at a mark goes by. Where the watermark has not passed the mark, that is all there is.
+    func cut(at mark: Int64) -> LearningCut {
+        if pool.cut(at: mark) == nil && mark > pool.lastMark {
+            pool.pass([mark], from: clock.watermark, to: mark + 1, records: counters.records, users: users)
+        }
+        var cut = pool.cut(at: mark) ?? cut
+        cut.watermark = min(cut.watermark, mark)
+        return cut
+    }
+
+    /// Everything held now.
+    var cut: LearningCut {
+        LearningCut(watermark: clock.watermark, through: .max, tail: pool.tail, records: counters.records)
+    }
+
+    /// Whether a record, the next of this partition, will be accepted and take the watermark beyond a time.
+    func moves(_ event: UnsafePointer<clvd_event>, beyond time: Int64) -> Bool {
+        let e = event.pointee
+        guard e.status == UInt8(clvd_status_ok.rawValue), abs(e.amount) <= PartitionTask.maximumAmount,
+            e.time_ms - settings.latenessMs > max(time, clock.watermark)
+        else { return false }
+        let (key, length) = (e.user!, Int(e.user_length))
+        let slot = users.find(key, length, hash: users.hash(key, length))
+        return slot == UserTable.none || !EventIDs(users.slot(slot), settings.userLayout).contains(e.event_id_hash)
+    }
 
     /// Takes in the next records of this task's share in order, none of them below `nextOffset`, until `taken` is `count`
     /// or the work for passing hours is spent; then another call goes on. Outputs go to the outbox.
@@ -104,13 +152,19 @@ final class PartitionTask {
     ///   - work: most work, in units of `Slice`.
     func process(
         _ events: UnsafePointer<clvd_event>, _ indices: UnsafePointer<UInt32>, count: Int, work: Int,
-        _ model: ServingModel
+        _ models: ServedModels
     ) {
         slice = Slice(work: work)
+        var model = models.model(at: clock.watermark)
         while taken < count {
             let index = indices[taken]
             let event = events + Int(index)
             let offset = event.pointee.offset
+            let next = models.model(at: watermark(with: event))
+            if next !== model {
+                flush(model)
+                model = next
+            }
             let mute = offset < firstUnpublishedOffset
             if mute != muted { flush(model) }
             if offset >= clock.nextIdleTickBefore, !replayIdleTicks(through: offset, model) { return }
@@ -121,6 +175,13 @@ final class PartitionTask {
             taken += 1
         }
         flush(model)
+    }
+
+    /// The watermark once a record is accepted.
+    @inline(__always)
+    private func watermark(with event: UnsafePointer<clvd_event>) -> Int64 {
+        guard event.pointee.status == UInt8(clvd_status_ok.rawValue) else { return clock.watermark }
+        return max(clock.watermark, event.pointee.time_ms - settings.latenessMs)
     }
 
     /// - Returns: false when the hours up to the record are not through: nothing is done with the record itself.
@@ -157,6 +218,7 @@ final class PartitionTask {
         }
         let newWatermark = time - settings.latenessMs
         if newWatermark > clock.watermark {
+            if newWatermark > nextMark { passMarks(to: newWatermark, model) }
             let timerHour = clock.timerHour
             guard advanceWatermark(to: newWatermark, record: index, model) else { return false }
             // Timers may have evicted the user.

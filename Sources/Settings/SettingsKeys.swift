@@ -277,7 +277,8 @@ extension Settings {
             "learning.batchSize", \.engine.learning.batchSize, "Landmarks in a minibatch.", .within(1...65_536)),
         SettingKey(
             "learning.intervalRecords", \.engine.learning.intervalRecords,
-            "Consumed records between two rounds of learning.", .within(1...10_000_000)),
+            "Consumed records between two rounds of learning; with several partitions, about so many.",
+            .within(1...10_000_000)),
         SettingKey(
             "learning.intervalHours", \.engine.learning.intervalHours,
             "Learning happens earlier when this much event time passes in fewer records; 0: never earlier.",

@@ -9,7 +9,7 @@ import Terminal
 struct BenchCommand: ParsableCommand {
     static let configuration = CommandConfiguration(
         commandName: "bench", abstract: "Measure what clvd costs on this machine.",
-        subcommands: [Memory.self, BenchSnapshot.self])
+        subcommands: [Memory.self, BenchSnapshot.self, BenchLikeness.self])
 
     /// `clvd bench memory`
     struct Memory: ParsableCommand {

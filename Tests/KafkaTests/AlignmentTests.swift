@@ -59,6 +59,16 @@ import Testing
         #expect(waitMs > 0 ? Self.disorder(read) <= 100 : Self.disorder(read) > 1000)
     }
 
+    /// The first fetch may bring thousands of one partition, which fit one batch: they wait for those of the others.
+    @Test func afterAStartTheFirstBatchIsInOrderToo() throws {
+        let cluster = try TestCluster()
+        let name = try Self.fill(cluster, partitions: 8)
+        let consumer = try cluster.consumer([name], group: name, batchRecords: 8192, alignmentWaitMs: 5000)
+        let read = try Self.read(consumer, 4000)
+        consumer.close()
+        #expect(Self.disorder(Array(read.prefix(4000))) <= 100)
+    }
+
     /// Of records of the same time, those of the lower partition come first, whatever the order of assignment.
     @Test func equalTimesComeInTheOrderOfPartitions() throws {
         let cluster = try TestCluster()

@@ -27,11 +27,14 @@ struct CorrectionCoefficients: ~Copyable {
 
     private let outputs: Int
     private let memory: UnsafeMutablePointer<Float>
+    private let count: Int
+    /// All of them.
+    var values: UnsafeMutableBufferPointer<Float> { .init(start: memory, count: count) }
 
     /// All zero.
     init(outputs: Int) {
         self.outputs = outputs
-        let count = LogitCorrection.groups * (1 + ProcessBlend.groups) * 3 * outputs
+        count = LogitCorrection.groups * (1 + ProcessBlend.groups) * 3 * outputs
         memory = .allocate(capacity: count)
         memory.initialize(repeating: 0, count: count)
     }

@@ -22,6 +22,14 @@ struct LandmarkPool: ~Copyable {
     var standardised: Int64 = 1
     /// Candidates with a priority below it are admitted.
     private(set) var threshold: UInt64 = 1 << 32
+    /// At marks of event time that learning has not come to yet, ascending.
+    private(set) var cuts: [LearningCut] = []
+    /// Watermarks at the latest mark passed and at the one before, which learning has come to. nil where learning is not
+    /// by marks.
+    private var passed: Int64?
+    private var settled: Int64?
+    /// The latest mark passed.
+    private(set) var lastMark = Int64.min
 
     init(layout: LandmarkLayout, capacity: Int, binEnds: [Int64]) {
         self.layout = layout
@@ -58,7 +66,7 @@ struct LandmarkPool: ~Copyable {
         user: UInt32, instant: Int64, priority: UInt32, users: borrowing UserTable
     ) -> UnsafeMutableRawPointer? {
         while count == capacity {
-            if head < frontier[frontier.count - 1] { popOldest() } else { thin(users) }
+            if mayPopOldest { popOldest() } else { thin(users) }
             if !admits(priority) { return nil }
         }
         let place = at(tail)
@@ -70,6 +78,12 @@ struct LandmarkPool: ~Copyable {
         header.pointee.landmark = link(tail)
         tail += 1
         return place
+    }
+
+    /// Whether the last bin of the oldest has matured. By marks, a function of this partition's records alone.
+    private var mayPopOldest: Bool {
+        guard let settled else { return head < frontier[frontier.count - 1] }
+        return LandmarkPool.header(at(head)).pointee.instant + binEnds[binEnds.count - 1] < settled
     }
 
     private mutating func popOldest() {
@@ -85,6 +99,7 @@ struct LandmarkPool: ~Copyable {
     private mutating func clampFrontiers() {
         for b in frontier.indices { frontier[b] = max(frontier[b], head) }
         standardised = max(standardised, head)
+        for c in cuts.indices { cuts[c].tail = max(cuts[c].tail, head) }
     }
 
     /// Keeps the landmarks below half the threshold, in order, and renumbers them from `head`.
@@ -92,10 +107,12 @@ struct LandmarkPool: ~Copyable {
         threshold = max(1, threshold / 2)
         var keptFrontier = frontier
         var keptStandardised = standardised
+        var keptCuts = cuts
         var write = head
         for read in head..<tail {
             for b in frontier.indices where read == frontier[b] { keptFrontier[b] = write }
             if read == standardised { keptStandardised = write }
+            for c in cuts.indices where read == cuts[c].tail { keptCuts[c].tail = write }
             let from = at(read)
             let h = LandmarkPool.header(from)
             if h.pointee.user != UserTable.none { users.slot(h.pointee.user).header.pointee.landmark = 0 }
@@ -105,6 +122,8 @@ struct LandmarkPool: ~Copyable {
         }
         for b in frontier.indices { frontier[b] = frontier[b] >= tail ? write : keptFrontier[b] }
         standardised = standardised >= tail ? write : keptStandardised
+        for c in cuts.indices where cuts[c].tail >= tail { keptCuts[c].tail = write }
+        cuts = keptCuts
         tail = write
         for s in head..<tail {
             let h = LandmarkPool.header(at(s))
@@ -114,6 +133,40 @@ struct LandmarkPool: ~Copyable {
             user.pointee.landmark = link(s)
         }
     }
+
+    // MARK: Marks
+
+    /// The watermark passes marks, or learning comes to one that it has not passed yet. What is held stays until learning
+    /// has come to them: there is room for what comes until then.
+    /// - Parameters:
+    ///   - marks: ascending, beyond `lastMark`.
+    ///   - watermark: before; `next`: after.
+    mutating func pass(
+        _ marks: some Sequence<Int64>, from watermark: Int64, to next: Int64, records: Int64, users: borrowing UserTable
+    ) {
+        for mark in marks {
+            settled = passed ?? .min
+            passed = watermark
+            lastMark = mark
+            while count > capacity - capacity / Self.reserve {
+                if mayPopOldest { popOldest() } else { thin(users) }
+            }
+        }
+        cuts.append(LearningCut(watermark: watermark, through: next, tail: tail, records: records))
+    }
+    /// Part of the capacity that is kept for landmarks between two marks.
+    private static let reserve = 8
+
+    /// What was held at a mark; nil when the watermark has not passed it.
+    func cut(at mark: Int64) -> LearningCut? { cuts.first { $0.through > mark } }
+
+    /// Learning has come to all marks before this one.
+    mutating func forgetCuts(before mark: Int64) { cuts.removeAll { $0.through <= mark } }
+
+    /// Learning is not by marks.
+    mutating func forgetMarks() { (cuts, passed, settled, lastMark) = ([], nil, nil, .min) }
+
+    // MARK: Maturity
 
     /// Advances a bin's frontier to the watermark; `matured` sees each landmark that passes, in order. An event at
     /// the watermark itself may still come, so the watermark has to be past the bin's end.
@@ -175,12 +228,17 @@ extension LandmarkPool {
         var threshold: UInt64
         var capacity: Int
         var landmarkBytes: Int
+        var cuts: [LearningCut]
+        var passed: Int64?
+        var settled: Int64?
+        var lastMark: Int64
     }
 
     var image: Image {
         Image(
             head: head, tail: tail, frontier: frontier, standardised: standardised, threshold: threshold,
-            capacity: capacity, landmarkBytes: layout.size)
+            capacity: capacity, landmarkBytes: layout.size, cuts: cuts, passed: passed, settled: settled,
+            lastMark: lastMark)
     }
 
     /// The held landmarks in order, as one or two stretches of memory.
@@ -202,7 +260,7 @@ extension LandmarkPool {
             (1...most).contains(capacity), held <= capacity, held * layout.size == bytes.count, image.head >= 1,
             image.head <= Int64.max / 2, image.tail == image.head + Int64(held),
             (image.frontier + [image.standardised]).allSatisfy({ $0 >= image.head && $0 <= image.tail }),
-            image.threshold <= 1 << 32
+            image.threshold <= 1 << 32, image.cuts.allSatisfy({ (image.head...image.tail).contains($0.tail) })
         else {
             throw SnapshotMismatch(
                 "the landmarks were kept with another layout (learning.maxLandmarks, targets or bins changed)"
@@ -214,6 +272,7 @@ extension LandmarkPool {
         frontier = image.frontier
         standardised = image.standardised
         threshold = image.threshold
+        (cuts, passed, settled, lastMark) = (image.cuts, image.passed, image.settled, image.lastMark)
         for i in 0..<held {
             memcpy(at(head + Int64(i)), bytes.baseAddress! + i * layout.size, layout.size)
         }

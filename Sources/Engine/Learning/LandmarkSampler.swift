@@ -60,6 +60,8 @@ struct LandmarkSampler {
         var at = Int64(random.below(Int(total)))
         for (t, task) in tasks.enumerated() {
             let n = range(task)
+            // One more landmark of another task shall not move the places in this one.
+            if at < n && tasks.count > 1 { at = Int64(random.below(Int(n))) }
             if at < n { return LandmarkPick(task: t, sequence: task.pool.frontier[bin] - 1 - at) }
             at -= n
         }

@@ -13,6 +13,12 @@ extension Learner {
         swap(&spare, &serving.parameters)
     }
 
+    /// The same, where the parameters that served until now go on to serve behind it.
+    func publish(to serving: ServingModel, former: ServingModel) {
+        publish(to: serving)
+        swap(&spare, &former.parameters)
+    }
+
     private func write(to p: inout ServingParameters) {
         p.standardizer = standardizer
         p.amountMean = standardizer.amountMean
@@ -21,7 +27,7 @@ extension Learner {
         let enough = Double(configuration.minimumSteps * configuration.batchSize) * Self.taughtShare
         p.taughtBins = taughtRows.prefix { $0 >= enough }.count
         correction.write(rates: rates, into: p.coefficients)
-        p.purchases.set(process)
+        p.set(process)
         p.evidence = Float(evidence(taughtBins: p.taughtBins))
         for i in scorer.levels.values.indices { p.levels[i] = Float(scorer.levels.values[i]) }
         p.copy(weights: servingWeights)

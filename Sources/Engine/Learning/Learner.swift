@@ -1,3 +1,4 @@
+import CHash
 import CKernels
 import Glibc
 
@@ -43,6 +44,9 @@ final class Learner {
     var taughtRows: [Double]
     /// Filled and exchanged with the parameters of the serving model at each learning.
     var spare: ServingParameters
+    /// Whether learning is by marks of event time. Then what a step draws depends on the mark and its number alone, so
+    /// that runs which differ a little draw nearly the same.
+    var isByMarks = false
 
     init(_ settings: EngineSettings, executor: any ParallelExecutor) {
         self.settings = settings
@@ -65,13 +69,14 @@ final class Learner {
 
     /// One learning interval: labels that matured since the last, then as many steps as they and the budget allow.
     /// - Parameters:
+    ///   - cuts: of each task, up to where it teaches.
     ///   - records: records since the last.
     ///   - days: event time since the last.
     ///   - now: event time, ms.
-    func learn(_ tasks: [PartitionTask], records: Int64, days: Double, now: Int64) {
+    func learn(_ tasks: [PartitionTask], _ cuts: [LearningCut], records: Int64, days: Double, now: Int64) {
         let before = tasks.map { $0.pool.frontier }
-        for task in tasks { mature(task) }
-        for task in tasks { standardise(task) }
+        for (task, cut) in zip(tasks, cuts) { mature(task, watermark: cut.watermark) }
+        for (task, cut) in zip(tasks, cuts) { standardise(task, below: cut.tail) }
         standardizer.refresh()
         watch(days: days, now: now)
         correctHeads(tasks, since: before, days: days)
@@ -80,10 +85,12 @@ final class Learner {
             + configuration.stepsPerDay * min(days, Self.mostDaysOfBudget)
         budget += allowance
         let batchSize = Double(configuration.batchSize)
+        var number: UInt64 = 0
         while credit >= batchSize && budget >= 1 {
             budget -= 1
             credit -= batchSize
-            guard step(tasks) else { break }
+            number += 1
+            guard step(tasks, noise: isByMarks ? noise(now, number) : nil) else { break }
         }
         credit = min(credit, Self.mostOwedBatches * batchSize)
         budget = min(budget, max(1, Self.mostSavedIntervals * allowance))
@@ -93,11 +100,11 @@ final class Learner {
 
     // MARK: Outcomes
 
-    private func mature(_ task: PartitionTask) {
+    private func mature(_ task: PartitionTask, watermark: Int64) {
         let bins = settings.targetTable.bins
         for bin in 0..<bins {
             var fresh = 0
-            task.pool.mature(bin: bin, watermark: task.watermark) { landmark in
+            task.pool.mature(bin: bin, watermark: watermark) { landmark in
                 let h = LandmarkPool.header(landmark)
                 guard h.pointee.user != UserTable.none else { return }
                 let labels = landmark.at(settings.landmarkLayout.labels, as: Float.self)
@@ -117,10 +124,10 @@ final class Learner {
     }
 
     /// Adds the landmarks that are new to the scaling of features and to the purchase process.
-    private func standardise(_ task: PartitionTask) {
+    private func standardise(_ task: PartitionTask, below tail: Int64) {
         let layout = settings.landmarkLayout
         withUnsafeTemporaryAllocation(of: Float.self, capacity: layout.features) { row in
-            for sequence in task.pool.standardised..<task.pool.tail {
+            for sequence in task.pool.standardised..<max(task.pool.standardised, tail) {
                 let landmark = task.pool.at(sequence)
                 let h = LandmarkPool.header(landmark)
                 guard h.pointee.user != UserTable.none else { continue }
@@ -134,7 +141,7 @@ final class Learner {
                 if amount > 0 { standardizer.observe(logAmount: amount) }
             }
         }
-        task.pool.standardised = task.pool.tail
+        task.pool.standardised = max(task.pool.standardised, tail)
     }
 
     private func observe(_ history: PurchaseProcess.History) {
@@ -173,14 +180,21 @@ final class Learner {
 
     // MARK: Steps
 
+    /// Seed of a step at a mark.
+    private func noise(_ mark: Int64, _ number: UInt64) -> UInt64 {
+        clvd_mix(configuration.seed &+ number, UInt64(bitPattern: mark))
+    }
+
     /// One minibatch. False when there is nothing to learn from yet.
-    private func step(_ tasks: [PartitionTask]) -> Bool {
+    /// - Parameter noise: seed of what it draws; nil: drawing goes on where the step before ended.
+    private func step(_ tasks: [PartitionTask], noise: UInt64?) -> Bool {
+        if let noise { sampler.random = RandomNumbers(seed: noise) }
         guard sampler.draw(tasks, heldOut: false) else { return false }
         builder.fill(sampler.picks, from: tasks, standardizer: standardizer, rates: rates)
         let batch = builder.batch
         let result = trainer.step(
             weights, batch, rateFactor: stopping.rateFactor * (adapting ? configuration.driftRateFactor : 1),
-            executor: executor)
+            noise: noise, executor: executor)
         report.learningRate = result.learningRate
         guard result.applied else {
             report.skipped += 1

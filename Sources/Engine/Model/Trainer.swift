@@ -46,12 +46,13 @@ final class Trainer {
     }
 
     /// Gradient of the batch, summed into the first chunk's buffer; returns the mean loss of a row.
-    func gradient(_ weights: Weights, _ batch: TrainingBatch, executor: any ParallelExecutor) -> (
-        UnsafeMutablePointer<Float>, Float
-    ) {
+    /// - Parameter noise: seed of dropout; nil: by the number of steps.
+    func gradient(
+        _ weights: Weights, _ batch: TrainingBatch, noise: UInt64? = nil, executor: any ParallelExecutor
+    ) -> (UnsafeMutablePointer<Float>, Float) {
         transposed.take(weights.parameters)
         let c = configuration
-        let seed = c.seed &+ UInt64(weights.steps) &* 0x9E37_79B9
+        let seed = noise ?? (c.seed &+ UInt64(weights.steps) &* 0x9E37_79B9)
         nonisolated(unsafe) let (me, parameters, rows) = (self, weights.parameters, batch)
         let n = (batch.rows + Trainer.chunkRows - 1) / Trainer.chunkRows
         executor.run(count: n) { i in
@@ -103,9 +104,10 @@ final class Trainer {
 
     /// A step: gradient, clipping, optimiser, moving average.
     func step(
-        _ weights: Weights, _ batch: TrainingBatch, rateFactor: Float, executor: any ParallelExecutor
+        _ weights: Weights, _ batch: TrainingBatch, rateFactor: Float, noise: UInt64? = nil,
+        executor: any ParallelExecutor
     ) -> Result {
-        let (g, loss) = gradient(weights, batch, executor: executor)
+        let (g, loss) = gradient(weights, batch, noise: noise, executor: executor)
         return apply(weights, g, loss: loss, rateFactor: rateFactor)
     }
 

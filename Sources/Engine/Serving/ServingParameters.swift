@@ -21,6 +21,7 @@ struct ServingParameters: ~Copyable {
     let priorSigma: UnsafeMutablePointer<Float>
     let coefficients: CorrectionCoefficients
     let purchases: PurchaseForecast
+    private(set) var process = PurchaseProcess()
     /// [value readings] of the levels of the intervals.
     let levels: UnsafeMutablePointer<Float>
     /// How far predictions rest on outcomes that were learned from, 0 to 1 (`Learner.evidence`).
@@ -46,8 +47,73 @@ struct ServingParameters: ~Copyable {
 
     deinit { for p in [weights, prior, meanLogSpend, priorChance, priorSigma, levels] { p.deallocate() } }
 
+    mutating func set(_ process: PurchaseProcess) {
+        self.process = process
+        purchases.set(process)
+    }
+
     /// - Parameter source: weights as `ModelLayout` places them.
     func copy(weights source: UnsafePointer<Float>) {
         memcpy(weights, source, weightCount * MemoryLayout<Float>.stride)
+    }
+}
+
+// MARK: - Snapshot
+
+extension ServingParameters {
+    /// What, beside the flat memory, makes them again.
+    struct Image: Codable, Equatable {
+        var mean: [Double]
+        var m2: [Double]
+        var observations: [Double]
+        var process: PurchaseProcess
+        var version: Int64
+        var taughtBins: Int
+        var evidence: Float
+
+        /// - Parameter bins: of the configuration.
+        func isWhole(bins: Int) -> Bool {
+            let features = SnapshotFeatures.count + 1
+            return [mean, m2, observations].allSatisfy { $0.count == features && $0.allSatisfy(\.isFinite) }
+                && process.isWhole && StateCheck.counts.contains(version) && (0...bins).contains(taughtBins)
+                && evidence.isFinite
+        }
+    }
+
+    var image: Image {
+        Image(
+            mean: standardizer.mean, m2: standardizer.m2, observations: standardizer.observations, process: process,
+            version: version, taughtBins: taughtBins, evidence: evidence)
+    }
+
+    /// Flat memory of numbers, in a fixed order.
+    func regions(_ settings: EngineSettings) -> [UnsafeMutableBufferPointer<Float>] {
+        let cells = settings.targetTable.cells
+        return [
+            .init(start: weights, count: settings.model.count), .init(start: prior, count: cells),
+            .init(start: meanLogSpend, count: cells), .init(start: priorChance, count: cells),
+            .init(start: priorSigma, count: cells), .init(start: levels, count: settings.valueReadings.count),
+            coefficients.values,
+        ]
+    }
+
+    /// - Throws: `SnapshotMismatch` when the image is of another configuration.
+    mutating func restore(_ image: Image, _ settings: EngineSettings, _ bytes: UnsafeRawBufferPointer) throws {
+        let regions = regions(settings)
+        let size = regions.reduce(0) { $0 + $1.count } * MemoryLayout<Float>.stride
+        guard image.isWhole(bins: settings.targetTable.bins), bytes.count == size, StateCheck.areFinite(bytes) else {
+            throw SnapshotMismatch("the model that served before the last learning does not fit this configuration")
+        }
+        var at = 0
+        for region in regions {
+            let count = region.count * MemoryLayout<Float>.stride
+            UnsafeMutableRawBufferPointer(region).copyMemory(from: .init(rebasing: bytes[at..<at + count]))
+            at += count
+        }
+        standardizer = Standardizer(
+            features: SnapshotFeatures.count, mean: image.mean, m2: image.m2, observations: image.observations)
+        (amountMean, amountInverse) = (standardizer.amountMean, standardizer.amountInverse)
+        (version, taughtBins, evidence) = (image.version, image.taughtBins, image.evidence)
+        set(image.process)
     }
 }

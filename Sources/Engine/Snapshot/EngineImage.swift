@@ -19,7 +19,7 @@ public struct EngineImage {
     /// What describes the sections; JSON in the manifest.
     public struct Metadata: Codable, Equatable, Sendable {
         /// Version of the meaning of the sections.
-        public static let currentFormat = 5
+        public static let currentFormat = 6
         public var format: Int
         public var position: Int64
         var schedule: Engine.Schedule
@@ -40,6 +40,8 @@ public struct EngineImage {
         public var partitionIDs: [TaskID] { tasks.map(\.id) }
         var tasks: [PartitionTask.Image]
         var learner: Learner.Image
+        /// What predicts up to `schedule.servesFrom`, where learning is by marks.
+        var former: ServingParameters.Image?
 
         /// The first partition whose description differs in the other image; nil when all are equal.
         package func firstDifference(ofTasks other: Metadata) -> TaskID? {  // for tests
@@ -113,13 +115,18 @@ extension Engine {
         }
         let learned = learner.image(copied: copied)
         sections.append(contentsOf: learned.sections)
+        if schedule.marks != nil {
+            let regions = former.parameters.regions(settings).map { UnsafeRawBufferPointer($0) }
+            sections.append(.init(name: "former", regions: regions))
+        }
         let metadata = EngineImage.Metadata(
             format: EngineImage.Metadata.currentFormat, position: position, schedule: schedule, topics: topics,
             partitions: partitions,
             configuration: configuration, kernels: Network.kernels, modelVersion: serving.version,
             users: ordered.reduce(0) { $0 + $1.users.userCount },
             offsets: Dictionary(uniqueKeysWithValues: ordered.map { ($0.id.description, $0.nextOffset) }),
-            tasks: ordered.map(\.image), learner: learned.image)
+            tasks: ordered.map(\.image), learner: learned.image,
+            former: schedule.marks == nil ? nil : former.parameters.image)
         let weights = settings.model.tensors.map { tensor in
             EngineImage.Tensor(
                 name: tensor.name, shape: tensor.shape,
@@ -164,6 +171,10 @@ extension Engine {
             return bytes
         }
         learner.publish(to: serving)
+        learner.publish(to: former)
+        if let image = metadata.former, learnsByMarks {
+            try former.parameters.restore(image, settings, section("former"))
+        }
         restore(position: metadata.position, schedule: metadata.schedule)
     }
 

@@ -9,6 +9,7 @@ extension PartitionTask {
         var scoredHour: Int64
         var nextOffset: Int64
         var evictionHand: Int
+        var recordsLearned: Int64
         var counters: TaskCounters
         var users: UserTable.Image
         var pool: LandmarkPool.Image
@@ -22,8 +23,8 @@ extension PartitionTask {
     var image: Image {
         Image(
             id: id, watermark: clock.watermark, timerHour: clock.timerHour, scoredHour: clock.scoredHour,
-            nextOffset: nextOffset, evictionHand: evictionHand, counters: counters, users: users.image,
-            pool: pool.image, quantileCounts: quantiles.counts.withUnsafeBytes { Data($0) },
+            nextOffset: nextOffset, evictionHand: evictionHand, recordsLearned: recordsLearned, counters: counters,
+            users: users.image, pool: pool.image, quantileCounts: quantiles.counts.withUnsafeBytes { Data($0) },
             quantileTotal: quantiles.total, quantileRenewal: quantiles.renewal,
             quantileThresholds: quantiles.thresholds)
     }
@@ -55,6 +56,7 @@ extension PartitionTask {
         clock.scoredHour = image.scoredHour
         nextOffset = image.nextOffset
         evictionHand = image.evictionHand
+        recordsLearned = image.recordsLearned
         counters = image.counters
         let check = StateCheck(settings: settings, partition: id)
         try check.check(users, pool)

@@ -161,7 +161,9 @@ extension PartitionTask.Image {
             guard (timerHour...last).contains(scoredHour) else { throw check.refusal("hour of the idle ticks") }
         }
         guard nextOffset == -1 || StateCheck.counts.contains(nextOffset) else { throw check.refusal("next offset") }
-        guard counters.isWhole else { throw check.refusal("counters") }
+        guard counters.isWhole, (0...counters.records).contains(recordsLearned),
+            pool.cuts.allSatisfy({ (0...counters.records).contains($0.records) })
+        else { throw check.refusal("counters") }
         let counts = quantileCounts.withUnsafeBytes { bytes in
             (0..<bytes.count / 4).map { bytes.loadUnaligned(fromByteOffset: 4 * $0, as: UInt32.self) }
         }
@@ -190,8 +192,10 @@ extension EngineImage.Metadata {
             throw SnapshotMismatch("a partition of a topic that the snapshot does not have")
         }
         guard StateCheck.counts.contains(position), (0...position).contains(schedule.last),
-            schedule.next > position, schedule.next - position <= StateCheck.counts.upperBound,
-            schedule.watermark.map(StateCheck.instants.contains) ?? true
+            partitions > 1
+                || schedule.next > position && schedule.next - position <= StateCheck.counts.upperBound,
+            schedule.marks?.isWhole ?? true,
+            (schedule.marks == nil) == (former == nil), schedule.watermark.map(StateCheck.instants.contains) ?? true
         else { throw SnapshotMismatch("the position and the next learning do not fit each other") }
         guard learner.process.isWhole else { throw SnapshotMismatch("the weights of the purchase process") }
     }

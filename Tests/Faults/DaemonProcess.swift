@@ -14,6 +14,8 @@ final class DaemonProcess {
     var pausedFor = 0
     /// Another process with the same name has been started.
     var isReplaced = false
+    /// Another group than that of the scenario.
+    var group: String?
     /// It has ended and will not be restarted.
     private(set) var isGone = false
     var onViolation: (Violation) -> Void = { _ in }
@@ -91,7 +93,9 @@ final class DaemonProcess {
     }
 
     private func begin(_ dice: inout Dice) throws {
-        let (scenario, settings) = (world.scenario, world.scenario.settings)
+        let scenario = world.scenario
+        var settings = scenario.settings
+        if let group { settings.kafka.groupId = group }
         if gate.isDead {
             start(&dice)
             try checkSnapshots()
@@ -173,7 +177,9 @@ final class DaemonProcess {
         store = nil
         gate.kill()
         startsIn = 5
-        if let error = error as? SnapshotError, error.kind == .corrupt, isDamaged {
+        if error is RecoveryError, world.isMistaken {
+            world.refusals += 1
+        } else if let error = error as? SnapshotError, error.kind == .corrupt, isDamaged {
             // The operator moves damaged snapshots away.
             isDamaged = false
             folder.clear()
@@ -232,6 +238,7 @@ final class DaemonProcess {
 
     /// Ends the process as SIGKILL does.
     func kill(_ dice: inout Dice) {
+        guard pipeline != nil else { return }
         gate.kill()
         crash(&dice)
     }

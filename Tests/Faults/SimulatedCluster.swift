@@ -93,12 +93,24 @@ final class SimulatedCluster {
         return low
     }
 
+    /// A partition whose log is another one for now: other records, at the same offsets.
+    var madeAnew: TopicPartition?
+
+    /// Somebody sets the group's offset.
+    func set(_ p: TopicPartition, committed offset: PartitionOffset?) { committed[p] = offset }
+
     /// Records from an offset on, at most `most`.
     func read(_ p: TopicPartition, from offset: Int64, most: Int) throws(KafkaError) -> [clvd_record] {
         let i = Int(p.partition)
         let start = index(p, offset)
         guard start >= lost[i] else { throw .outOfRange(p) }
-        return Array(records[i][start..<min(written[i], start + most)])
+        let found = Array(records[i][start..<min(written[i], start + most)])
+        guard p == madeAnew else { return found }
+        return found.map {
+            var other = $0
+            other.timestamp_ms += 86_400_000
+            return other
+        }
     }
 
     /// What `read_committed` readers see.

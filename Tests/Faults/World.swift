@@ -19,10 +19,10 @@ final class World {
     let clock = SimulatedClock()
     private let folder: String
     private let trace: (String) -> Void
-    private var dice: Dice
-    private var processes: [DaemonProcess] = []
+    var dice: Dice
+    var processes: [DaemonProcess] = []
     /// Processes that others of their name have replaced, but that have not noticed it yet.
-    private var zombies: [DaemonProcess] = []
+    var zombies: [DaemonProcess] = []
     private var names = 0
     private var violation: Violation?
     /// The folder of the store, which the instances share, with one folder for each of them inside.
@@ -38,8 +38,14 @@ final class World {
     private var betweenDice: Dice
     private var isBetween = false
     private var fenceDice: Dice
+    /// The mistake that is still to be made, and what it decides with.
+    var mistake: Mistake?
+    var mistakeDice: Dice
+    /// A mistake was made, so that processes have to refuse; how many have.
+    var isMistaken = false
+    var refusals = 0
     /// Instances that will end and not be restarted, and in how many turns.
-    private var leaving: [(process: DaemonProcess, turns: Int)] = []
+    var leaving: [(process: DaemonProcess, turns: Int)] = []
     /// No faults any more.
     private var isCalm = false
 
@@ -51,6 +57,8 @@ final class World {
         self.trace = trace
         dice = Dice(seed: ~seed)
         fenceDice = Dice(seed: ~seed ^ 0x6665_6E63)
+        mistakeDice = Dice(seed: ~seed ^ 0x6D69_7374)
+        if mistakeDice.chance(0.3) { mistake = mistakeDice.pick(Mistake.allCases) }
         betweenDice = Dice(seed: ~seed ^ 0x6265_7477)
         store = "\(folder)/snapshots"
         cluster = SimulatedCluster(
@@ -82,13 +90,14 @@ final class World {
         return engines
     }
 
-    private func makeProcess(_ name: String, startsIn: Int = 0) -> DaemonProcess {
+    func makeProcess(_ name: String, startsIn: Int = 0, group: String? = nil) -> DaemonProcess {
         names += 1
         let folder =
             folders[name] ?? SimulatedFolder(path: "\(store)/\(name)", isShared: scenario.instances > 1)
         folders[name] = folder
         let process = DaemonProcess(
             name: name, number: names, folder: folder, world: self, dice: &dice, startsIn: startsIn)
+        process.group = group
         process.onViolation = { [weak self] in self?.violation = self?.violation ?? $0 }
         return process
     }
@@ -144,10 +153,11 @@ final class World {
             zombies.removeAll { $0.isGone }
             try leave(turn)
             try disturb(turn)
+            try makeMistake(turn)
         }
     }
 
-    private func turnOf(_ process: DaemonProcess) throws {
+    func turnOf(_ process: DaemonProcess) throws {
         try process.turn(&dice)
         if let violation { throw violation }
     }
@@ -220,8 +230,11 @@ final class World {
         for (process, _) in leaving { try retire(process) }
         leaving = []
         for process in processes { process.calmDown() }
-        // Replaced processes notice it; one whose successor has left for good has its name again, and leaves too.
-        for zombie in zombies where !processes.contains(where: { $0.name == zombie.name }) { try retire(zombie) }
+        // Replaced processes notice it; one whose successor has left for good has its name again, and ends too. There may
+        // be several of a name, which share a folder: none writes to it any more.
+        for zombie in zombies where !processes.contains(where: { $0.name == zombie.name }) {
+            try zombie.retire(inOrder: false, &dice)
+        }
         for zombie in zombies { zombie.calmDown() }
         try settle()
     }

@@ -142,6 +142,15 @@ final class Cluster {
             properties: [:], logger: quiet)
         defer { consumer.close() }
         let all = (0..<Int32(partitions)).map { TopicPartition(topic, $0) }
+        // The coordinator may be a broker that has just started.
+        for _ in 0..<40 {
+            do throws(KafkaError) {
+                return Dictionary(uniqueKeysWithValues: try consumer.committed(all).map { ($0.partition, $1) })
+            } catch {
+                guard error.isPassing else { throw error }
+                usleep(250_000)
+            }
+        }
         return Dictionary(uniqueKeysWithValues: try consumer.committed(all).map { ($0.partition, $1) })
     }
 }

@@ -110,6 +110,13 @@ func text(_ record: clvd_record) -> String {
     let cluster: TestCluster
     init() throws { cluster = try TestCluster() }
 
+    /// Tests with another library than the system's would pass with the system's as well.
+    @Test(.enabled(if: wantedLibrary != nil, "needs CLVD_TEST_LIBRDKAFKA"))
+    func theLibraryIsTheOneThatWasAskedFor() {
+        #expect(LibraryVersion.current.description == Self.wantedLibrary)
+    }
+    private static let wantedLibrary = ProcessInfo.processInfo.environment["CLVD_TEST_LIBRDKAFKA"]
+
     @Test func recordsComeInOrderWithKeyTimestampAndEnd() throws {
         let name = try cluster.topic("in", partitions: 1)
         let values = (0..<2500).map { "v\($0)" }

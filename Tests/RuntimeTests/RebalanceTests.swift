@@ -323,6 +323,13 @@ import Testing
                 running[chosen]!.kill()
                 _ = try await running[chosen]!.status()
                 running[chosen] = nil
+                if site.settings.delivery == .atLeastOnce {
+                    // A commit on its way when the group shares anew would be refused, and its outputs said again.
+                    let begun = running.values.map { $0.count("partition begins") }.reduce(0, +)
+                    try await eventually(60, "the partitions of \(chosen)\n\(logs())") {
+                        running.values.map { $0.count("partition begins") }.reduce(0, +) > begun
+                    }
+                }
                 try produce(40)
             default:
                 // Away and back are two.

@@ -29,6 +29,33 @@ final class LogReader {
         from offset: Int64, of p: TopicPartition, milliseconds: Int
     ) throws(KafkaError) -> RecordFingerprint? {
         let operation = "read \(p) at offset \(offset)"
+        return try first(from: offset, of: p, operation, milliseconds: milliseconds) {
+            (message) throws(KafkaError) -> RecordFingerprint?? in
+            let m = message.pointee
+            if m.err == RD_KAFKA_RESP_ERR__PARTITION_EOF { return .some(nil) }
+            if m.err != RD_KAFKA_RESP_ERR_NO_ERROR {
+                throw KafkaError(operation, m.err, reason: String(cString: rd_kafka_message_errstr(message)))
+            }
+            guard m.offset >= offset else { return nil }
+            var type = RD_KAFKA_TIMESTAMP_NOT_AVAILABLE
+            let time = rd_kafka_message_timestamp(message, &type)
+            var record = clvd_record()
+            record.key = UnsafePointer(m.key?.assumingMemoryBound(to: UInt8.self))
+            record.value = UnsafePointer(m.payload?.assumingMemoryBound(to: UInt8.self))
+            record.key_length = UInt32(m.key_len)
+            record.value_length = UInt32(m.len)
+            record.offset = m.offset
+            record.timestamp_ms = type == RD_KAFKA_TIMESTAMP_NOT_AVAILABLE ? -1 : time
+            return RecordFingerprint(record)
+        }
+    }
+
+    /// Reads a partition from an offset on until `answer` has one.
+    /// - Parameter answer: gets each message of the partition, a record or an error about it; nil: the next one is needed.
+    func first<T>(
+        from offset: Int64, of p: TopicPartition, _ operation: String, milliseconds: Int,
+        _ answer: (UnsafeMutablePointer<rd_kafka_message_t>) throws(KafkaError) -> T?
+    ) throws(KafkaError) -> T {
         try PartitionList.with([p: PartitionOffset(offset: offset)]) { (list) throws(KafkaError) in
             try client.check(operation, rd_kafka_assign(client.handle, list))
         }
@@ -46,21 +73,7 @@ final class LogReader {
                 }
                 continue
             }
-            if m.err == RD_KAFKA_RESP_ERR__PARTITION_EOF { return nil }
-            if m.err != RD_KAFKA_RESP_ERR_NO_ERROR {
-                throw KafkaError(operation, m.err, reason: String(cString: rd_kafka_message_errstr(message)))
-            }
-            guard m.offset >= offset else { continue }
-            var type = RD_KAFKA_TIMESTAMP_NOT_AVAILABLE
-            let time = rd_kafka_message_timestamp(message, &type)
-            var record = clvd_record()
-            record.key = UnsafePointer(m.key?.assumingMemoryBound(to: UInt8.self))
-            record.value = UnsafePointer(m.payload?.assumingMemoryBound(to: UInt8.self))
-            record.key_length = UInt32(m.key_len)
-            record.value_length = UInt32(m.len)
-            record.offset = m.offset
-            record.timestamp_ms = type == RD_KAFKA_TIMESTAMP_NOT_AVAILABLE ? -1 : time
-            return RecordFingerprint(record)
+            if let found = try answer(message) { return found }
         }
         throw KafkaError(operation, RD_KAFKA_RESP_ERR__TIMED_OUT)
     }

@@ -145,23 +145,12 @@ extension LogReader {
     private func isInside(
         _ offset: Int64, _ batch: Int64, _ p: TopicPartition, milliseconds: Int
     ) throws(KafkaError) -> Bool {
-        let operation = "look for the end of the batch at offset \(batch) of \(p)"
-        try PartitionList.with([p: PartitionOffset(offset: offset)]) { (list) throws(KafkaError) in
-            try client.check(operation, rd_kafka_assign(client.handle, list))
-        }
-        defer { rd_kafka_assign(client.handle, nil) }
-        var left = milliseconds
-        while left > 0 {
-            let wait = min(left, 100)
-            left -= wait
-            guard let message = rd_kafka_consumer_poll(client.handle, Int32(wait)) else { continue }
-            defer { rd_kafka_message_destroy(message) }
-            guard message.pointee.rkt != nil, message.pointee.partition == p.partition else { continue }
+        try first(
+            from: offset, of: p, "look for the end of the batch at offset \(batch) of \(p)", milliseconds: milliseconds
+        ) { message in
             // A record, an end, or no such offset: not in the batch.
-            guard message.pointee.err != RD_KAFKA_RESP_ERR_NO_ERROR else { return false }
-            return message.pointee.offset == batch
+            message.pointee.err != RD_KAFKA_RESP_ERR_NO_ERROR && message.pointee.offset == batch
                 && message.pointee.err != RD_KAFKA_RESP_ERR__PARTITION_EOF
         }
-        throw KafkaError(operation, RD_KAFKA_RESP_ERR__TIMED_OUT)
     }
 }

@@ -134,26 +134,26 @@ struct Preflight: Equatable {
 
     private mutating func checkOutputs() {
         let output = settings.output
-        if let values = cluster.topics[output.updatesTopic], !Self.isCompacted(values) {
-            remarks.append(
-                Remark(
-                    text: "the topic of updates is not compacted: the newest forecast of a customer who does nothing "
-                        + "goes with retention, and without retention the topic grows. Set cleanup.policy=compact on it",
-                    metadata: Self.policy(output.updatesTopic, values)))
-        }
-        if let values = cluster.topics[output.alertsTopic], Self.isCompacted(values) {
-            remarks.append(
-                Remark(
-                    text: "the topic of alerts is compacted: it keeps only the last alert of a customer. Set "
-                        + "cleanup.policy=delete on it",
-                    metadata: Self.policy(output.alertsTopic, values)))
-        }
-        if let values = cluster.topics[output.deadLetterTopic], Self.isCompacted(values) {
-            remarks.append(
-                Remark(
-                    text: "the topic of dead letters is compacted: it keeps only the last one of a key, and refuses "
-                        + "those without a key, which stops the stream. Set cleanup.policy=delete on it",
-                    metadata: Self.policy(output.deadLetterTopic, values)))
+        let expected = [
+            (
+                output.updatesTopic, isCompacted: true,
+                "the topic of updates is not compacted: the newest forecast of a customer who does nothing goes with "
+                    + "retention, and without retention the topic grows. Set cleanup.policy=compact on it"
+            ),
+            (
+                output.alertsTopic, isCompacted: false,
+                "the topic of alerts is compacted: it keeps only the last alert of a customer. Set "
+                    + "cleanup.policy=delete on it"
+            ),
+            (
+                output.deadLetterTopic, isCompacted: false,
+                "the topic of dead letters is compacted: it keeps only the last one of a key, and refuses those "
+                    + "without a key, which stops the stream. Set cleanup.policy=delete on it"
+            ),
+        ]
+        for (topic, isCompacted, text) in expected {
+            guard let values = cluster.topics[topic], Self.isCompacted(values) != isCompacted else { continue }
+            remarks.append(Remark(text: text, metadata: Self.policy(topic, values)))
         }
     }
 

@@ -2,7 +2,6 @@ import Engine
 import Foundation
 import Kafka
 import Settings
-import SnapshotStore
 import Testing
 
 @testable import Runtime
@@ -19,17 +18,10 @@ import Testing
     init() throws {
         folder = try Folder()
         source = ScriptedSource(clock)
-        var settings = Settings()
-        settings.engine = .small
-        settings.learning(false)
-        settings.delivery = .atLeastOnce
-        settings.snapshots.directory = folder.path
-        pipeline = try Pipeline(
-            settings, partitionCount: 1,
-            store: SharedSnapshotFolder(directory: folder.path, instance: "0", logger: log.logger),
-            shared: shared, logger: log.logger,
-            connections: Connections(source: source, sink: AcceptingSink(), clock: clock))
-        try pipeline.begin()
+        pipeline = try .scripted(source, in: folder, partitions: 1, clock, log, shared: shared) { [folder] in
+            $0.delivery = .atLeastOnce
+            $0.snapshots.directory = folder.path
+        }
         source.next = .assign([0])
         try pipeline.turn()
         try take(40)

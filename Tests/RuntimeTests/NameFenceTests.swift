@@ -1,6 +1,5 @@
 import Kafka
 import Settings
-import SnapshotStore
 import Testing
 
 @testable import Runtime
@@ -19,16 +18,10 @@ import Testing
     init() throws {
         folder = try Folder()
         source = ScriptedSource(clock)
-        var settings = Settings()
-        settings.engine = .small
-        settings.learning(false)
-        settings.delivery = .atLeastOnce
-        settings.runtime.idleTickSeconds = 0
-        pipeline = try Pipeline(
-            settings, partitionCount: 3,
-            store: SharedSnapshotFolder(directory: folder.path, instance: "0", logger: log.logger), shared: shared,
-            logger: log.logger, connections: Connections(source: source, sink: AcceptingSink(), clock: clock))
-        try pipeline.begin()
+        pipeline = try .scripted(source, in: folder, partitions: 3, clock, log, shared: shared) {
+            $0.delivery = .atLeastOnce
+            $0.runtime.idleTickSeconds = 0
+        }
         source.next = .assign([0, 1])
         try pipeline.turn()
     }

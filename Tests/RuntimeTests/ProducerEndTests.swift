@@ -1,6 +1,5 @@
 import Kafka
 import Settings
-import SnapshotStore
 import Testing
 
 @testable import Runtime
@@ -17,18 +16,11 @@ import Testing
     init() throws {
         folder = try Folder()
         source = ScriptedSource(clock)
-        var settings = Settings()
-        settings.engine = .small
-        settings.learning(false)
-        settings.delivery = .exactlyOnce
-        settings.output.commitIntervalMs = 0
-        settings.runtime.idleTickSeconds = 0
-        pipeline = try Pipeline(
-            settings, partitionCount: 3,
-            store: SharedSnapshotFolder(directory: folder.path, instance: "0", logger: log.logger),
-            shared: SharedState(), logger: log.logger,
-            connections: Connections(source: source, sink: sink, clock: clock))
-        try pipeline.begin()
+        pipeline = try .scripted(source, sink, in: folder, partitions: 3, clock, log) {
+            $0.delivery = .exactlyOnce
+            $0.output.commitIntervalMs = 0
+            $0.runtime.idleTickSeconds = 0
+        }
         source.next = .assign([0, 1])
         try pipeline.turn()
         source.next = .records(4)

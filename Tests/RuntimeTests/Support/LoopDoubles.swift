@@ -1,6 +1,9 @@
 import CEventParser
 import Kafka
-import Runtime
+import Settings
+import SnapshotStore
+
+@testable import Runtime
 
 /// A member of a group that is told what each poll brings.
 final class ScriptedSource: RecordSource {
@@ -199,4 +202,23 @@ final class StepClock: LoopClock {
     var wallAhead: Int64 = 0
     var wallMs: Int64 { 1_700_000_000_000 + Int64(now * 1000) + wallAhead }
     func sleep(_ seconds: Double) { now += seconds }
+}
+
+extension Pipeline {
+    /// The beginning of a life that does not learn, between a scripted source and a sink that takes everything.
+    static func scripted(
+        _ source: ScriptedSource, _ sink: AcceptingSink = AcceptingSink(), in folder: Folder, partitions: Int,
+        _ clock: StepClock, _ log: Log, shared: SharedState = SharedState(), _ change: (inout Settings) -> Void
+    ) throws -> Pipeline {
+        var settings = Settings()
+        settings.engine = .small
+        settings.learning(false)
+        change(&settings)
+        let pipeline = try Pipeline(
+            settings, partitionCount: partitions,
+            store: SharedSnapshotFolder(directory: folder.path, instance: "0", logger: log.logger), shared: shared,
+            logger: log.logger, connections: Connections(source: source, sink: sink, clock: clock))
+        try pipeline.begin()
+        return pipeline
+    }
 }

@@ -52,8 +52,8 @@ struct StartPlan: Equatable {
         var origin = false
     }
 
-    /// - Throws: `RecoveryError` when records that the state needs are gone, when the log is another one than that of
-    ///   the state, or when the group's offset is not what clvd committed last.
+    /// - Throws: `RecoveryError`: records that the state needs are gone; the log is not that of the state; or the group's
+    ///   offset is not the one that clvd committed last.
     static func make(_ f: Facts, _ consent: Consent) throws(RecoveryError) -> StartPlan {
         if let committed = f.committed, case .newer(let version) = f.author {
             throw .newer(f.partition, offset: committed, version: version)

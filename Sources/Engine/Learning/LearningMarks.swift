@@ -3,7 +3,7 @@
 /// The order in which the records of several partitions come differs from run to run, and with it what each partition
 /// holds at a position of the sequence. What it holds when its own watermark passes a mark (`LearningCut`) does not. So
 /// learning at a mark takes all partitions as they were then. It happens once the furthest is half an interval beyond
-/// the mark, and the model that comes of it predicts from the next mark on, again by each partition's own watermark.
+/// the mark. The model that comes of it predicts from the next mark on, again by each partition's own watermark.
 /// While no partition is more than half an interval behind the furthest, nothing depends on the order but the landmarks of
 /// users who are erased in between.
 struct LearningMarks: Codable, Equatable {

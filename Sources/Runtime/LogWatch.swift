@@ -15,6 +15,8 @@ final class LogWatch {
     /// Something has happened that a change may be behind: all partitions are looked at before anything is committed.
     private var isSuspect = false
 
+    /// Seconds without a turn in which a topic may have been deleted, made anew and filled. A turn takes far less.
+    private static let standstillSeconds = 5.0
     /// Seconds in which each partition is looked at once.
     private static let intervalSeconds = 30.0
     /// Longest wait of a regular look, and of one that has to succeed, ms.
@@ -34,7 +36,7 @@ final class LogWatch {
     /// looked at.
     func beginTurn() throws {
         let now = context.clock.now
-        if now - turnedAt > Double(context.consumer.sessionTimeoutMs) / 2000 { isSuspect = true }
+        if now - turnedAt > Self.standstillSeconds { isSuspect = true }
         try confirm()
         turnedAt = context.clock.now
     }

@@ -70,8 +70,8 @@ struct MistakeTests {
             do {
                 try await Administration(site.cluster).makeAnew(site.input[0], partitions: 1, in: site.cluster)
                 try site.produce(site.events(&other, 4000))
-                // Longer than half a session, after which it looks at the log before it goes on.
-                try await Task.sleep(for: .seconds(4))
+                // A standstill after which it looks at the log before it goes on.
+                try await Task.sleep(for: .seconds(5))
             } catch {
                 program.send(SIGCONT)
                 throw error

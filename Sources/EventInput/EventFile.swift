@@ -10,7 +10,7 @@ public final class EventFile {
     private let name: String
     private let limits: InputLimits
     private let reader: RowReader
-    private let decoder: EventDecoder
+    let decoder: EventDecoder
     private let columns: Columns?
 
     // The current batch. What is handed out points into these and into the reader's buffer.

@@ -79,7 +79,14 @@ const char *describe(JsonError error) {
 }
 
 const char *expectation(const clvd_parser &parser, const clvd::Fault &fault) {
-    if (fault.reason == Reason::not_a_number) return "a number";
+    if (fault.reason == Reason::not_a_number) {
+        for (const auto *list : {&parser.rules.derived, &parser.rules.derived_of_items}) {
+            for (const auto &rule : *list) {
+                if (rule.from == fault.slot && rule.decimal_comma) return "a number with a decimal comma (1.234,56)";
+            }
+        }
+        return "a number";
+    }
     if (fault.reason == Reason::not_an_array) return "an array of items";
     if (fault.reason != Reason::not_a_time) return fault.field == clvd_field_currency ? "a string" : "a string or integer";
     for (const auto &source : parser.sources[clvd_field_event_time]) {
@@ -138,6 +145,26 @@ void currency(Sentence &sentence, uint32_t code) {
                  static_cast<int>(code & 255));
 }
 
+/// Elements of a JSON array that is known to be well formed.
+unsigned elements(clvd_text array) {
+    unsigned count = 0;
+    int depth = 0;
+    bool quoted = false, any = false;
+    for (uint32_t i = 0; i < array.length; ++i) {
+        uint8_t c = array.data[i];
+        if (quoted) {
+            i += c == '\\';
+            quoted = c != '"';
+            continue;
+        }
+        quoted = c == '"';
+        any |= depth == 1 && c != ' ' && c != '\t' && c != '\n' && c != '\r' && c != ']';
+        count += depth == 1 && c == ',';
+        depth += (c == '[' || c == '{') - (c == ']' || c == '}');
+    }
+    return count + any;
+}
+
 void explain(Sentence &sentence, const clvd_parser &parser) {
     const clvd::Fault &fault = parser.fault;
     if (fault.status < clvd_status_first_rejection) {
@@ -184,6 +211,14 @@ void explain(Sentence &sentence, const clvd_parser &parser) {
     case Reason::unknown_type:
         found(sentence, fault);
         sentence.add(" is not in the table of event types");
+        break;
+    case Reason::placeholder:
+        found(sentence, fault);
+        sentence.add(" stands for a missing id");
+        break;
+    case Reason::negative_other: sentence.add("negative, and the event is neither a purchase nor a refund"); break;
+    case Reason::batch:
+        sentence.add("a batch of %u events in one record; send each in a record of its own", elements(fault.value));
         break;
     case Reason::negative: sentence.add("%g is negative", fault.number); break;
     case Reason::too_high:

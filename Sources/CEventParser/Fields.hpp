@@ -3,6 +3,29 @@
 
 #include "Parser.hpp"
 
+inline void clvd_parser::end_item(int16_t alternative) {
+    ItemTotal &total = totals[alternative];
+    if (fault.status != clvd_status_ok) return;
+    bool is_negative = rules.any_of_items && apply_item_rules();
+    if (fault.status != clvd_status_ok) return;
+    double price = 0, quantity = 1;
+    bool has_price = false, has_quantity = false;
+    if (!money(item_sources[clvd_field_price], clvd_field_price, &price, &has_price)) return;
+    if (!money(item_sources[clvd_field_quantity], clvd_field_quantity, &quantity, &has_quantity)) return;
+    if (!has_quantity) quantity = 1;
+    if (is_negative) quantity = -quantity;
+    if (total.count == 0) {
+        total.price = price;
+        total.quantity = 0;
+        first(item_sources[clvd_field_product_id], &total.product_kind, &total.product, &total.product_slot);
+        first(item_sources[clvd_field_category], &total.category_kind, &total.category, &total.category_slot);
+    }
+    ++total.count;
+    total.priced |= has_price;
+    total.amount += price * quantity;
+    total.quantity += quantity;
+}
+
 inline bool clvd_parser::resolve_type(clvd_event *event) {
     const Source *source = pick(sources[clvd_field_event_type]);
     if (source == nullptr) {
@@ -31,13 +54,14 @@ inline bool clvd_parser::resolve_type(clvd_event *event) {
 }
 
 inline bool clvd_parser::resolve_user(clvd_event *event) {
-    const Source *source = pick(sources[clvd_field_user_id]);
+    const Source *source = pick_id(sources[clvd_field_user_id]);
     if (source == nullptr) {
-        // An empty string is a user id gone wrong, not one left out.
+        if (guests_ignored) return reject(clvd_status_filtered, clvd_field_user_id, Reason::none);
+        // What stands in its place says more than that nothing does.
         for (const Source &place : sources[clvd_field_user_id]) {
-            if (slots.kinds[place.slot] == Kind::string) {
-                return reject(clvd_status_invalid_user, clvd_field_user_id, Reason::empty, place.slot);
-            }
+            if (slots.kinds[place.slot] <= Kind::null) continue;
+            Reason reason = present(place.slot) ? Reason::placeholder : Reason::empty;
+            return reject(clvd_status_missing_user, clvd_field_user_id, reason, place.slot);
         }
         return reject(clvd_status_missing_user, clvd_field_user_id, Reason::missing);
     }
@@ -199,7 +223,7 @@ inline bool clvd_parser::within(clvd_field field, double value) {
 }
 
 inline bool clvd_parser::resolve_event_id(const clvd_record *record, clvd_event *event) {
-    const Source *source = pick(sources[clvd_field_event_id]);
+    const Source *source = pick_id(sources[clvd_field_event_id]);
     clvd_text id;
     if (source == nullptr) {
         if (!header(clvd_field_event_id, record->headers, &id)) return true;
@@ -250,16 +274,18 @@ inline bool clvd_parser::item_hash(clvd_field field, Kind kind, clvd_text raw, i
 }
 
 inline void clvd_parser::resolve(const clvd_record *record, clvd_event *event) {
+    if (rules.any && !apply_rules()) return;
     Fault of_items = fault;  // a fault inside an item counts only after type, user and time
     fault.status = clvd_status_ok;
-    bool ok = resolve_type(event) && resolve_user(event) && resolve_time(record, event);
+    bool ok = resolve_type(event) && (!rules.any || turn(event)) && resolve_user(event) && resolve_time(record, event);
     if (ok && of_items.status != clvd_status_ok) {
         fault = of_items;
         ok = false;
     }
     if (ok) {
         ok = resolve_money(event) && resolve_event_id(record, event) && resolve_product(event) &&
-             hashed(clvd_field_order_id, &event->order_hash) &&
-             hashed(clvd_field_session_id, &event->session_hash);
+             hashed_id(clvd_field_order_id, &event->order_hash) &&
+             hashed_id(clvd_field_session_id, &event->session_hash);
     }
+    if (rules.any) blame_batch();
 }

@@ -15,6 +15,7 @@
 #include "Document.hpp"
 #include "Mapping.hpp"
 #include "Number.hpp"
+#include "RuleSet.hpp"
 #include "Time.hpp"
 #include "Types.hpp"
 
@@ -35,7 +36,10 @@ enum class Reason : uint8_t {
     outside_years,
     in_the_future,
     unknown_type,
+    placeholder,
     negative,
+    negative_other,
+    batch,
     too_high,
     unknown_currency,
 };
@@ -136,6 +140,9 @@ struct clvd_parser {
     clvd_unknown_type unknown = clvd_unknown_type_other;
     uint8_t default_type = CLVD_TYPE_REQUIRED;
     bool numeric_strings = false;
+    bool guests_ignored = false;
+    clvd::RuleSet rules;
+    clvd::Placeholders placeholders;
     clvd_limits limits;
     uint32_t base_currency = 'U' << 16 | 'S' << 8 | 'D';
     uint32_t assumed_currency = base_currency;
@@ -176,25 +183,7 @@ struct clvd_parser {
         for (int16_t slot : item_slots) slots.kinds[slot] = Kind::absent;
     }
 
-    void end_item(int16_t alternative) {
-        ItemTotal &total = totals[alternative];
-        if (fault.status != clvd_status_ok) return;
-        double price = 0, quantity = 1;
-        bool has_price = false, has_quantity = false;
-        if (!money(item_sources[clvd_field_price], clvd_field_price, &price, &has_price)) return;
-        if (!money(item_sources[clvd_field_quantity], clvd_field_quantity, &quantity, &has_quantity)) return;
-        if (!has_quantity) quantity = 1;
-        if (total.count == 0) {
-            total.price = price;
-            total.quantity = 0;
-            first(item_sources[clvd_field_product_id], &total.product_kind, &total.product, &total.product_slot);
-            first(item_sources[clvd_field_category], &total.category_kind, &total.category, &total.category_slot);
-        }
-        ++total.count;
-        total.priced |= has_price;
-        total.amount += price * quantity;
-        total.quantity += quantity;
-    }
+    void end_item(int16_t alternative);
 
     // MARK: Values
 
@@ -209,6 +198,17 @@ struct clvd_parser {
     const Source *pick(const std::vector<Source> &places) const {
         for (const Source &source : places) {
             if (present(source.slot)) return &source;
+        }
+        return nullptr;
+    }
+
+    /// The first place that holds an id: something that is no placeholder.
+    const Source *pick_id(const std::vector<Source> &places) {
+        for (const Source &source : places) {
+            int16_t slot = source.slot;
+            if (present(slot) && !(placeholders.may_be(slots.data[slot], slots.lengths[slot]) && is_placeholder(slot))) {
+                return &source;
+            }
         }
         return nullptr;
     }
@@ -297,8 +297,10 @@ struct clvd_parser {
 
     static uint64_t hash(clvd_text text) { return clvd_hash(text.data, text.length); }
 
-    bool hashed(clvd_field field, uint64_t *result) {
-        const Source *source = pick(sources[field]);
+    bool hashed(clvd_field field, uint64_t *result) { return hashed(pick(sources[field]), field, result); }
+    bool hashed_id(clvd_field field, uint64_t *result) { return hashed(pick_id(sources[field]), field, result); }
+
+    bool hashed(const Source *source, clvd_field field, uint64_t *result) {
         if (source == nullptr) return true;
         clvd_text text;
         if (!characters(*source, &text)) {
@@ -323,6 +325,21 @@ struct clvd_parser {
     bool resolve_product(clvd_event *event);
     bool item_hash(clvd_field field, Kind kind, clvd_text raw, int16_t slot, uint64_t *result);
     void resolve(const clvd_record *record, clvd_event *event);
+
+    // MARK: Rules: slots → slots (Rules.hpp)
+
+    bool apply_rules();
+    bool apply_item_rules();
+    bool turn(clvd_event *event);
+    void blame_batch();
+    bool is_placeholder(int16_t slot);
+    bool holds(const clvd::Condition &condition);
+    void derive(const clvd::Derived &derived);
+    void shorten(int16_t slot);
+    bool peek(int16_t slot, double *value);
+    void pass_zeros(const std::vector<Source> &places);
+    void take_sign(const std::vector<Source> &places);
+    bool unsign(const std::vector<Source> &places);
 
     // MARK: Encodings: bytes → slots (Encoding.hpp)
 
@@ -362,14 +379,19 @@ struct clvd_parser {
     int16_t slot(Node *from, const char *pointer, bool inner) {
         Node *node = clvd::follow(from, pointer);
         if (node == nullptr || (node->is_inner() && !inner)) return -1;
-        if (node->slot < 0) {
-            if (slots.count() >= 1000) return -1;
-            node->slot = static_cast<int16_t>(slots.count());
-            slots.add();
-            pointers.push_back(pointer);
-        }
+        if (node->slot < 0) node->slot = new_slot(pointer);
         return node->slot;
     }
+
+    /// -1 when there are too many.
+    int16_t new_slot(const char *pointer) {
+        if (slots.count() >= 1000) return -1;
+        slots.add();
+        pointers.push_back(pointer);
+        return static_cast<int16_t>(slots.count() - 1);
+    }
+
+    int16_t derived_slot(Node *from, clvd_field field, const char *pointer, const clvd_rule &rule);
 };
 
 /// Runs `body`, which may run out of memory, behind the C boundary.
@@ -382,5 +404,6 @@ bool guarded(Body body) noexcept {
     }
 }
 
+#include "Rules.hpp"
 #include "Fields.hpp"
 #include "Encoding.hpp"

@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "CEventParser.h"
+#include "Mapping.hpp"
 
 namespace clvd {
 
@@ -58,7 +59,7 @@ private:
             uint16_t index = table_[at];
             if (index == UINT16_MAX) return nullptr;
             const Entry &entry = entries_[index];
-            if (entry.name.size() == name.length && std::memcmp(entry.name.data(), name.data, name.length) == 0) {
+            if (entry.name.size() == name.length && same_bytes(entry.name.data(), name.data, name.length)) {
                 return &entry;
             }
         }

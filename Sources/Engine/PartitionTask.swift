@@ -191,7 +191,7 @@ final class PartitionTask {
         case UInt8(clvd_status_tombstone.rawValue):
             counters.tombstones += 1
             return true
-        case UInt8(clvd_status_ignored_type.rawValue):
+        case UInt8(clvd_status_ignored_type.rawValue), UInt8(clvd_status_filtered.rawValue):
             counters.ignored += 1
             return true
         default:

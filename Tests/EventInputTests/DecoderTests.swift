@@ -52,7 +52,10 @@ private func event(_ changes: [String: String?] = [:], more: String = "") -> Str
             "invalid UTF-8"),
         Case(event(["user_id": nil]), clvd_status_missing_user, "field user_id (/user_id): missing"),
         Case(event(["user_id": "null"]), clvd_status_missing_user, "field user_id (/user_id): missing"),
-        Case(event(["user_id": "\"\""]), clvd_status_invalid_user, "field user_id (/user_id): empty"),
+        Case(event(["user_id": "\"\""]), clvd_status_missing_user, "field user_id (/user_id): empty"),
+        Case(
+            event(["user_id": "\"Undefined\""]), clvd_status_missing_user,
+            "field user_id (/user_id): string \"Undefined\" stands for a missing id"),
         Case(event(["user_id": #""a\u0000b""#]), clvd_status_invalid_user, "field user_id (/user_id): holds a NUL"),
         Case(
             event(["user_id": "\"" + String(repeating: "x", count: 513) + "\""]), clvd_status_invalid_user,

@@ -29,6 +29,7 @@ typedef enum clvd_status {
     clvd_status_ok = 0,
     clvd_status_tombstone = 1,
     clvd_status_ignored_type = 2,
+    clvd_status_filtered = 3,            ///< the mapping's filter leaves it out
     clvd_status_first_rejection = 15,
     clvd_status_unreadable = 15,         ///< stands for a batch that cannot be read and is stepped over
     clvd_status_invalid_json = 16,

@@ -10,10 +10,21 @@ public struct EventFormat: Sendable, Equatable {
     var encoding = RecordEncoding.json
     /// Options of the encoding that the format gives, by their keys.
     var encodingOptions: [String: String] = [:]
+    /// Where the body of the event is, if not at the top; places are looked for there first.
+    var roots: [String] = []
     var fields: [Field: [Place]] = [:]
+    /// What fields are where no place holds anything.
+    var defaults: [Field: String] = [:]
+    var guests = Guests.missing
+    /// Words that count as no id.
+    var placeholders = EventFormat.usualPlaceholders
     /// Arrays of items, and where the fields of an item stand in each.
     var items: [String] = []
-    var itemFields: [Field: [String]] = [:]
+    var itemFields: [Field: [Place]] = [:]
+    /// Which records count.
+    var conditions: [Condition] = []
+    /// Arrays of events, which make a record a batch.
+    var batches: [String] = []
     /// Arrays that hold one element at most.
     var single: [String] = []
     var headers: [Field: String] = [:]
@@ -23,13 +34,55 @@ public struct EventFormat: Sendable, Equatable {
     /// A `clvd_event_type`, or `CLVD_TYPE_REQUIRED`.
     var defaultType = UInt8(CLVD_TYPE_REQUIRED)
     var numericStrings = false
+    var decimal = DecimalSign.point
+    var negative = NegativeNumbers.reject
+    /// Fields whose zeros count only when no later place has something else.
+    var nonzero: [Field] = []
+    /// Whether `17850.0` is the id 17850.
+    var wholeIDs = false
     /// Currency of events that name none.
     var currency: String?
 
     struct Place: Sendable, Equatable {
         var pointer: String
         var unit = TimeUnit.iso8601
+        /// What a number is divided by.
+        var divisor = 1.0
+        /// What stands for anything that is there.
+        var constant: String?
     }
+
+    /// What the value at a place must be, or, negated, must not be. nil: absent or JSON null.
+    struct Condition: Sendable, Equatable {
+        var pointer: String
+        var isNegated: Bool
+        var values: [String?]
+    }
+
+    /// What becomes of records without a user.
+    enum Guests: Sendable, Equatable {
+        /// They are dead letters.
+        case missing
+        /// They are filtered.
+        case ignored
+        /// These places have ids that tell guests apart.
+        case places([String])
+    }
+
+    enum DecimalSign: String, Sendable, CaseIterable {
+        case point, comma
+    }
+
+    /// What negative amounts and quantities of purchases are.
+    enum NegativeNumbers: String, Sendable, CaseIterable {
+        case reject, refund
+    }
+
+    /// Words that senders write where they have no id. One that is a customer's id somewhere is not among them.
+    static let usualPlaceholders = [
+        "undefined", "null", "none", "nil", "nan", "[object Object]", "(not set)", "n/a", "\\N", "true", "false",
+        "anonymous", "guest", "distinct_id", "00000000-0000-0000-0000-000000000000",
+    ]
 
     struct TypeName: Sendable, Equatable {
         var name: String
@@ -135,34 +188,6 @@ public struct EventFormat: Sendable, Equatable {
         }
         return try EventFormat(yaml: yaml, source: nameOrPath)
     }
-
-    // MARK: Compiling
-
-    /// Puts the mapping into `parser` and calls `refused` with the path of each key (`fields.user_id[0]`) whose value
-    /// the parser does not take.
-    func compile(into parser: OpaquePointer, refused: (String) -> Void = { _ in }) {
-        func check(_ key: @autoclosure () -> String, _ accepted: Bool) { if !accepted { refused(key()) } }
-        for field in Field.allCases {
-            for (index, place) in (fields[field] ?? []).enumerated() {
-                let accepted = clvd_parser_add_source(parser, field.code, place.pointer, place.unit.code)
-                check("fields.\(field)[\(index)]", accepted)
-            }
-            for (index, pointer) in (itemFields[field] ?? []).enumerated() {
-                check("items.\(field)[\(index)]", clvd_parser_add_item_source(parser, field.code, pointer))
-            }
-            if let name = headers[field] { check("headers.\(field)", clvd_parser_add_header(parser, field.code, name)) }
-        }
-        for (index, pointer) in items.enumerated() {
-            check("items.pointer[\(index)]", clvd_parser_add_items(parser, pointer))
-        }
-        for (index, pointer) in single.enumerated() {
-            check("single[\(index)]", clvd_parser_add_single(parser, pointer))
-        }
-        clvd_parser_set_loose_names(parser, names == .loose)
-        for type in types { check("types.\(type.name)", clvd_parser_add_type(parser, type.name, type.type)) }
-        clvd_parser_set_types(parser, unknownTypes.code, defaultType)
-        clvd_parser_set_numeric_strings(parser, numericStrings)
-    }
 }
 
 /// The fields that a mapping fills, named as formats write them.
@@ -195,6 +220,9 @@ enum Field: String, Sendable, CaseIterable, CustomStringConvertible {
         }
     }
 
+    /// Those that hold ids, which may be missing without anybody saying so.
+    static let ofIDs: [Field] = [.userID, .eventID, .orderID, .sessionID]
+    static let ofNumbers: [Field] = [.price, .quantity, .amount]
     static let ofItems: [Field] = [.productID, .category, .price, .quantity]
     static let ofHeaders: [Field] = [.eventID, .eventTime]
 }

@@ -19,6 +19,10 @@ extension EventFormat {
         }
         addTypes(to: parser, check)
         clvd_parser_set_numeric_strings(parser, numericStrings)
+        clvd_parser_set_orders(
+            parser,
+            clvd_order_rules(
+                whole: order == .whole, from_session: orderFromSession, refund_from_items: refundFromItems))
         addRules(to: parser, check)
     }
 

@@ -40,6 +40,11 @@ public struct EventFormat: Sendable, Equatable {
     var nonzero: [Field] = []
     /// Whether `17850.0` is the id 17850.
     var wholeIDs = false
+    var order = OrderRecords.lines
+    /// Whether purchases without an order id belong to the order of their session.
+    var orderFromSession = false
+    /// Whether a refund that names priced items gives back those.
+    var refundFromItems = false
     /// Currency of events that name none.
     var currency: String?
 
@@ -125,6 +130,14 @@ public struct EventFormat: Sendable, Equatable {
         }
     }
 
+    /// What a record of an order is.
+    enum OrderRecords: String, Sendable, CaseIterable {
+        /// A line of it: lines with one order id add up.
+        case lines
+        /// All of it: a later record with the same order id takes the place of the former.
+        case whole
+    }
+
     init(name: String, summary: String) {
         self.name = name
         self.summary = summary
@@ -133,12 +146,17 @@ public struct EventFormat: Sendable, Equatable {
     // MARK: Getting one
 
     /// Names of the formats that come with clvd.
-    public static let builtInNames = ["native", "segment", "ga4", "rees46"]
+    public static let builtInNames = [
+        "native", "segment", "ga4", "rees46", "shopify", "woocommerce", "posthog", "snowplow", "cloudevents",
+    ]
 
     // They are part of the program: one that cannot be read is a defect that the tests find.
     private static let builtIns: [String: EventFormat] = [
         "native": PackageResources.native_yaml, "segment": PackageResources.segment_yaml,
         "ga4": PackageResources.ga4_yaml, "rees46": PackageResources.rees46_yaml,
+        "shopify": PackageResources.shopify_yaml, "woocommerce": PackageResources.woocommerce_yaml,
+        "posthog": PackageResources.posthog_yaml, "snowplow": PackageResources.snowplow_yaml,
+        "cloudevents": PackageResources.cloudevents_yaml,
     ].reduce(into: [:]) { formats, file in
         let yaml = String(decoding: file.value, as: UTF8.self)
         formats[file.key] = try! EventFormat(yaml: yaml, source: file.key + ".yaml")

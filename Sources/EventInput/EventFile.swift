@@ -95,7 +95,8 @@ public final class EventFile {
             try load(maximum) { row in
                 guard let columns else { return }
                 let status = events[row].status
-                if status == UInt8(clvd_status_ignored_type.rawValue) || status == UInt8(clvd_status_filtered.rawValue) {
+                if status == UInt8(clvd_status_ignored_type.rawValue) || status == UInt8(clvd_status_filtered.rawValue)
+                {
                     return
                 }
                 kept.append(row)

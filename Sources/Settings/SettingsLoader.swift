@@ -53,7 +53,9 @@ extension Settings {
 
     /// The variable of the longest key whose name, without its section, is the end of this one: `CLVD_STORE_DIRECTORY`.
     static func variable(withTheKeyOf name: String) -> String? {
-        func ending(_ path: String) -> String { variable(String(path.split(separator: ".").last!)).dropFirst(4).description }
+        func ending(_ path: String) -> String {
+            variable(String(path.split(separator: ".").last!)).dropFirst(4).description
+        }
         return keys.map(\.path).filter { $0.contains(".") && name.hasSuffix(ending($0)) }
             .max { ending($0).count < ending($1).count }.map(variable)
     }

@@ -40,7 +40,7 @@ import Testing
         #expect(Set(formats.filter { $0.1.order == .whole }.map(\.0)).isSuperset(of: ["segment", "ga4"]))
         #expect(EventFormat.builtIn("native")?.order == .lines && EventFormat.builtIn("rees46")?.order == .lines)
         #expect(formats.filter { $0.1.orderFromSession }.map(\.0) == ["rees46"])
-        #expect(formats.filter { $0.1.refundFromItems }.map(\.0) == ["segment"])
+        #expect(formats.filter { $0.1.refundFromItems }.map(\.0) == ["segment", "posthog"])
     }
 
     @Test func recordsAreLinesUnlessTheFormatSaysWhole() throws {

@@ -153,7 +153,9 @@ import Testing
     }
 
     @Test func ga4RefundsHaveTheirValueWhateverStandsBesideIt() throws {
-        for money in [#""refund_value":40.0"#, #""purchase_revenue":0.0,"refund_value":40.0"#, #""refund_value":-40.0"#] {
+        for money in [
+            #""refund_value":40.0"#, #""purchase_revenue":0.0,"refund_value":40.0"#, #""refund_value":-40.0"#,
+        ] {
             let event = try decoder("ga4").decode(
                 """
                 {"event_timestamp":"1704067260000000","event_name":"refund","user_pseudo_id":"p.1",

@@ -107,7 +107,8 @@ import Testing
                 "CLVD_LEARNING_MAX_LANDMARK: there is no such setting, did you mean CLVD_LEARNING_MAX_LANDMARKS?"
             ])
         for (wrong, right) in [
-            ("CLVD_SNAPSHOT_DIRECTORY", "CLVD_SNAPSHOTS_DIRECTORY"), ("CLVD_STORE_DIRECTORY", "CLVD_SNAPSHOTS_DIRECTORY"),
+            ("CLVD_SNAPSHOT_DIRECTORY", "CLVD_SNAPSHOTS_DIRECTORY"),
+            ("CLVD_STORE_DIRECTORY", "CLVD_SNAPSHOTS_DIRECTORY"),
             ("CLVD_KAFAK_BOOTSTRAP_SERVERS", "CLVD_KAFKA_BOOTSTRAP_SERVERS"),
         ] {
             let found = try problems(nil, [wrong: "1"]).map(\.description)

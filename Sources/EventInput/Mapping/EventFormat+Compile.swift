@@ -29,7 +29,9 @@ extension EventFormat {
     /// The places that a pointer stands for.
     private func rooted(_ pointer: String) -> [String] { roots.map { $0 + pointer } + [pointer] }
 
-    private func addPlaces(of field: Field, to parser: OpaquePointer, _ check: (@autoclosure () -> String, Bool) -> Void) {
+    private func addPlaces(
+        of field: Field, to parser: OpaquePointer, _ check: (@autoclosure () -> String, Bool) -> Void
+    ) {
         let places = (fields[field] ?? []).enumerated()
         // What the body says goes before what is around it.
         for root in roots + [""] {
@@ -99,7 +101,8 @@ extension EventFormat {
             check("batch[\(index)]", clvd_parser_add_batch(parser, pointer))
         }
         for condition in conditions {
-            check("where.\(condition.pointer)", clvd_parser_add_condition(parser, condition.pointer, condition.isNegated))
+            check(
+                "where.\(condition.pointer)", clvd_parser_add_condition(parser, condition.pointer, condition.isNegated))
             for value in condition.values { _ = clvd_parser_add_condition_value(parser, value) }
         }
     }

@@ -85,8 +85,7 @@ extension FormatReader {
                 return EventFormat.Condition(pointer: entry.key, isNegated: false, values: values(entry))
             }
             guard let inner = self.entries(of: entry.node, at: entry.path) else { return nil }
-            refuseUnknown(inner, ["not"])
-            guard let not = inner.first(where: { $0.key == "not" }) else {
+            guard inner.count == 1, let not = inner.first(where: { $0.key == "not" }) else {
                 report(entry, "expected a value, a list of values, or { not: value }")
                 return nil
             }

@@ -61,7 +61,9 @@ struct FormatReader {
         }
         if let entry = value("default_type"), let type = type(entry, ignorable: false) { format.defaultType = type }
         if let entry = value("numeric_strings"), let accepted = flag(entry) { format.numericStrings = accepted }
-        if let entry = value("order"), let choice: EventFormat.OrderRecords = self.choice(entry) { format.order = choice }
+        if let entry = value("order"), let choice: EventFormat.OrderRecords = self.choice(entry) {
+            format.order = choice
+        }
         if let entry = value("order_from_session"), let flag = flag(entry) { format.orderFromSession = flag }
         if let entry = value("refund_from_items"), let flag = flag(entry) { format.refundFromItems = flag }
         if let entry = value("currency"), let code = text(entry) {
@@ -306,10 +308,10 @@ struct FormatReader {
                 key.hasPrefix("placeholders")
                 ? "longer than 63 bytes, or one of more than 1,000; remove it"
                 : key.hasPrefix("types.")
-                ? "a name that is there already when case, spaces, underscores and hyphens do not count (names: loose), "
-                    + "or one of too many; remove it"
-                : "the parser does not take this pointer: it is malformed (~ must be ~0 or ~1, selectors are "
-                    + "[name=value]), lies inside another place, or is one of too many; correct or remove it"
+                    ? "a name that is there already when case, spaces, underscores and hyphens do not count (names: loose), "
+                        + "or one of too many; remove it"
+                    : "the parser does not take this pointer: it is malformed (~ must be ~0 or ~1, selectors are "
+                        + "[name=value]), lies inside another place, or is one of too many; correct or remove it"
             report(lines[key], key, message)
         }
     }

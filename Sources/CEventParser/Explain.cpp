@@ -153,6 +153,16 @@ void currency(Sentence &sentence, uint32_t code) {
                  static_cast<int>(code & 255));
 }
 
+void too_high(Sentence &sentence, const clvd_parser &parser) {
+    bool is_quantity = parser.fault.field == clvd_field_quantity;
+    grouped(sentence, parser.fault.number);
+    sentence.add(" is above the limit of ");
+    grouped(sentence, is_quantity ? parser.limits.max_quantity : parser.limits.max_amount);
+    if (is_quantity) return;
+    sentence.add(" ");
+    currency(sentence, parser.base_currency);
+}
+
 void explain(Sentence &sentence, const clvd_parser &parser) {
     const clvd::Fault &fault = parser.fault;
     if (fault.status < clvd_status_first_rejection) {
@@ -204,16 +214,7 @@ void explain(Sentence &sentence, const clvd_parser &parser) {
         grouped(sentence, fault.number);
         sentence.add(" is negative");
         break;
-    case Reason::too_high: {
-        bool is_quantity = fault.field == clvd_field_quantity;
-        grouped(sentence, fault.number);
-        sentence.add(" is above the limit of ");
-        grouped(sentence, is_quantity ? parser.limits.max_quantity : parser.limits.max_amount);
-        if (is_quantity) break;
-        sentence.add(" ");
-        currency(sentence, parser.base_currency);
-        break;
-    }
+    case Reason::too_high: too_high(sentence, parser); break;
     case Reason::unknown_currency:
         sentence.add("no rate from ");
         if (fault.slot >= 0) {

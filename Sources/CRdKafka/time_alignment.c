@@ -346,9 +346,9 @@ static int is_any_missing(rd_kafka_t *rk, const clvd_topics *topics, clvd_alignm
     return 0;
 }
 
-/// Whether the next records of a partition have to wait for those of others. In one batch, fresh records need no order,
-/// and waiting would only delay them. Where nothing has come yet of a partition, or the next are old, it is not known how
-/// far ahead of the missing ones they are.
+/// Whether the next records of a partition have to wait for those of others. In one batch, fresh records need no order:
+/// waiting would only delay them. Where nothing has come yet of a partition, or the next are old, nobody knows how far
+/// ahead of the missing ones they are.
 static int are_to_wait(const clvd_alignment *a, const clvd_batch *batch) {
     if (!aligns(a) || a->bytes >= most_waiting) return 0;
     if (a->records > batch->capacity) return 1;

@@ -175,6 +175,11 @@ final class DaemonProcess {
             onViolation(Violation("\(name): it gives its name up, which no other process has: \(error)"))
         }
         store = nil
+        if isReplaced, let error = error as? SnapshotError, error.kind == .corrupt || error.kind == .locked {
+            // The one that replaced it has the folder, or its operator mends it.
+            isGone = true
+            return
+        }
         gate.kill()
         startsIn = 5
         if error is RecoveryError, world.isMistaken {

@@ -146,8 +146,8 @@ struct ClusterMistakeTests {
             try await scene.healed()
         }
         try await scene.healed()
-        try await kill("leader", administration.leader(site.input[0], 0)?.leader)
-        let broker = try #require(administration.leader(site.input[0], 1)?.leader)
+        try await kill("leader", administration.leader(site.input[0], 0))
+        let broker = try #require(administration.leader(site.input[0], 1))
         try await Command.run(control, "pause1 \(broker)")
         do { try await scene.commits("leader cut off") } catch {
             try await Command.run(control, "resume1 \(broker)")

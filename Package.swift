@@ -129,7 +129,7 @@ let package = Package(
         .testTarget(name: "SettingsTests", dependencies: ["Kafka", "Settings"], swiftSettings: strict),
         .testTarget(name: "SimulationTests", dependencies: ["Simulation"], swiftSettings: strict),
         .testTarget(
-            name: "EvaluationTests", dependencies: ["Engine", "Evaluation", "Simulation", "Terminal"],
+            name: "EvaluationTests", dependencies: ["CEventParser", "Engine", "Evaluation", "Simulation", "Terminal"],
             swiftSettings: strict),
         .testTarget(name: "TerminalTests", dependencies: ["Terminal"], swiftSettings: strict),
         .testTarget(

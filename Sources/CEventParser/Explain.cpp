@@ -180,14 +180,25 @@ unsigned elements(clvd_text array) {
     return count + any;
 }
 
-void too_high(Sentence &sentence, const clvd_parser &parser, const clvd::Fault &fault) {
-    bool is_quantity = fault.field == clvd_field_quantity;
-    grouped(sentence, fault.number);
+void too_high(Sentence &sentence, const clvd_parser &parser) {
+    bool is_quantity = parser.fault.field == clvd_field_quantity;
+    grouped(sentence, parser.fault.number);
     sentence.add(" is above the limit of ");
     grouped(sentence, is_quantity ? parser.limits.max_quantity : parser.limits.max_amount);
     if (is_quantity) return;
     sentence.add(" ");
     currency(sentence, parser.base_currency);
+}
+
+void json(Sentence &sentence, const clvd::Fault &fault) {
+    if (fault.json == JsonError::invalid_utf8) {
+        sentence.add("invalid UTF-8");
+    } else if (fault.json == JsonError::empty || fault.json == JsonError::no_memory) {
+        sentence.add("%s", describe(fault.json));
+    } else {
+        sentence.add("%s%s at byte %u", fault.status == clvd_status_invalid_json ? "invalid JSON: " : "",
+                     describe(fault.json), fault.position);
+    }
 }
 
 void explain(Sentence &sentence, const clvd_parser &parser) {
@@ -199,16 +210,7 @@ void explain(Sentence &sentence, const clvd_parser &parser) {
     place(sentence, parser, fault);
     switch (fault.reason) {
     case Reason::none: break;
-    case Reason::json:
-        if (fault.json == JsonError::invalid_utf8) {
-            sentence.add("invalid UTF-8");
-        } else if (fault.json == JsonError::empty || fault.json == JsonError::no_memory) {
-            sentence.add("%s", describe(fault.json));
-        } else {
-            sentence.add("%s%s at byte %u", fault.status == clvd_status_invalid_json ? "invalid JSON: " : "",
-                         describe(fault.json), fault.position);
-        }
-        break;
+    case Reason::json: json(sentence, fault); break;
     case Reason::too_large:
         sentence.add("%.0f bytes, the limit is %u", fault.number, parser.limits.max_record_bytes);
         break;
@@ -249,7 +251,7 @@ void explain(Sentence &sentence, const clvd_parser &parser) {
         grouped(sentence, fault.number);
         sentence.add(" is negative");
         break;
-    case Reason::too_high: too_high(sentence, parser, fault); break;
+    case Reason::too_high: too_high(sentence, parser); break;
     case Reason::unknown_currency:
         sentence.add("no rate from ");
         if (fault.slot >= 0) {

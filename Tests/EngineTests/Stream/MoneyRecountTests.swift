@@ -94,7 +94,8 @@ import Testing
                 if named == nil { flags |= UInt8(clvd_flag_no_money.rawValue) }
                 let isReturn = random.uniform() < 0.2
                 stream.add(
-                    "u", isReturn ? .return : .refund, at: now, amount: Double(named ?? 0) / 100, order: id, flags: flags)
+                    "u", isReturn ? .return : .refund, at: now, amount: Double(named ?? 0) / 100, order: id,
+                    flags: flags)
                 if !isReturn || named != nil { recount.refund(id, named) }
             }
             right.append((recount.value, recount.orders))

@@ -17,7 +17,8 @@ import Testing
 
     private static func segment(_ user: String, _ hours: Int, _ event: String, _ properties: String) -> String {
         let time = "2024-03-\(pad(hours / 24 + 1))T\(pad(hours % 24)):00:00Z"
-        return #"{"type":"track","event":"\#(event)","timestamp":"\#(time)","userId":"\#(user)","properties":{\#(properties)}}"#
+        return #"{"type":"track","event":"\#(event)","timestamp":"\#(time)","userId":"\#(user)","#
+            + #""properties":{\#(properties)}}"#
     }
 
     // MARK: Refunds
@@ -107,7 +108,8 @@ import Testing
 
     /// A repeat with the same order id replaces, however late.
     @Test func segmentOrders() throws {
-        let goods = #","products":[{"product_id":"a","price":15,"quantity":2},{"product_id":"b","price":6,"quantity":1}]"#
+        let one = #"{"product_id":"b","price":6,"quantity":1}"#
+        let goods = #","products":[{"product_id":"a","price":15,"quantity":2},\#(one)]"#
         let ledger = try Ledger(
             "segment",
             [
@@ -121,9 +123,7 @@ import Testing
                 Self.segment("refunded", 4, "Order Refunded", #""order_id":"4""#),
                 Self.segment("refunded", 5, "Order Completed", #""order_id":"4","total":36"#),
                 Self.segment("part", 5, "Order Completed", #""order_id":"5","total":36"# + goods),
-                Self.segment(
-                    "part", 6, "Order Refunded",
-                    #""order_id":"5","total":36,"products":[{"product_id":"b","price":6,"quantity":1}]"#),
+                Self.segment("part", 6, "Order Refunded", #""order_id":"5","total":36,"products":[\#(one)]"#),
                 Self.segment("part", 7, "Order Updated", #""order_id":"5","total":40"#),
                 Self.segment("both", 7, "Order Completed", #""order_id":"6","total":36"# + goods),
                 Self.segment("both", 8, "Order Cancelled", #""order_id":"6","total":36"# + goods),
@@ -134,7 +134,8 @@ import Testing
                 Self.segment("retried", 26 * 24, "Order Completed", #""order_id":"1","total":36"#),
             ])
         let right = [
-            "retried": 36, "edited": 48.5, "cheaper": 30, "refunded": 0, "part": 34, "both": 0, "goods": 36, "no id": 16,
+            "retried": 36, "edited": 48.5, "cheaper": 30, "refunded": 0, "part": 34, "both": 0, "goods": 36,
+            "no id": 16,
         ]
         for (user, value) in right {
             #expect(ledger.value(user) == value, "\(user)")
@@ -275,7 +276,8 @@ import Testing
             ])
         #expect(ledger.value("u") == 0 && ledger.orders("u") == 3)
         #expect(ledger.counters.purchasesWithoutMoney == 3 && ledger.counters.accepted == 4)
-        let goods = try Ledger("segment", [Self.segment("u", 0, "Order Completed", #""order_id":"1","products":[{"sku":"a"}]"#)])
+        let goods = try Ledger(
+            "segment", [Self.segment("u", 0, "Order Completed", #""order_id":"1","products":[{"sku":"a"}]"#)])
         #expect(goods.counters.purchasesWithoutMoney == 1)
     }
 

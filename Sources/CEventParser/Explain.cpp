@@ -144,9 +144,18 @@ void explain(Sentence &sentence, const clvd_parser &parser) {
         sentence.add("%s", clvd_status_name(static_cast<uint8_t>(fault.status)));
         return;
     }
+    if (fault.reason == Reason::noted) {
+        for (uint32_t i = 0; i < fault.value.length; ++i) {
+            char c = static_cast<char>(fault.value.data[i]);
+            bool controls = static_cast<uint8_t>(c) < 0x20 || c == 0x7F;
+            sentence.bytes(controls ? "?" : &c, 1);
+        }
+        return;
+    }
     place(sentence, parser, fault);
     switch (fault.reason) {
-    case Reason::none: break;
+    case Reason::none:
+    case Reason::noted: break;
     case Reason::json:
         if (fault.json == JsonError::invalid_utf8) {
             sentence.add("invalid UTF-8");

@@ -9,6 +9,7 @@
 #include <cstdlib>
 #include <cstring>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "CEventParser.h"
@@ -37,6 +38,7 @@ enum class Reason : uint8_t {
     negative,
     too_high,
     unknown_currency,
+    noted,             // the record says it itself, by `CLVD_REFUSAL_HEADER`
 };
 
 struct Source {
@@ -333,7 +335,9 @@ struct clvd_parser {
 
     // Each encoding fills `slots` and then calls `resolve`; another one is one more function here.
     void decode_json(const clvd_record *record, clvd_event *event);
+    static constexpr uint32_t maximum_note = 1024;
     void reject_document(JsonError error);
+    bool reject_noted(const clvd_record *record);
     void decode_row(const clvd_text *columns, const clvd_record *record, clvd_event *event);
 
     // MARK: Records

@@ -6,10 +6,18 @@ struct Columns {
     /// Of each column its slot in the parser, or -1 when the format does not know it.
     private let slots: [Int32]
     let slotCount: Int
-    /// Of each field the slots it may come from, in the format's order.
-    let places: [Field: [(slot: Int, unit: EventFormat.TimeUnit)]]
-    /// What an amount is in when the row does not say.
-    let currency: String?
+    /// The columns as members of a JSON object of the same format, in their order.
+    let members: [Member]
+    /// Slots that the user may come from, in the format's order.
+    let userPlaces: [Int]
+
+    struct Member {
+        var slot: Int
+        /// `"name":`
+        var key: [UInt8]
+        /// Whether the format takes a number there.
+        var isNumber: Bool
+    }
 
     // MARK: The header row
 
@@ -62,19 +70,21 @@ struct Columns {
     }
 
     init(_ header: [String], _ format: EventFormat, parser: OpaquePointer) {
-        slots = header.map { name in
-            clvd_parser_find_slot(
-                parser, "/" + name.replacing("~", with: "~0").replacing("/", with: "~1"))
-        }
+        func slot(_ pointer: String) -> Int { Int(clvd_parser_find_slot(parser, pointer)) }
+        let slots = header.map { name in slot("/" + name.replacing("~", with: "~0").replacing("/", with: "~1")) }
+        self.slots = slots.map(Int32.init)
         slotCount = Int(clvd_parser_slot_count(parser))
-        let present = Set(slots)
-        places = format.fields.mapValues { places in
-            places.compactMap { place in
-                let slot = clvd_parser_find_slot(parser, place.pointer)
-                return present.contains(slot) ? (Int(slot), place.unit) : nil
-            }
+        let numbers = Field.numbers.flatMap { format.fields[$0] ?? [] }
+        let epochs = (format.fields[.eventTime] ?? []).filter { $0.unit != .iso8601 && $0.unit != .iso8601UTC }
+        let numeric = Set((numbers + epochs).map { slot($0.pointer) })
+        let encoder = JSONEncoder()
+        encoder.outputFormatting = .withoutEscapingSlashes
+        members = try! zip(header, slots).filter { $0.1 >= 0 }.map { name, slot in
+            // A name is text, which is JSON.
+            Member(slot: slot, key: Array(try encoder.encode(name)) + [0x3A], isNumber: numeric.contains(slot))
         }
-        currency = format.currency
+        let present = Set(slots)
+        userPlaces = (format.fields[.userID] ?? []).map { slot($0.pointer) }.filter { $0 >= 0 && present.contains($0) }
     }
 
     /// At most 40 characters of a name, none of which moves the cursor of a terminal.

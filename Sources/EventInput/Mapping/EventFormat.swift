@@ -188,6 +188,8 @@ enum Field: String, Sendable, CaseIterable, CustomStringConvertible {
         }
     }
 
+    /// Those whose values are numbers.
+    static let numbers: [Field] = [.price, .quantity, .amount]
     static let ofItems: [Field] = [.productID, .category, .price, .quantity]
     static let ofHeaders: [Field] = [.eventID, .eventTime]
 }

@@ -230,6 +230,7 @@ uint32_t clvd_parser_explain(
     // The strings of the batch stay valid: the arena has room for one more record.
     if (parser->arena == nullptr && !parser->reserve_arena(1)) return 0;
     size_t used = parser->arena_used;
+    clvd::NameTally::Pause names(parser->unknown_types), currencies(parser->currencies);
     clvd_event again;
     bool fits = guarded([&] {
         parser->decode_json(record, &again);
@@ -248,6 +249,7 @@ uint32_t clvd_parser_explain_row(
         sentence.add("field event_time: later than the allowed lateness");
         return sentence.length();
     }
+    clvd::NameTally::Pause names(parser->unknown_types), currencies(parser->currencies);
     clvd_event again;
     parser->decode_row(slots, record, &again);
     explain(sentence, *parser);

@@ -3,19 +3,6 @@
 
 #include "Parser.hpp"
 
-inline const clvd::TypeEntry *clvd_parser::find_type(clvd_text name) const {
-    if (types.empty()) return nullptr;
-    size_t mask = type_table.size() - 1;
-    for (size_t at = hash(name) & mask;; at = (at + 1) & mask) {
-        uint16_t index = type_table[at];
-        if (index == UINT16_MAX) return nullptr;
-        const TypeEntry &entry = types[index];
-        if (entry.name.size() == name.length && std::memcmp(entry.name.data(), name.data, name.length) == 0) {
-            return &entry;
-        }
-    }
-}
-
 inline bool clvd_parser::resolve_type(clvd_event *event) {
     const Source *source = pick(sources[clvd_field_event_type]);
     if (source == nullptr) {
@@ -29,11 +16,11 @@ inline bool clvd_parser::resolve_type(clvd_event *event) {
     if (!characters(*source, &name)) {
         return reject(clvd_status_wrong_type, clvd_field_event_type, Reason::not_text, source->slot);
     }
-    const TypeEntry *entry = find_type(name);
+    const TypeTable::Entry *entry = types.find(name);
     if (entry != nullptr) {
         event->type = entry->type;
         if (entry->type != CLVD_TYPE_IGNORED) return true;
-    } else if (unknown == clvd_unknown_type_other) {
+    } else if (unknown_types.add(name); unknown == clvd_unknown_type_other) {
         event->type = clvd_type_other;
         return true;
     } else if (unknown == clvd_unknown_type_reject) {
@@ -150,6 +137,12 @@ inline bool clvd_parser::resolve_rate(double *rate) {
             return reject(clvd_status_wrong_type, clvd_field_currency, Reason::not_text, source->slot);
         }
         code = clvd::currency_code(text.data, text.length);
+        if (code == 0) currencies.add(text);
+    }
+    if (code != 0) {
+        uint8_t letters[] = {
+            static_cast<uint8_t>(code >> 16), static_cast<uint8_t>(code >> 8), static_cast<uint8_t>(code)};
+        currencies.add({letters, 3});
     }
     *rate = 1;
     if (code == base_currency) return true;

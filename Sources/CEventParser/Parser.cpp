@@ -65,21 +65,35 @@ bool clvd_parser_add_single(clvd_parser *parser, const char *pointer) {
 }
 
 bool clvd_parser_add_type(clvd_parser *parser, const char *name, uint8_t type) {
-    if ((type >= clvd_type_count && type != CLVD_TYPE_IGNORED) || parser->types.size() >= 10000) return false;
-    return guarded([&] {
-        for (auto &entry : parser->types) {
-            if (entry.name == name) return false;
-        }
-        parser->types.push_back({name, type});
-        parser->rebuild_types();
-        return true;
-    });
+    if (type >= clvd_type_count && type != CLVD_TYPE_IGNORED) return false;
+    return guarded([&] { return parser->types.add(name, type); });
 }
 
 void clvd_parser_set_types(clvd_parser *parser, clvd_unknown_type unknown, uint8_t default_type) {
     parser->unknown = unknown;
     parser->default_type = default_type;
 }
+
+void clvd_parser_set_loose_names(clvd_parser *parser, bool loose) { parser->types.set_loose(loose); }
+
+void clvd_parser_count_unknown_types(clvd_parser *parser, uint32_t most) { parser->unknown_types.begin(most); }
+
+bool clvd_parser_unknown_type(const clvd_parser *parser, uint32_t index, clvd_text *name, uint64_t *count) {
+    return parser->unknown_types.get(index, name, count);
+}
+
+void clvd_parser_count_currencies(clvd_parser *parser, uint32_t most) { parser->currencies.begin(most); }
+
+bool clvd_parser_currency(const clvd_parser *parser, uint32_t index, clvd_text *code, uint64_t *count) {
+    return parser->currencies.get(index, code, count);
+}
+
+void clvd_parser_pause_tallies(clvd_parser *parser, bool paused) {
+    parser->unknown_types.set_paused(paused);
+    parser->currencies.set_paused(paused);
+}
+
+uint64_t clvd_parser_further_unknown_types(const clvd_parser *parser) { return parser->unknown_types.further(); }
 
 void clvd_parser_set_numeric_strings(clvd_parser *parser, bool accepted) { parser->numeric_strings = accepted; }
 

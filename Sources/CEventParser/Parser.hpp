@@ -17,6 +17,7 @@
 #include "Mapping.hpp"
 #include "Number.hpp"
 #include "Time.hpp"
+#include "Types.hpp"
 
 namespace clvd {
 
@@ -58,11 +59,6 @@ struct Fault {
     // The offending value: slots of items are overwritten by the next item.
     Kind kind = Kind::absent;
     clvd_text value = {nullptr, 0};
-};
-
-struct TypeEntry {
-    std::string name;
-    uint8_t type;
 };
 
 struct Rate {
@@ -124,7 +120,7 @@ struct clvd_parser {
     using Reason = clvd::Reason;
     using Slots = clvd::Slots;
     using Source = clvd::Source;
-    using TypeEntry = clvd::TypeEntry;
+    using TypeTable = clvd::TypeTable;
 
     // MARK: Mapping
 
@@ -137,8 +133,9 @@ struct clvd_parser {
     std::vector<int16_t> items;                  // slot of each alternative
     std::string headers[clvd_field_count];
     clvd_header_lookup lookup = nullptr;
-    std::vector<TypeEntry> types;
-    std::vector<uint16_t> type_table;            // open addressing over `types`
+    TypeTable types;
+    clvd::NameTally unknown_types;
+    clvd::NameTally currencies;
     clvd_unknown_type unknown = clvd_unknown_type_other;
     uint8_t default_type = CLVD_TYPE_REQUIRED;
     bool numeric_strings = false;
@@ -316,7 +313,6 @@ struct clvd_parser {
 
     // MARK: Mapping: slots → event (Fields.hpp)
 
-    const TypeEntry *find_type(clvd_text name) const;
     bool resolve_type(clvd_event *event);
     bool resolve_user(clvd_event *event);
     bool header(clvd_field field, const void *record_headers, clvd_text *text) const;
@@ -378,18 +374,6 @@ struct clvd_parser {
             pointers.push_back(pointer);
         }
         return node->slot;
-    }
-
-    void rebuild_types() {
-        size_t size = 16;
-        while (size < types.size() * 2) size *= 2;
-        type_table.assign(size, UINT16_MAX);
-        for (size_t i = 0; i < types.size(); ++i) {
-            auto *name = reinterpret_cast<const uint8_t *>(types[i].name.data());
-            size_t at = clvd_hash(name, types[i].name.size()) & (size - 1);
-            while (type_table[at] != UINT16_MAX) at = (at + 1) & (size - 1);
-            type_table[at] = static_cast<uint16_t>(i);
-        }
     }
 };
 

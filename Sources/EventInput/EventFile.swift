@@ -18,8 +18,9 @@ public final class EventFile {
     private let reader: RowReader
     /// `reader`, or the sorted rows of the file.
     private var source: any RowSource
-    private let decoder: EventDecoder
+    let decoder: EventDecoder
     private let columns: Columns?
+    private let headerText: [UInt8]?
 
     // The current batch. What is handed out points into these and into the source's buffer.
     private var rows: [RowReader.Row] = []
@@ -40,6 +41,8 @@ public final class EventFile {
     /// Takes the rows in as they are read.
     private var sorter: SortedRows?
 
+    /// Bytes of rows that are sorted in memory.
+    public static let sortMemory = 512 << 20
     /// A batch ends when its rows hold so many bytes.
     private static let batchBytes = 4 << 20
 
@@ -58,11 +61,12 @@ public final class EventFile {
         reader.layout = try Self.layout(path, reader)
         guard reader.layout == .csv else {
             self.format = format
-            columns = nil
+            (columns, headerText) = (nil, nil)
             decoder = plain
             return
         }
-        let header = try Columns.header(path, reader)
+        let (header, headerText) = try Columns.header(path, reader)
+        self.headerText = headerText
         self.format = try Columns.choose(header, format, path: path)
         decoder =
             self.format == format ? plain : try EventDecoder(format: self.format, limits: limits, currency: currency)
@@ -173,6 +177,23 @@ public final class EventFile {
         return "\(place): \(reason)"
     }
 
+    /// Counts, from now on, the currencies of the events.
+    public func countCurrencies() { clvd_parser_count_currencies(decoder.parser, 100) }
+
+    /// Events with money by the currency that they name, or that is assumed.
+    public var currencies: [String: Int64] {
+        var counts: [String: Int64] = [:]
+        var code = clvd_text()
+        var count: UInt64 = 0
+        var index: UInt32 = 0
+        while clvd_parser_currency(decoder.parser, index, &code, &count) {
+            let name = UnsafeBufferPointer(start: code.data, count: Int(code.length))
+            counts[String(decoding: name, as: UTF8.self)] = Int64(count)
+            index += 1
+        }
+        return counts
+    }
+
     // MARK: Order
 
     /// Finds out in which order the rows are. When some come later than `allowedLatenessSeconds` after a row with a later
@@ -184,7 +205,7 @@ public final class EventFile {
     /// - Returns: nil: not known, since it cannot be read twice (a pipe).
     /// - Throws: `InputError` when the file, or a temporary file, cannot be read or written.
     public func sortIfLate(
-        allowedLatenessSeconds: Int, memory: Int = 512 << 20, progress: (Int64) throws -> Void = { _ in }
+        allowedLatenessSeconds: Int, memory: Int = sortMemory, progress: (Int64) throws -> Void = { _ in }
     ) throws -> EventOrder? {
         guard bytesTotal >= 0 else { return nil }
         var order = EventOrder(allowedLatenessMs: Int64(allowedLatenessSeconds) * 1000)
@@ -201,6 +222,37 @@ public final class EventFile {
         try rows.finish()
         source = rows
         return order
+    }
+
+    /// Writes the rows, in the order of their time where they are sorted: CSV rows as they are, below the header; JSON as one
+    /// object on each line. The file is read once more.
+    /// - Throws: `InputError` when something cannot be read or written.
+    public func writeSorted(to target: String) throws {
+        func failure() -> InputError {
+            InputError("\(target): cannot write: \(String(cString: strerror(errno))); check the folder and the disk")
+        }
+        guard let output = clvd_output_open(target, target.lowercased().hasSuffix(".gz")) else { throw failure() }
+        var isOpen = true
+        defer { if isOpen { _ = clvd_output_close(output) } }
+        let copy = try again()
+        let rows = SortedRows(path: path, memory: Self.sortMemory)
+        copy.sorter = rows
+        while try !copy.next(maximum: 8192).isEmpty {}
+        try rows.finish()
+        if let header = copy.headerText {
+            guard clvd_output_write(output, header + [0x0A], header.count + 1) else { throw failure() }
+        }
+        while true {
+            rows.beginBatch()
+            guard let row = try rows.next() else { break }
+            let text = UnsafeMutableBufferPointer(start: rows.bytes + row.start, count: row.count + 1)
+            // Line breaks of JSON are white space.
+            if columns == nil { for i in text.indices where text[i] == 0x0A || text[i] == 0x0D { text[i] = 0x20 } }
+            text[row.count] = 0x0A
+            guard clvd_output_write(output, text.baseAddress, text.count) else { throw failure() }
+        }
+        isOpen = false
+        guard clvd_output_close(output) else { throw failure() }
     }
 
     private func again() throws -> EventFile {
@@ -273,7 +325,12 @@ public final class EventFile {
         records.withUnsafeBufferPointer { decoder.decode($0, into: events.baseAddress!) }
         guard expandBatches() else { return }
         makeRecords()
+        // Rows that are decoded again are counted already.
+        let new = zip(rows, records).filter { $0.0.part > 0 }.map(\.1)
+        new.withUnsafeBufferPointer { decoder.decode($0, into: events.baseAddress!) }
+        clvd_parser_pause_tallies(decoder.parser, true)
         records.withUnsafeBufferPointer { decoder.decode($0, into: events.baseAddress!) }
+        clvd_parser_pause_tallies(decoder.parser, false)
     }
 
     /// Puts the events of batches in the place of their rows. Only what is no event itself is looked at. False: none.

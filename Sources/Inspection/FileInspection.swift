@@ -10,6 +10,9 @@ package final class FileInspection {
     private var refusals = Refusals()
     private var types = [Int64](repeating: 0, count: Int(clvd_type_count.rawValue))
     private var amounts = AmountSample()
+    /// When each order came first, by the hash of its id; of so many orders.
+    private var orders: [UInt64: Int64] = [:]
+    private static let mostOrders = 1 << 22
 
     /// - Parameters:
     ///   - file: of which nothing was read.
@@ -33,6 +36,7 @@ package final class FileInspection {
     /// - Throws: `InputError`, and what `progress` throws.
     package func run(_ order: EventOrder?, progress: (Int64) throws -> Void) throws -> FileFindings {
         file.countUnknownTypes()
+        file.countCurrencies()
         while case let events = try file.next(maximum: 8192), !events.isEmpty {
             for (i, event) in events.enumerated() { look(at: event, i) }
             engine.step(events)
@@ -69,6 +73,17 @@ package final class FileInspection {
         if UInt32(event.type) == clvd_type_purchase.rawValue {
             amounts.add(event.amount)
             if event.amount == 0 && event.price == 0 { findings.purchasesWithoutMoney += 1 }
+            look(atOrder: event)
+        }
+    }
+
+    /// The lines of an order come at one time; what comes with its id at another is a repeat.
+    private func look(atOrder event: clvd_event) {
+        guard event.order_hash != 0 else { return }
+        if let time = orders[event.order_hash] {
+            if time != event.time_ms { findings.repeatedOrders += 1 }
+        } else if orders.count < Self.mostOrders {
+            orders[event.order_hash] = event.time_ms
         }
     }
 

@@ -129,7 +129,8 @@ package final class EventReplay {
         }
         guard isOpen else { return false }
         // What has no time of its own keeps to those around it. 0 would be the wall clock for librdkafka.
-        var timestampMs = summary.lastEventMs ?? messages.first { $0.timeMs >= 0 }?.timeMs ?? 1
+        let firstMs = messages.first { $0.timeMs >= 0 }.map(\.timeMs)
+        var timestampMs: Int64 = summary.lastEventMs ?? firstMs ?? 1
         for (index, message) in messages.enumerated().prefix(Int(min(limit - summary.sent, 1 << 30))) {
             if pace != nil, message.timeMs >= 0 {
                 guard try wait.until({ pace!.isDue(message.timeMs) }) else { return false }

@@ -106,6 +106,23 @@ bool clvd_parser_add_type(clvd_parser *parser, const char *name, uint8_t type);
 /// `default_type` is used when an event has no type, or `CLVD_TYPE_REQUIRED`.
 void clvd_parser_set_types(clvd_parser *parser, clvd_unknown_type unknown, uint8_t default_type);
 
+/// Whether names of types are compared without case, spaces, underscores and hyphens (`order_completed` is
+/// `Order Completed`). Before the first `clvd_parser_add_type`.
+void clvd_parser_set_loose_names(clvd_parser *parser, bool loose);
+
+/// Counts, from now on, the names of event types that are not in the table: of at most `most` names one by one.
+void clvd_parser_count_unknown_types(clvd_parser *parser, uint32_t most);
+/// The `index`-th of these names (its first 128 bytes) and how many records have brought it; false beyond the last.
+bool clvd_parser_unknown_type(const clvd_parser *parser, uint32_t index, clvd_text *name, uint64_t *count);
+/// Records with further names.
+uint64_t clvd_parser_further_unknown_types(const clvd_parser *parser);
+
+/// The same for the currencies of events with money: those that they name, or that are assumed.
+void clvd_parser_count_currencies(clvd_parser *parser, uint32_t most);
+bool clvd_parser_currency(const clvd_parser *parser, uint32_t index, clvd_text *code, uint64_t *count);
+/// Stops and resumes the counting of names and currencies: a record that is decoded once more is no further record.
+void clvd_parser_pause_tallies(clvd_parser *parser, bool paused);
+
 /// Whether numeric fields may be written as strings (`"19.90"`), as some sources do.
 void clvd_parser_set_numeric_strings(clvd_parser *parser, bool accepted);
 bool clvd_parser_set_limits(clvd_parser *parser, const clvd_limits *limits);

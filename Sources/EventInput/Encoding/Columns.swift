@@ -21,8 +21,8 @@ struct Columns {
 
     // MARK: The header row
 
-    /// Reads the header row. Throws: `InputError`.
-    static func header(_ path: String, _ reader: RowReader) throws -> [String] {
+    /// Reads the header row: the names of the columns, and its text. Throws: `InputError`.
+    static func header(_ path: String, _ reader: RowReader) throws -> (names: [String], text: [UInt8]) {
         func failure(_ reason: String) -> InputError { InputError("\(path): \(reason)") }
         let kinds = "CSV with a header row, or one JSON object per line, plain or gzip"
         var row = try reader.next()
@@ -39,7 +39,7 @@ struct Columns {
         if let twice = names.indices.first(where: { !names[$0].isEmpty && names[..<$0].contains(names[$0]) }) {
             throw failure("column \"\(safe(names[twice]))\" is there twice; rename or remove one")
         }
-        return names
+        return (names, Array(bytes))
     }
 
     /// The format whose columns these are: the given one, or, when it is not one for these columns, clvd's own or

@@ -18,6 +18,7 @@ public struct EventFormat: Sendable, Equatable {
     var single: [String] = []
     var headers: [Field: String] = [:]
     var types: [TypeName] = []
+    var names = Names.exact
     var unknownTypes = UnknownTypes.other
     /// A `clvd_event_type`, or `CLVD_TYPE_REQUIRED`.
     var defaultType = UInt8(CLVD_TYPE_REQUIRED)
@@ -52,6 +53,11 @@ public struct EventFormat: Sendable, Equatable {
             case .microseconds: clvd_time_microseconds
             }
         }
+    }
+
+    /// How names of event types are compared.
+    enum Names: String, Sendable, CaseIterable {
+        case exact, loose
     }
 
     enum UnknownTypes: String, Sendable, CaseIterable {
@@ -152,6 +158,7 @@ public struct EventFormat: Sendable, Equatable {
         for (index, pointer) in single.enumerated() {
             check("single[\(index)]", clvd_parser_add_single(parser, pointer))
         }
+        clvd_parser_set_loose_names(parser, names == .loose)
         for type in types { check("types.\(type.name)", clvd_parser_add_type(parser, type.name, type.type)) }
         clvd_parser_set_types(parser, unknownTypes.code, defaultType)
         clvd_parser_set_numeric_strings(parser, numericStrings)
@@ -222,15 +229,24 @@ public struct FormatError: Error, Sendable, Equatable, CustomStringConvertible {
 
 /// `; did you mean "user_id"?` for a near miss, else nothing.
 func suggestion(for word: String, among known: [String]) -> String {
+    let nearest = nearest(to: word, among: known) { word, name in word.count >= 3 && name.starts(with: word) }
+    return nearest.map { "; did you mean \"\($0)\"?" } ?? ""
+}
+
+/// The name that differs least from `word` in letters, if that is not much. `isNear` makes any other pair near, too.
+func nearest(
+    to word: String, among known: [String], isNear: (_ word: [Character], _ name: [Character]) -> Bool
+) -> String? {
     func letters(_ text: String) -> [Character] { text.lowercased().filter { $0 != "_" && $0 != "-" && $0 != " " } }
     let wanted = letters(String(word.prefix(40)))
     func edits(_ name: String) -> Int {
         let name = letters(name)
-        return wanted.count >= 3 && name.starts(with: wanted) ? 1 : distance(wanted, name)
+        let edits = distance(wanted, name)
+        return edits > 1 && isNear(wanted, name) ? 1 : edits
     }
     let nearest = known.map { ($0, edits($0)) }.min { $0.1 < $1.1 }
-    guard let (name, edits) = nearest, edits <= max(1, wanted.count / 3) else { return "" }
-    return "; did you mean \"\(name)\"?"
+    guard let (name, edits) = nearest, edits <= max(1, wanted.count / 3) else { return nil }
+    return name
 }
 
 /// Insertions, deletions and replacements that turn one text into the other.

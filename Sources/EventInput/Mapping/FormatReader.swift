@@ -34,7 +34,7 @@ struct FormatReader {
     }
 
     private static let keys = [
-        "name", "summary", "encoding", "fields", "items", "single", "headers", "types", "unknown_types", "default_type",
+        "name", "summary", "encoding", "fields", "items", "single", "headers", "types", "names", "unknown_types", "default_type",
         "numeric_strings", "currency",
     ]
 
@@ -52,6 +52,7 @@ struct FormatReader {
         if let entry = value("items") { (format.items, format.itemFields) = items(entry) }
         if let entry = value("single") { format.single = pointers(entry) }
         if let entry = value("types") { format.types = types(entry) }
+        if let entry = value("names"), let choice: EventFormat.Names = self.choice(entry) { format.names = choice }
         if let entry = value("unknown_types"), let choice: EventFormat.UnknownTypes = self.choice(entry) {
             format.unknownTypes = choice
         }
@@ -296,7 +297,8 @@ struct FormatReader {
         for key in refused {
             let message =
                 key.hasPrefix("types.")
-                ? "too many event types"
+                ? "a name that is there already when case, spaces, underscores and hyphens do not count (names: loose), "
+                    + "or one of too many; remove it"
                 : "the parser does not take this pointer: it is malformed (~ must be ~0 or ~1, selectors are "
                     + "[name=value]), lies inside another place, or is one of too many; correct or remove it"
             report(lines[key], key, message)

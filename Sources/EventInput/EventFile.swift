@@ -13,7 +13,8 @@ public final class EventFile {
     let path: String
     private let given: EventFormat
     private let currency: CurrencyTable
-    private let name: String
+    /// Of the file, without its folder.
+    let name: String
     private let limits: InputLimits
     private let reader: RowReader
     /// `reader`, or the sorted rows of the file.

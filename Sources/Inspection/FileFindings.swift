@@ -1,5 +1,3 @@
-package import EventInput
-
 /// What an event file holds, as the daemon would take it.
 package struct FileFindings: Encodable, Sendable {
     /// Rows, those of ignored types included.

@@ -1,4 +1,4 @@
-package import CEventParser
+import CEventParser
 package import Engine
 package import EventInput
 
@@ -72,16 +72,17 @@ package final class FileInspection {
         findings.lastEventMs = max(findings.lastEventMs ?? .min, event.time_ms)
         if UInt32(event.type) == clvd_type_purchase.rawValue {
             amounts.add(event.amount)
-            if event.amount == 0 && event.price == 0 { findings.purchasesWithoutMoney += 1 }
             look(atOrder: event)
         }
     }
 
-    /// The lines of an order come at one time; what comes with its id at another is a repeat.
+    /// A whole order that comes again is a repeat. So is a line of an order that comes at another time than its first: lines
+    /// come together.
     private func look(atOrder event: clvd_event) {
-        guard event.order_hash != 0 else { return }
+        guard event.order_hash != 0, event.order_hash != event.session_hash else { return }
         if let time = orders[event.order_hash] {
-            if time != event.time_ms { findings.repeatedOrders += 1 }
+            let isWhole = UInt32(event.flags) & clvd_flag_whole_order.rawValue != 0
+            if isWhole || time != event.time_ms { findings.repeatedOrders += 1 }
         } else if orders.count < Self.mostOrders {
             orders[event.order_hash] = event.time_ms
         }
@@ -93,6 +94,8 @@ package final class FileInspection {
         findings.accepted = counters.accepted
         findings.duplicates = counters.duplicates
         findings.ignored = counters.ignored
+        findings.purchasesWithoutMoney = counters.purchasesWithoutMoney
+        findings.refundsWithoutPurchase = counters.refundsWithoutOrder
         findings.refused = refusals.counts
         for reason in refusals.reasons { findings.refusedExamples[reason.name] = reason.example }
         for (code, count) in types.enumerated() where count > 0 {

@@ -24,7 +24,7 @@ final class RowMessages {
     private var count = 0
 
     /// Most bytes of the text of a row that is no message.
-    private static let textBytes = 1000
+    private static let textBytes = 500
 
     deinit { json.deallocate() }
 

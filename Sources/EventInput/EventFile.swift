@@ -338,7 +338,8 @@ public final class EventFile {
     private func expandBatches() -> Bool {
         let broken = [clvd_status_invalid_json, clvd_status_invalid_utf8, clvd_status_too_large].map(\.rawValue)
         var parts: [Int: [Range<Int>]] = [:]
-        for (row, event) in zip(rows.indices, events) where UInt32(event.status) >= clvd_status_first_rejection.rawValue {
+        for (row, event) in zip(rows.indices, events) where UInt32(event.status) >= clvd_status_first_rejection.rawValue
+        {
             guard rows[row].part == 0, !broken.contains(UInt32(event.status)) else { continue }
             let ranges = Envelope.events(in: text(row))
             if !ranges.isEmpty { parts[row] = ranges }

@@ -51,7 +51,9 @@ public struct Refusals: Sendable, Equatable, Encodable {
 
     /// The most frequent first.
     public var reasons: [Reason] {
-        byStatus.values.filter { $0.count > 0 }.sorted { $0.count != $1.count ? $0.count > $1.count : $0.name < $1.name }
+        byStatus.values.filter { $0.count > 0 }.sorted {
+            $0.count != $1.count ? $0.count > $1.count : $0.name < $1.name
+        }
     }
 
     /// Counts by reason.

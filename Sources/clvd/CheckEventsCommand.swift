@@ -86,7 +86,8 @@ struct FileCheck {
         let order = try file.putInOrder(settings, showsProgress: showsProgress, isQuiet: true)
         inspection = FileInspection(file, settings.engine)
         let total = file.bytesTotal
-        let reporter = showsProgress ? ProgressReporter(label: "Check", total: total < 0 ? nil : total, unit: .bytes) : nil
+        let reporter =
+            showsProgress ? ProgressReporter(label: "Check", total: total < 0 ? nil : total, unit: .bytes) : nil
         do {
             findings = try inspection.run(order) {
                 if StopSignal.isRequested { throw CommandFailure("stopped before the end of the file") }
@@ -124,7 +125,9 @@ struct FileCheck {
         return needsQuotes ? "\"" + text.replacing("\"", with: "\"\"") + "\"" : text
     }
 
-    private static func time(_ ms: Int64) -> String { Date(timeIntervalSince1970: Double(ms / 1000)).formatted(.iso8601) }
+    private static func time(_ ms: Int64) -> String {
+        Date(timeIntervalSince1970: Double(ms / 1000)).formatted(.iso8601)
+    }
 
     // MARK: Words
 

@@ -11,6 +11,7 @@ struct Clvd: AsyncParsableCommand {
         version: "0.2.0-dev (state format \(StateFormat.current), offset metadata \(CommitMetadata.version))",
         subcommands: [
             CheckEventsCommand.self, RunCommand.self, DemoCommand.self, ReplayCommand.self, SimulateCommand.self,
-            EvaluateCommand.self, VerifyCommand.self, OffsetsCommand.self, SnapshotCommand.self, ConfigCommand.self, BenchCommand.self,
+            EvaluateCommand.self, VerifyCommand.self, OffsetsCommand.self, SnapshotCommand.self, ConfigCommand.self,
+            BenchCommand.self,
         ])
 }

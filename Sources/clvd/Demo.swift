@@ -32,7 +32,8 @@ final class Demo {
         var seconds = 0.0
 
         enum CodingKeys: String, CodingKey {
-            case eventsIn, accepted, duplicates, ignored, deadLetters, refused, updatesOut, alertsRaised, alertsForSilence
+            case eventsIn, accepted, duplicates, ignored, deadLetters, refused, updatesOut, alertsRaised,
+                alertsForSilence
             case users, learningSteps, seconds
             // The encoder's snake case would make gini30_d of it.
             case gini30D = "gini_30d"

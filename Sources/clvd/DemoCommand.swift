@@ -121,26 +121,27 @@ struct DemoCommand: ParsableCommand {
         let s = result.summary
         func number(_ value: Double?) -> String { value.map { Human.number($0, decimals: 3) } ?? Human.missing }
         Report.line()
-        Report.facts([
-            ("events", "\(Human.count(s.eventsIn))   in \(Human.duration(s.seconds))"),
-            (
-                "accepted",
-                "\(Human.count(s.accepted))   \(Human.count(s.duplicates)) duplicates, \(Human.count(s.ignored)) "
-                    + "ignored, \(Human.count(s.deadLetters)) dead letters"
-            ),
-        ] + Report.facts(of: result.refusals) + [
-            ("updates published", Human.count(s.updatesOut)),
-            (
-                "alerts raised",
-                "\(Human.count(s.alertsRaised))   \(Human.count(s.alertsForSilence)) of them for silence"
-            ),
-            ("customers", Human.count(Int64(s.users))),
-            ("learning steps", Human.count(s.learningSteps)),
-            (
-                "Gini, 30 days",
-                "\(number(s.gini30D))   the customer's own rate drawn on: \(number(s.gini30DNaive))"
-            ),
-        ])
+        Report.facts(
+            [
+                ("events", "\(Human.count(s.eventsIn))   in \(Human.duration(s.seconds))"),
+                (
+                    "accepted",
+                    "\(Human.count(s.accepted))   \(Human.count(s.duplicates)) duplicates, \(Human.count(s.ignored)) "
+                        + "ignored, \(Human.count(s.deadLetters)) dead letters"
+                ),
+            ] + Report.facts(of: result.refusals) + [
+                ("updates published", Human.count(s.updatesOut)),
+                (
+                    "alerts raised",
+                    "\(Human.count(s.alertsRaised))   \(Human.count(s.alertsForSilence)) of them for silence"
+                ),
+                ("customers", Human.count(Int64(s.users))),
+                ("learning steps", Human.count(s.learningSteps)),
+                (
+                    "Gini, 30 days",
+                    "\(number(s.gini30D))   the customer's own rate drawn on: \(number(s.gini30DNaive))"
+                ),
+            ])
         Report.line()
         Report.line("The ten customers of highest expected value over \(result.horizonDays) days:")
         Report.line()

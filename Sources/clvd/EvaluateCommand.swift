@@ -193,15 +193,16 @@ struct EvaluateCommand: ParsableCommand {
             "\(Human.count(s.predictions)) predictions for \(Human.count(Int64(s.landmarks))) landmarks\(place) "
                 + "(\(Human.duration(s.seconds)))")
         Report.line()
-        Report.facts([
-            ("events", "\(Human.count(s.events))   \(Human.count(s.deadLetters)) of them cannot be used"),
-        ] + Report.facts(of: s.refusals) + [
-            ("users", Human.count(Int64(s.users))),
-            ("bins", s.binEdgesDays.map(Human.days).joined(separator: ", ") + " days"),
-            ("before the first model", "\(Human.count(s.fromRates)) landmarks   population rates predicted"),
-            ("learning steps", Human.count(s.learningSteps)),
-            ("drifts noticed", s.drifts.isEmpty ? "none" : s.drifts.map(Self.text).joined(separator: "; ")),
-        ])
+        Report.facts(
+            [
+                ("events", "\(Human.count(s.events))   \(Human.count(s.deadLetters)) of them cannot be used")
+            ] + Report.facts(of: s.refusals) + [
+                ("users", Human.count(Int64(s.users))),
+                ("bins", s.binEdgesDays.map(Human.days).joined(separator: ", ") + " days"),
+                ("before the first model", "\(Human.count(s.fromRates)) landmarks   population rates predicted"),
+                ("learning steps", Human.count(s.learningSteps)),
+                ("drifts noticed", s.drifts.isEmpty ? "none" : s.drifts.map(Self.text).joined(separator: "; ")),
+            ])
         Report.line()
         Report.line("Prequential, the latest matured landmarks of the engine's own (naive in brackets):")
         Report.line()

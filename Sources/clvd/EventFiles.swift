@@ -52,8 +52,9 @@ extension Report {
         let first = refusals.reasons.first
         let reason = first.map { "most often \($0.name)" + ($0.example.map { " (\($0))" } ?? "") } ?? "by their type"
         let advice = "`clvd check-events --events \(file)` says what to mend."
-        if accepted == 0, records > 0 {
-            throw CommandFailure("\(file): none of \(Human.count(records)) records can be used: \(reason). \(advice)", code: .data)
+        if accepted == 0 {
+            let all = records == 0 ? "it has none" : "none of \(Human.count(records)) records can be used: \(reason)"
+            throw CommandFailure("\(file): no events: \(all). \(advice)", code: .data)
         }
         guard Double(refusals.total) > 0.01 * Double(records) else { return }
         note(

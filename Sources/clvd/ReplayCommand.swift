@@ -119,6 +119,7 @@ struct ReplayCommand: ParsableCommand {
         }
         let summary = try send(replay, producer, target)
         if json { try Report.json(Result(summary, target)) } else { tell(summary, target) }
+        guard summary.complete else { return }
         try Report.judge(
             summary.refusals, accepted: summary.rows - summary.rejected, of: summary.rows, in: events)
     }
@@ -169,13 +170,14 @@ struct ReplayCommand: ParsableCommand {
         let rate = summary.seconds > 0 ? Human.rate(Double(summary.sent) / summary.seconds) : ""
         Report.line(
             "\(summary.complete ? "Replayed" : "Stopped in") \(events) to topic \(target.topic) at \(target.bootstrap)")
-        var facts = [
-            ("rows read", Human.count(summary.rows)),
-            ("records sent", "\(Human.count(summary.sent))   in \(Human.duration(summary.seconds)), \(rate)"),
-            ("of them rejected", Human.count(summary.rejected)),
-        ] + Report.facts(of: summary.refusals) + [
-            ("rows left out", "\(Human.count(summary.ignored))   of types that the format ignores"),
-        ]
+        var facts =
+            [
+                ("rows read", Human.count(summary.rows)),
+                ("records sent", "\(Human.count(summary.sent))   in \(Human.duration(summary.seconds)), \(rate)"),
+                ("of them rejected", Human.count(summary.rejected)),
+            ] + Report.facts(of: summary.refusals) + [
+                ("rows left out", "\(Human.count(summary.ignored))   of types that the format ignores")
+            ]
         if let first = summary.firstEventMs, let last = summary.lastEventMs {
             facts.append(("event time", "\(time(first)) to \(time(last))"))
         }

@@ -67,7 +67,8 @@ func milliseconds(_ time: String) -> Int64 {
 
 /// Looks a note up that `withNote` has set.
 let noteLookup: clvd_header_lookup = { headers, name, length in
-    guard let name, let text = headers?.assumingMemoryBound(to: CChar.self), strcmp(name, CLVD_REFUSAL_HEADER) == 0 else {
+    guard let name, let text = headers?.assumingMemoryBound(to: CChar.self), strcmp(name, CLVD_REFUSAL_HEADER) == 0
+    else {
         return nil
     }
     length?.pointee = UInt32(strlen(text))

@@ -183,7 +183,8 @@ private func gzip(_ text: String) -> [UInt8] {
                 sentence.hasSuffix(note == nil ? words.replacing("got 1", with: "got \"1\"") : decoded.explanation),
                 "\(sentence) is not \(decoded.explanation)")
             // What has a time keeps it: no reader takes it for a record of the future.
-            let hasTime = [clvd_status_negative_amount, clvd_status_absurd_amount].contains(row.status)
+            let hasTime =
+                [clvd_status_negative_amount, clvd_status_absurd_amount].contains(row.status)
                 || row.reason.contains("much")
             #expect(time == (hasTime ? 1_700_000_000_000 : -1), "\(row.row)")
         }
@@ -300,7 +301,8 @@ private func gzip(_ text: String) -> [UInt8] {
         let messages = try events.nextMessages(maximum: 10).map { (String(decoding: $0.value, as: UTF8.self)) }
         #expect(
             messages == [
-                #"{"when":1700000001,"who":"b","what":"sold","worth":0.5}"#, #"{"when":1700000002,"who":"c","what":"odd"}"#,
+                #"{"when":1700000001,"who":"b","what":"sold","worth":0.5}"#,
+                #"{"when":1700000002,"who":"c","what":"odd"}"#,
             ])
         #expect(events.explain(1).contains("row 4: field event_type (/what): \"odd\" is not in the table"))
         let decoder = try EventDecoder(

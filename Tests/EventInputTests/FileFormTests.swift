@@ -25,7 +25,8 @@ extension EventFile {
             for (i, event) in events.enumerated() {
                 #expect(event.offset > offset && Int(event.record) == i)
                 offset = event.offset
-                let place = explain(i).split(separator: ":")[0].split(separator: ", ").dropFirst().joined(separator: ", ")
+                let place = explain(i).split(separator: ":")[0].split(separator: ", ").dropFirst().joined(
+                    separator: ", ")
                 all.append(Seen(user: text(event.user, event.user_length), status: UInt32(event.status), place: place))
             }
         }
@@ -50,7 +51,8 @@ extension EventFile {
     /// Every way in which exports write JSON has the same two events.
     @Test(arguments: [
         "\(ann)\n\(bob)\n", "\(ann),\n\(bob),\r\n", "[\(ann), \(bob)]", "[\n\(ann),\n\(bob)\n]\n", "[\(ann)]\n[\(bob)]",
-        "\u{FEFF} [\(ann),\(bob),]", "\(pretty)\n\(bob)", "[\(pretty)\n, \(bob)\n]", "\(pretty),\n\(bob)", "[\(ann),\(bob)",
+        "\u{FEFF} [\(ann),\(bob),]", "\(pretty)\n\(bob)", "[\(pretty)\n, \(bob)\n]", "\(pretty),\n\(bob)",
+        "[\(ann),\(bob)",
         #"{"batch": [\#(ann), \#(bob)], "sentAt": "x"}"#, #"{"a": [{"batch": 1}], "batch": [\#(ann)]}"# + "\n\(bob)",
         "\(ann)\n" + #"{"batch":[\#(bob)]}"#,
     ])
@@ -88,7 +90,8 @@ extension EventFile {
                 Seen(user: "", status: clvd_status_invalid_json.rawValue, place: "row 4"),
                 Seen(user: "bob", status: 0, place: "row 5"),
             ])
-        let array = try TemporaryFile("[\(Self.ann), 7, \"x\", {\"user_id\": \"open}\n, \(Self.bob)]", "a.json").open().seen()
+        let array = try TemporaryFile("[\(Self.ann), 7, \"x\", {\"user_id\": \"open}\n, \(Self.bob)]", "a.json").open()
+            .seen()
         #expect(array.map(\.place) == ["row 1", "row 2", "row 3", "row 4", "row 5"])
         #expect(array.map { $0.status == 0 } == [true, false, false, false, true], "\(array)")
     }
@@ -101,7 +104,8 @@ extension EventFile {
 
     @Test func unknownTypesOfBatchesCountOnce() throws {
         let odd = Self.ann.replacing("\"purchase\"", with: "\"odd\"")
-        let file = try TemporaryFile("\(odd)\n" + #"{"batch": [\#(odd), \#(odd), \#(Self.bob)]}"# + "\n\(odd)", "e.jsonl")
+        let file = try TemporaryFile(
+            "\(odd)\n" + #"{"batch": [\#(odd), \#(odd), \#(Self.bob)]}"# + "\n\(odd)", "e.jsonl")
         let events = try file.open()
         events.countUnknownTypes()
         events.countCurrencies()
@@ -179,7 +183,8 @@ extension EventFile {
         let text = [purchase("b", 90_000), purchase("a", 0)].joined(separator: "\n")
         Thread { try? text.write(to: URL(fileURLWithPath: path), atomically: false, encoding: .utf8) }.start()
         let events = try EventFile(
-            path: path, format: #require(EventFormat.builtIn("native")), limits: InputLimits(), currency: CurrencyTable())
+            path: path, format: #require(EventFormat.builtIn("native")), limits: InputLimits(),
+            currency: CurrencyTable())
         #expect(try events.sortIfLate(allowedLatenessSeconds: 3600) == nil)
         #expect(try events.seen().map(\.user) == ["b", "a"])
     }
@@ -189,13 +194,19 @@ extension EventFile {
     /// A CSV row and its message are the same event for a reader of the topic.
     @Test func messagesAreTheSameEvents() throws {
         let cases: [(format: String, csv: String)] = [
-            ("native", "\(header)\n\"a,1\",1700000000000,\"u \"\"1\"\"\",purchase,i,c,+1.50,007,.5,o,s\nb,1700000000001,u2,odd,,,,,,,"),
+            (
+                "native",
+                "\(header)\n\"a,1\",1700000000000,\"u \"\"1\"\"\",purchase,i,c,+1.50,007,.5,o,s\nb,1700000000001,u2,odd,,,,,,,"
+            ),
             (
                 "rees46",
                 "event_time,event_type,product_id,category_code,price,user_id,user_session\n"
                     + "2019-11-01 00:00:00 UTC,purchase,1,a.b,10.93,520001,s1\n2019-11-01 00:03:00 UTC,cart,1,,0.5,7,"
             ),
-            ("ga4", "event_timestamp,user_id,event_name,event_id\n1704067200000000,u,purchase,7\n1704067200000001,v,odd,8"),
+            (
+                "ga4",
+                "event_timestamp,user_id,event_name,event_id\n1704067200000000,u,purchase,7\n1704067200000001,v,odd,8"
+            ),
         ]
         for (format, csv) in cases {
             let file = try TemporaryFile(csv)
@@ -234,7 +245,9 @@ extension EventFile {
         let decoder = try decoder(headerLookup: noteLookup)
         let sound = Self.ann
         for note in ["", "wrong_type", "ok: fine", "tombstone: x", "nonsense: x", String(repeating: "x", count: 2000)] {
-            #expect(withNote(note) { decoder.decode(bytes: Array(sound.utf8), headers: $0) }.status == clvd_status_ok, "\(note)")
+            #expect(
+                withNote(note) { decoder.decode(bytes: Array(sound.utf8), headers: $0) }.status == clvd_status_ok,
+                "\(note)")
         }
         let refused = withNote("wrong_type: row 7\u{1b}[2J") { decoder.decode(bytes: Array(sound.utf8), headers: $0) }
         #expect(refused.status == clvd_status_wrong_type && refused.explanation == "row 7?[2J")

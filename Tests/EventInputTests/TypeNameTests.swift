@@ -50,7 +50,9 @@ import Testing
             + "\ntypes:\n" + names.map { "  \($0): click\n" }.joined()
         let format = try EventFormat(yaml: yaml, source: "test")
         let decoder = try EventDecoder(format: format, limits: InputLimits(), currency: CurrencyTable())
-        for name in names { #expect(decoder.decode(#"{"u":"a","t":1700000000,"e":"\#(name)"}"#).type == clvd_type_click) }
+        for name in names {
+            #expect(decoder.decode(#"{"u":"a","t":1700000000,"e":"\#(name)"}"#).type == clvd_type_click)
+        }
         #expect(decoder.decode(#"{"u":"a","t":1700000000,"e":"name 3000 of many"}"#).type == clvd_type_other)
     }
 

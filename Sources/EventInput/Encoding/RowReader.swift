@@ -171,7 +171,9 @@ final class RowReader: RowSource {
     private func row(_ start: Int, _ stop: Int, _ dropped: Int, _ fault: Fault?) -> Row {
         number += 1
         var count = stop > start && bytes[stop - 1] == 0x0D ? stop - start - 1 : stop - start
-        if layout == .lines, count > 1, bytes[start + count - 1] == 0x2C, bytes[start + count - 2] == 0x7D { count -= 1 }
+        if layout == .lines, count > 1, bytes[start + count - 1] == 0x2C, bytes[start + count - 2] == 0x7D {
+            count -= 1
+        }
         return Row(start: start, count: count, total: dropped + count, number: number, fault: fault)
     }
 

@@ -9,7 +9,9 @@ final class SortedRows: RowSource {
         var start: Int
         var row: RowReader.Row
 
-        func comesBefore(_ other: Entry) -> Bool { timeMs != other.timeMs ? timeMs < other.timeMs : start < other.start }
+        func comesBefore(_ other: Entry) -> Bool {
+            timeMs != other.timeMs ? timeMs < other.timeMs : start < other.start
+        }
     }
 
     private let path: String

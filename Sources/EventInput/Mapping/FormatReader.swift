@@ -58,7 +58,9 @@ struct FormatReader {
         }
         if let entry = value("default_type"), let type = type(entry, ignorable: false) { format.defaultType = type }
         if let entry = value("numeric_strings"), let accepted = flag(entry) { format.numericStrings = accepted }
-        if let entry = value("order"), let choice: EventFormat.OrderRecords = self.choice(entry) { format.order = choice }
+        if let entry = value("order"), let choice: EventFormat.OrderRecords = self.choice(entry) {
+            format.order = choice
+        }
         if let entry = value("order_from_session"), let flag = flag(entry) { format.orderFromSession = flag }
         if let entry = value("refund_from_items"), let flag = flag(entry) { format.refundFromItems = flag }
         if let entry = value("currency"), let code = text(entry) {

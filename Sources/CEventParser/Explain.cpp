@@ -153,20 +153,33 @@ void currency(Sentence &sentence, uint32_t code) {
                  static_cast<int>(code & 255));
 }
 
+void unknown_currency(Sentence &sentence, const clvd_parser &parser, const clvd::Fault &fault) {
+    sentence.add("no rate from ");
+    if (fault.slot >= 0) {
+        found(sentence, fault);
+    } else {
+        currency(sentence, parser.assumed_currency);
+    }
+    sentence.add(" to ");
+    currency(sentence, parser.base_currency);
+}
+
+/// What a record says of itself, control characters as `?`.
+void note(Sentence &sentence, clvd_text text) {
+    for (uint32_t i = 0; i < text.length; ++i) {
+        char c = static_cast<char>(text.data[i]);
+        bool controls = static_cast<uint8_t>(c) < 0x20 || c == 0x7F;
+        sentence.bytes(controls ? "?" : &c, 1);
+    }
+}
+
 void explain(Sentence &sentence, const clvd_parser &parser) {
     const clvd::Fault &fault = parser.fault;
     if (fault.status < clvd_status_first_rejection) {
         sentence.add("%s", clvd_status_name(static_cast<uint8_t>(fault.status)));
         return;
     }
-    if (fault.reason == Reason::noted) {
-        for (uint32_t i = 0; i < fault.value.length; ++i) {
-            char c = static_cast<char>(fault.value.data[i]);
-            bool controls = static_cast<uint8_t>(c) < 0x20 || c == 0x7F;
-            sentence.bytes(controls ? "?" : &c, 1);
-        }
-        return;
-    }
+    if (fault.reason == Reason::noted) return note(sentence, fault.value);
     place(sentence, parser, fault);
     switch (fault.reason) {
     case Reason::none:
@@ -223,16 +236,7 @@ void explain(Sentence &sentence, const clvd_parser &parser) {
         currency(sentence, parser.base_currency);
         break;
     }
-    case Reason::unknown_currency:
-        sentence.add("no rate from ");
-        if (fault.slot >= 0) {
-            found(sentence, fault);
-        } else {
-            currency(sentence, parser.assumed_currency);
-        }
-        sentence.add(" to ");
-        currency(sentence, parser.base_currency);
-        break;
+    case Reason::unknown_currency: unknown_currency(sentence, parser, fault); break;
     }
 }
 

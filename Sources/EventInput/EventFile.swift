@@ -10,7 +10,7 @@ import Foundation
 public final class EventFile {
     /// The format of its rows: the given one, or the one that its columns are of.
     public let format: EventFormat
-    let path: String
+    public let path: String
     private let given: EventFormat
     private let currency: CurrencyTable
     /// Of the file, without its folder.

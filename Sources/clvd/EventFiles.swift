@@ -1,3 +1,4 @@
+import Engine
 import EventInput
 import Foundation
 import Settings

@@ -1,5 +1,6 @@
 import CEventParser
 import Engine
+import EventInput
 import Kafka
 import Settings
 import Testing

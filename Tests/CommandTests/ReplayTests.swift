@@ -134,10 +134,10 @@ import Testing
     @Test func rowsAreSentInTheFormatOfTheFile() throws {
         let rees46 = try folder.write(
             """
-            event_time,event_type,price,user_id
-            2019-11-01 00:00:00 UTC,purchase,10.5,1
-            2019-11-01 00:00:01 UTC,purchase,"4,245.42",2
-            2019-11-01 00:00:02 UTC,purchase,"1"x,3
+            event_time,event_type,price,user_id,user_session
+            2019-11-01 00:00:00 UTC,purchase,10.5,1,
+            2019-11-01 00:00:01 UTC,purchase,"4,245.42",2,s
+            2019-11-01 00:00:02 UTC,purchase,"1"x,3,s
             """, to: "rees46.csv")
         func config(_ format: String) throws -> String {
             try folder.write(
@@ -152,7 +152,7 @@ import Testing
             first?.value
                 == #"{"event_time":"2019-11-01 00:00:00 UTC","event_type":"purchase","price":10.5,"user_id":"1"}"#)
         #expect(records.first { $0.key == "2" }?.timestampMs == 1_572_566_401_000)
-        #expect(records.contains { $0.value == #"2019-11-01 00:00:02 UTC,purchase,"1"x,3"# })
+        #expect(records.contains { $0.value == #"2019-11-01 00:00:02 UTC,purchase,"1"x,3,s"# })
 
         let other = try clvd("replay", "--events", rees46, "--config", config("native"))
         #expect(other.status == 78 && other.errors.contains("is in the format rees46, but input.format of"), "\(other)")

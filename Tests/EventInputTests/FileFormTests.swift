@@ -213,7 +213,8 @@ extension EventFile {
             let events = try file.open(format)
             let batch = try events.next(maximum: 10)
             let reader = try decoder(format)
-            let messages = try file.open(format).nextMessages(maximum: 10)
+            let sender = try file.open(format)
+            let messages = try sender.nextMessages(maximum: 10)
             #expect(batch.count == 2 && messages.count == 2)
             for (event, message) in zip(batch, messages) {
                 let decoded = reader.decode(bytes: Array(message.value), timestamp: message.timeMs).event
@@ -224,6 +225,7 @@ extension EventFile {
                 #expect(decoded.session_hash == event.session_hash && decoded.event_id_hash == event.event_id_hash)
                 #expect(decoded.flags == event.flags)
             }
+            withExtendedLifetime((events, sender)) {}
         }
     }
 
@@ -235,10 +237,12 @@ extension EventFile {
         let events = try file.open()
         #expect(try events.next(maximum: 1)[0].status == UInt8(clvd_status_wrong_type.rawValue))
         #expect(events.explain(0).hasSuffix("field amount (/amount): expected a number, got \"\(amount)\""))
-        let message = try file.open().nextMessages(maximum: 1)[0]
+        let sender = try file.open()
+        let message = try sender.nextMessages(maximum: 1)[0]
         let decoded = try decoder().decode(bytes: Array(message.value), timestamp: message.timeMs)
         #expect(decoded.status == clvd_status_wrong_type && message.timeMs == milliseconds("2024-01-01T00:00:00Z"))
         #expect(decoded.explanation == "field amount (/amount): expected a number, got string \"\(amount)\"")
+        withExtendedLifetime(sender) {}
     }
 
     @Test func notesOfStrangersMakeNoEvents() throws {

@@ -243,7 +243,7 @@ final class RowReader: RowSource {
             return nil
         }
 
-        /// Index after the document. A string that is not closed ends with its line: the documents after it are read.
+        /// Index after the document. One with a string that is not closed ends with that line: what comes after it is read.
         mutating func document(_ bytes: UnsafeMutablePointer<UInt8>, _ end: Int) -> Int? {
             while at < end {
                 let byte = bytes[at]
@@ -252,8 +252,10 @@ final class RowReader: RowSource {
                         isEscaped = false
                     } else if byte == 0x5C {
                         isEscaped = true
-                    } else if byte == 0x22 || byte == 0x0A {
+                    } else if byte == 0x22 {
                         isInString = false
+                    } else if byte == 0x0A {
+                        return at
                     }
                 } else {
                     switch byte {

@@ -97,7 +97,8 @@ let package = Package(
         .executableTarget(
             name: "clvd",
             dependencies: [
-                "Evaluation", "Inspection", "Replay", "Runtime", "Simulation", "Terminal", "Settings", "EventInput", "Engine",
+                "Evaluation", "Inspection", "Replay", "Runtime", "Simulation", "Terminal", "Settings", "EventInput",
+                "Engine",
                 "Kafka", "SnapshotStore", "Verification", "CEventParser",
                 .product(name: "ArgumentParser", package: "swift-argument-parser"),
                 .product(name: "Logging", package: "swift-log"),

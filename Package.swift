@@ -89,13 +89,16 @@ let package = Package(
             name: "Evaluation",
             dependencies: ["CEventParser", "Engine", "EventInput", "Runtime", "Simulation", "Terminal"],
             swiftSettings: strict),
+        // What an event file holds, as the engine takes it.
+        .target(name: "Inspection", dependencies: ["CEventParser", "Engine", "EventInput"], swiftSettings: strict),
         // An event file as a stream of records that is sent to a topic.
         .target(name: "Replay", dependencies: ["CEventParser", "EventInput", "Kafka"], swiftSettings: strict),
         // Commands: arguments, calls, printing.
         .executableTarget(
             name: "clvd",
             dependencies: [
-                "Evaluation", "Replay", "Runtime", "Simulation", "Terminal", "Settings", "EventInput", "Engine",
+                "Evaluation", "Inspection", "Replay", "Runtime", "Simulation", "Terminal", "Settings", "EventInput",
+                "Engine",
                 "Kafka", "SnapshotStore", "Verification", "CEventParser",
                 .product(name: "ArgumentParser", package: "swift-argument-parser"),
                 .product(name: "Logging", package: "swift-log"),

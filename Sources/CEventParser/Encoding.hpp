@@ -10,7 +10,7 @@ inline void clvd_parser::decode_json(const clvd_record *record, clvd_event *even
         fault.status = clvd_status_tombstone;
     } else if (record->value_length > limits.max_record_bytes) {
         reject(clvd_status_too_large, clvd_field_none, Reason::too_large, -1, record->value_length);
-    } else {
+    } else if (record->headers == nullptr || !reject_noted(record)) {
         slots.clear();
         JsonError error = document.read(record->value, record->value_length, &root, &slots, this);
         if (error == JsonError::none) {
@@ -20,6 +20,30 @@ inline void clvd_parser::decode_json(const clvd_record *record, clvd_event *even
         }
     }
     finish(event);
+}
+
+/// Rejects a record whose header says that it is no event, and why: text of a row that was refused before it was sent.
+/// False: there is no such header.
+inline bool clvd_parser::reject_noted(const clvd_record *record) {
+    if (lookup == nullptr) return false;
+    clvd_text note = {nullptr, 0};
+    note.data = lookup(record->headers, CLVD_REFUSAL_HEADER, &note.length);
+    if (note.data == nullptr) return false;
+    auto *text = reinterpret_cast<const char *>(note.data);
+    // Whoever may write to the topic may write this header: it is bounded, and cannot make an event of a record.
+    uint32_t length = note.length < maximum_note ? note.length : 0;
+    auto *colon = static_cast<const char *>(std::memchr(text, ':', length));
+    if (colon == nullptr || !simdjson::validate_utf8(text, length)) return false;
+    for (int status = clvd_status_first_rejection; status <= clvd_status_skipped; ++status) {
+        const char *name = clvd_status_name(static_cast<uint8_t>(status));
+        if (std::string_view(text, static_cast<size_t>(colon - text)) != name) continue;
+        reject(static_cast<clvd_status>(status), clvd_field_none, Reason::noted);
+        const char *reason = colon + 1;
+        if (reason < text + length && *reason == ' ') ++reason;
+        fault.value = {reinterpret_cast<const uint8_t *>(reason), static_cast<uint32_t>(text + length - reason)};
+        return true;
+    }
+    return false;
 }
 
 inline void clvd_parser::reject_document(JsonError error) {

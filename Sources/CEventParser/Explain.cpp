@@ -201,15 +201,37 @@ void json(Sentence &sentence, const clvd::Fault &fault) {
     }
 }
 
+void unknown_currency(Sentence &sentence, const clvd_parser &parser, const clvd::Fault &fault) {
+    sentence.add("no rate from ");
+    if (fault.slot >= 0) {
+        found(sentence, fault);
+    } else {
+        currency(sentence, parser.assumed_currency);
+    }
+    sentence.add(" to ");
+    currency(sentence, parser.base_currency);
+}
+
+/// What a record says of itself, control characters as `?`.
+void note(Sentence &sentence, clvd_text text) {
+    for (uint32_t i = 0; i < text.length; ++i) {
+        char c = static_cast<char>(text.data[i]);
+        bool controls = static_cast<uint8_t>(c) < 0x20 || c == 0x7F;
+        sentence.bytes(controls ? "?" : &c, 1);
+    }
+}
+
 void explain(Sentence &sentence, const clvd_parser &parser) {
     const clvd::Fault &fault = parser.fault;
     if (fault.status < clvd_status_first_rejection) {
         sentence.add("%s", clvd_status_name(static_cast<uint8_t>(fault.status)));
         return;
     }
+    if (fault.reason == Reason::noted) return note(sentence, fault.value);
     place(sentence, parser, fault);
     switch (fault.reason) {
-    case Reason::none: break;
+    case Reason::none:
+    case Reason::noted: break;
     case Reason::json: json(sentence, fault); break;
     case Reason::too_large:
         sentence.add("%.0f bytes, the limit is %u", fault.number, parser.limits.max_record_bytes);
@@ -252,16 +274,7 @@ void explain(Sentence &sentence, const clvd_parser &parser) {
         sentence.add(" is negative");
         break;
     case Reason::too_high: too_high(sentence, parser); break;
-    case Reason::unknown_currency:
-        sentence.add("no rate from ");
-        if (fault.slot >= 0) {
-            found(sentence, fault);
-        } else {
-            currency(sentence, parser.assumed_currency);
-        }
-        sentence.add(" to ");
-        currency(sentence, parser.base_currency);
-        break;
+    case Reason::unknown_currency: unknown_currency(sentence, parser, fault); break;
     }
 }
 
@@ -279,7 +292,7 @@ uint32_t clvd_parser_explain(
     // The strings of the batch stay valid: the arena has room for one more record.
     if (parser->arena == nullptr && !parser->reserve_arena(1)) return 0;
     size_t used = parser->arena_used;
-    clvd::NameTally::Pause pause(parser->unknown_types);
+    clvd::NameTally::Pause names(parser->unknown_types), currencies(parser->currencies);
     clvd_event again;
     bool fits = guarded([&] {
         parser->decode_json(record, &again);
@@ -298,7 +311,7 @@ uint32_t clvd_parser_explain_row(
         sentence.add("field event_time: later than the allowed lateness");
         return sentence.length();
     }
-    clvd::NameTally::Pause pause(parser->unknown_types);
+    clvd::NameTally::Pause names(parser->unknown_types), currencies(parser->currencies);
     clvd_event again;
     parser->decode_row(slots, record, &again);
     explain(sentence, *parser);

@@ -161,6 +161,12 @@ inline bool clvd_parser::resolve_rate(double *rate) {
             return reject(clvd_status_wrong_type, clvd_field_currency, Reason::not_text, source->slot);
         }
         code = clvd::currency_code(text.data, text.length);
+        if (code == 0) currencies.add(text);
+    }
+    if (code != 0) {
+        uint8_t letters[] = {
+            static_cast<uint8_t>(code >> 16), static_cast<uint8_t>(code >> 8), static_cast<uint8_t>(code)};
+        currencies.add({letters, 3});
     }
     *rate = 1;
     if (code == base_currency) return true;

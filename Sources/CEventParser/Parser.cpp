@@ -179,6 +179,17 @@ bool clvd_parser_unknown_type(const clvd_parser *parser, uint32_t index, clvd_te
     return parser->unknown_types.get(index, name, count);
 }
 
+void clvd_parser_count_currencies(clvd_parser *parser, uint32_t most) { parser->currencies.begin(most); }
+
+bool clvd_parser_currency(const clvd_parser *parser, uint32_t index, clvd_text *code, uint64_t *count) {
+    return parser->currencies.get(index, code, count);
+}
+
+void clvd_parser_pause_tallies(clvd_parser *parser, bool paused) {
+    parser->unknown_types.set_paused(paused);
+    parser->currencies.set_paused(paused);
+}
+
 uint64_t clvd_parser_further_unknown_types(const clvd_parser *parser) { return parser->unknown_types.further(); }
 
 void clvd_parser_set_numeric_strings(clvd_parser *parser, bool accepted) { parser->numeric_strings = accepted; }

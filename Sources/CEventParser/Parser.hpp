@@ -9,6 +9,7 @@
 #include <cstdlib>
 #include <cstring>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "CEventParser.h"
@@ -42,6 +43,7 @@ enum class Reason : uint8_t {
     batch,
     too_high,
     unknown_currency,
+    noted,             // the record says it itself, by `CLVD_REFUSAL_HEADER`
 };
 
 struct Source {
@@ -137,6 +139,7 @@ struct clvd_parser {
     clvd_header_lookup lookup = nullptr;
     TypeTable types;
     clvd::NameTally unknown_types;
+    clvd::NameTally currencies;
     clvd_unknown_type unknown = clvd_unknown_type_other;
     uint8_t default_type = CLVD_TYPE_REQUIRED;
     bool numeric_strings = false;
@@ -352,7 +355,9 @@ struct clvd_parser {
 
     // Each encoding fills `slots` and then calls `resolve`; another one is one more function here.
     void decode_json(const clvd_record *record, clvd_event *event);
+    static constexpr uint32_t maximum_note = 1024;
     void reject_document(JsonError error);
+    bool reject_noted(const clvd_record *record);
     void decode_row(const clvd_text *columns, const clvd_record *record, clvd_event *event);
 
     // MARK: Records

@@ -62,8 +62,8 @@ bool clvd_parse_time(const uint8_t *text, size_t length, bool zone_required, int
     return clvd::TimeReader(text, length).read(zone_required, time_ms);
 }
 
-bool clvd_parse_number(const uint8_t *text, size_t length, double *value) {
-    return clvd::parse_number(text, text + length, true, value);
+bool clvd_parse_number(const uint8_t *text, size_t length, bool strict, double *value) {
+    return clvd::parse_number(text, text + length, strict, value);
 }
 
 uint32_t clvd_write_number(double value, char *text) {

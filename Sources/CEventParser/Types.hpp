@@ -120,9 +120,10 @@ public:
     };
 
     void begin(uint32_t most) { most_ = most; }
+    void set_paused(bool paused) { paused_ = paused; }
 
     void add(clvd_text name) {
-        if (most_ != 0) count(name);
+        if (most_ != 0 && !paused_) count(name);
     }
 
     bool get(uint32_t index, clvd_text *name, uint64_t *count) const {
@@ -139,6 +140,7 @@ private:
     static constexpr uint32_t longest = 128;
 
     uint32_t most_ = 0;  // 0: nothing is counted
+    bool paused_ = false;
     uint64_t further_ = 0;
     std::unordered_map<std::string, uint64_t> counts_;
     std::vector<const std::pair<const std::string, uint64_t> *> names_;  // in the order of their first records

@@ -121,23 +121,16 @@ rd_kafka_resp_err_t clvd_produce(
     return RD_KAFKA_RESP_ERR_NO_ERROR;
 }
 
-rd_kafka_resp_err_t clvd_produce_with_headers(
-    rd_kafka_t *rk, const clvd_outgoing *record, const clvd_header *headers, size_t count) {
-    rd_kafka_headers_t *list = rd_kafka_headers_new(count);
+rd_kafka_resp_err_t clvd_produce_one(
+    rd_kafka_t *rk, const clvd_outgoing *record, const clvd_header *headers, size_t count, int32_t partition,
+    int64_t timestamp_ms) {
+    rd_kafka_headers_t *list = count > 0 ? rd_kafka_headers_new(count) : NULL;
     for (size_t i = 0; i < count; i++) rd_kafka_header_add(list, headers[i].name, -1, headers[i].text, -1);
     rd_kafka_resp_err_t error = rd_kafka_producev(
         rk, RD_KAFKA_V_RKT(record->topic), RD_KAFKA_V_MSGFLAGS(RD_KAFKA_MSG_F_COPY),
-        RD_KAFKA_V_KEY((void *)record->key, record->key_length),
-        RD_KAFKA_V_VALUE((void *)record->value, record->value_length), RD_KAFKA_V_HEADERS(list), RD_KAFKA_V_END);
-    if (error) rd_kafka_headers_destroy(list);
-    return error;
-}
-
-rd_kafka_resp_err_t clvd_produce_at(
-    rd_kafka_t *rk, const clvd_outgoing *record, int32_t partition, int64_t timestamp_ms) {
-    return rd_kafka_producev(
-        rk, RD_KAFKA_V_RKT(record->topic), RD_KAFKA_V_MSGFLAGS(RD_KAFKA_MSG_F_COPY),
         RD_KAFKA_V_PARTITION(partition), RD_KAFKA_V_KEY((void *)record->key, record->key_length),
         RD_KAFKA_V_VALUE((void *)record->value, record->value_length), RD_KAFKA_V_TIMESTAMP(timestamp_ms),
-        RD_KAFKA_V_END);
+        RD_KAFKA_V_HEADERS(list), RD_KAFKA_V_END);
+    if (error && list) rd_kafka_headers_destroy(list);
+    return error;
 }

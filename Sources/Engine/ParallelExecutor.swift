@@ -6,7 +6,7 @@ public protocol ParallelExecutor: AnyObject {
 }
 
 /// Everything on the caller's thread.
-public final class SerialExecutor: ParallelExecutor {  // for tests
+public final class SerialExecutor: ParallelExecutor {
     public init() {}
     public func run(count: Int, _ body: @Sendable (Int) -> Void) {
         for i in 0..<count { body(i) }

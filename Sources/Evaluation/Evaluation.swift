@@ -8,7 +8,10 @@ import Simulation
 package final class Evaluation {
     package struct Summary: Encodable {
         package var events: Int64
+        package var accepted: Int64
         package var deadLetters: Int64
+        /// Dead letters by reason, with the first of each.
+        package var refusals: Refusals
         package var users: Int
         package var landmarks: Int
         package var predictions: Int64
@@ -55,6 +58,7 @@ package final class Evaluation {
     package private(set) var alerts: [Alert] = []
     /// Event time at which the model first served, ms.
     private(set) var servesFromMs: Int64?
+    private var refusals = Refusals()
     private let start = ContinuousClock.now
     private var next = 0
     private var nextDay: Int64 = .min
@@ -112,7 +116,12 @@ package final class Evaluation {
         var from = 0
         for (i, event) in events.enumerated() {
             // What has no time or is of no use stays where it is in the order.
-            guard event.status == UInt8(clvd_status_ok.rawValue) else { continue }
+            guard event.status == UInt8(clvd_status_ok.rawValue) else {
+                if UInt32(event.status) >= clvd_status_first_rejection.rawValue {
+                    refusals.add(event.status, file.explain(i))
+                }
+                continue
+            }
             if isDue(before: event.time_ms) {
                 step(UnsafeBufferPointer(rebasing: events[from..<i]))
                 from = i
@@ -215,7 +224,9 @@ package final class Evaluation {
     package func summary() -> Summary {
         let report = engine.report()
         return Summary(
-            events: report.counters.records, deadLetters: report.counters.deadLetters, users: report.users,
+            events: report.counters.records, accepted: report.counters.accepted,
+            deadLetters: report.counters.deadLetters,
+            refusals: refusals.with(reasons: report.counters.reasons), users: report.users,
             landmarks: asked, predictions: predictions, fromRates: fromRates,
             learningSteps: report.learning.steps, binEdgesDays: engine.configuration.binEdgesDays, seconds: seconds,
             prequential: report.prequential, drifts: report.learning.driftAlarms)

@@ -19,8 +19,8 @@ public enum TableFile {
         _ path: String, columns: [String], optional: [String] = [], need: String, _ body: ([String]) throws -> Void
     ) throws {
         let reader = try RowReader(path: path, limit: 1 << 16)
-        reader.quoted = true
-        let header = try Columns.header(path, reader)
+        reader.layout = .csv
+        let header = try Columns.header(path, reader).names
         let places = try columns.map { name in
             guard let place = header.firstIndex(of: name) else {
                 let list = columns.dropLast().joined(separator: ", ") + " and " + (columns.last ?? "")

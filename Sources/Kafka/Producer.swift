@@ -130,26 +130,32 @@ public final class Producer {
     public func produce(_ record: Record, headers: [(name: String, text: String)]) throws(KafkaError) {
         var isTooLarge = false
         try retryWhileFull("produce") {
-            let names = headers.map { strdup($0.name) }
-            let texts = headers.map { strdup($0.text) }
-            defer { for p in names + texts { free(p) } }
-            let list = zip(names, texts).map { clvd_header(name: $0, text: $1) }
-            var out = record.outgoing
-            let error = clvd_produce_with_headers(client.handle, &out, list, list.count)
+            let error = produceOne(record, headers, partition: nil, timestampMs: 0)
             isTooLarge = error == RD_KAFKA_RESP_ERR_MSG_SIZE_TOO_LARGE
             return isTooLarge ? RD_KAFKA_RESP_ERR_NO_ERROR : error
         }
         if isTooLarge { throw tooLarge([record.outgoing]) }
     }
 
-    /// Hands one record over with its timestamp (ms); key and value are copied.
+    /// Hands one record over with its timestamp (ms) and its headers; key and value are copied.
     /// - Parameter partition: nil: by the key.
     public func produce(_ record: Record, partition: Int32? = nil, timestampMs: Int64) throws(KafkaError) {
         try retryWhileFull("produce") {
-            var out = record.outgoing
-            return clvd_produce_at(client.handle, &out, partition ?? RD_KAFKA_PARTITION_UA, timestampMs)
+            produceOne(record, record.headers, partition: partition, timestampMs: timestampMs)
         }
         rd_kafka_poll(client.handle, 0)
+    }
+
+    private func produceOne(
+        _ record: Record, _ headers: [(name: String, text: String)], partition: Int32?, timestampMs: Int64
+    ) -> rd_kafka_resp_err_t {
+        let names = headers.map { strdup($0.name) }
+        let texts = headers.map { strdup($0.text) }
+        defer { for p in names + texts { free(p) } }
+        let list = zip(names, texts).map { clvd_header(name: $0, text: $1) }
+        var out = record.outgoing
+        return clvd_produce_one(
+            client.handle, &out, list, list.count, partition ?? RD_KAFKA_PARTITION_UA, timestampMs)
     }
 
     private func retryWhileFull(_ operation: String, _ body: () -> rd_kafka_resp_err_t) throws(KafkaError) {

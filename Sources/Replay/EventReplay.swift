@@ -3,8 +3,8 @@ import EventInput
 import Foundation
 import Kafka
 
-/// Sends the rows of an event file to a topic as a stream: in the order of the file, keyed by user, with
-/// the event times as the records' timestamps. It belongs to one thread, as its producer does.
+/// Sends the rows of an event file to a topic as a stream: in the file's order, keyed by user, with the event times as the
+/// records' timestamps. It belongs to one thread, as its producer does.
 package final class EventReplay {
     /// How fast event time goes by.
     package enum Speed: Sendable, Equatable {
@@ -36,6 +36,8 @@ package final class EventReplay {
         package var rejected: Int64 = 0
         /// Rows of a type that the format ignores, left out.
         package var ignored: Int64 = 0
+        /// Rejected rows by reason, with the first of each.
+        package var refusals = Refusals()
         /// The first rejected row and the reason.
         package var firstRejection: String?
         /// Earliest and latest event time, epoch milliseconds.
@@ -67,14 +69,13 @@ package final class EventReplay {
     private static let maxQueued = 100_000
 
     /// - Parameters:
+    ///   - file: of which nothing was read.
     ///   - partition: nil: by the hash of the user.
     ///   - limit: of records; nil: all.
-    /// - Throws: `InputError` when the file cannot be opened.
     package init(
-        file path: String, format: EventFormat, limits: InputLimits, currency: CurrencyTable, producer: Producer,
-        topic: String, partition: Int32? = nil, limit: Int64? = nil
-    ) throws {
-        file = try EventFile(path: path, format: format, limits: limits, currency: currency)
+        _ file: EventFile, producer: Producer, topic: String, partition: Int32? = nil, limit: Int64? = nil
+    ) {
+        self.file = file
         self.producer = producer
         topicName = topic
         self.partition = partition
@@ -127,24 +128,28 @@ package final class EventReplay {
                 && flow.map { summary.sent + Int64(messages.count) - $0.consumed() <= $0.maxAhead } ?? true
         }
         guard isOpen else { return false }
-        for (index, message) in messages.enumerated() {
+        // What has no time of its own keeps to those around it. 0 would be the wall clock for librdkafka.
+        let firstMs = messages.first { $0.timeMs >= 0 }.map(\.timeMs)
+        var timestampMs: Int64 = summary.lastEventMs ?? firstMs ?? 1
+        for (index, message) in messages.enumerated().prefix(Int(min(limit - summary.sent, 1 << 30))) {
             if pace != nil, message.timeMs >= 0 {
                 guard try wait.until({ pace!.isDue(message.timeMs) }) else { return false }
             }
             if message.status >= UInt8(clvd_status_first_rejection.rawValue) {
                 summary.rejected += 1
-                if summary.firstRejection == nil { summary.firstRejection = file.explain(index) }
+                summary.refusals.add(message.status, file.explain(index))
+                if summary.firstRejection == nil { summary.firstRejection = summary.refusals.reasons.first?.example }
             }
             if message.timeMs >= 0 {
                 summary.firstEventMs = min(summary.firstEventMs ?? .max, message.timeMs)
                 summary.lastEventMs = max(summary.lastEventMs ?? .min, message.timeMs)
+                timestampMs = message.timeMs
             }
-            // What has no time of its own keeps to those around it. 0 would be the wall clock for librdkafka.
-            let timestampMs = message.timeMs >= 0 ? message.timeMs : summary.lastEventMs ?? 0
             try producer.produce(
                 Producer.Record(
                     topic: topic, key: UnsafeRawBufferPointer(message.key),
-                    value: UnsafeRawBufferPointer(message.value)),
+                    value: UnsafeRawBufferPointer(message.value),
+                    headers: message.note.map { [(CLVD_REFUSAL_HEADER, $0)] } ?? []),
                 partition: partition, timestampMs: max(1, timestampMs))
             summary.sent += 1
             summary.rows = message.rowsRead

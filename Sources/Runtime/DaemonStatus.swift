@@ -1,4 +1,5 @@
 public import Engine
+public import EventInput
 import Foundation
 import Synchronization
 
@@ -23,6 +24,8 @@ public struct DaemonStatus: Sendable {
     /// Records that wait in the log; nil before the first fetch.
     public var lag: Int64?
     public var report: EngineReport?
+    /// Dead letters of this process by reason, with the first of each: its topic, partition and offset, and what is wrong.
+    public var refusals = Refusals()
     /// JSON of the latest alerts, newest first.
     public var recentAlerts: [Data] = []
     public var snapshot: SnapshotStatus?

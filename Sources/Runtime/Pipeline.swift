@@ -178,12 +178,13 @@ package final class Pipeline {
             var event = events[Int(entry.record)]
             let late = entry.reason == UInt8(clvd_status_too_late.rawValue)
             event.status = entry.reason
+            let place = topics[Int(record.topic)]
+            let explanation =
+                SkippedOffsets.explanation(record, status: entry.reason) ?? decoder.explain(record, event)
+            context.reporter.refused(entry.reason, "\(place)[\(record.partition)]@\(record.offset): \(explanation)")
             committer.publication.append(
-                deadLetter: record, topic: topics[Int(record.topic)],
-                reason: String(cString: clvd_status_name(entry.reason)),
-                explanation: SkippedOffsets.explanation(record, status: entry.reason)
-                    ?? decoder.explain(record, event),
-                stage: late ? "event_time" : "decode")
+                deadLetter: record, topic: place, reason: String(cString: clvd_status_name(entry.reason)),
+                explanation: explanation, stage: late ? "event_time" : "decode")
         }
     }
 

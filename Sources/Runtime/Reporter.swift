@@ -1,4 +1,5 @@
 internal import Engine
+internal import EventInput
 import Foundation
 internal import Kafka
 internal import Logging
@@ -21,6 +22,9 @@ final class Reporter {
     private(set) var troubles: [Trouble: Double] = [:]
     /// Partitions that stand still: before which offset, and when it was logged last, s.
     private var standstills: [TopicPartition: (offset: Int64, at: Double)] = [:]
+    /// Dead letters of this process, and how many of them, and records, were logged.
+    private var refusals = Refusals()
+    private var logged: (refused: Int64, position: Int64) = (0, 0)
     /// Drifts that were logged, or happened before.
     private var loggedDrifts: Int64 = 0
     private var phase = DaemonStatus.Phase.starting
@@ -58,6 +62,7 @@ final class Reporter {
         shared.update { status in
             status.phase = now
             status.report = latest
+            status.refusals = refusals
             status.recordsPerSecond = rate
             status.lag = lag
         }
@@ -75,6 +80,24 @@ final class Reporter {
         let report = engine.report(prequential: false)
         metrics.rebase(report)
         loggedDrifts = report.learning.drifts
+        logged.position = report.position
+    }
+
+    /// A record became a dead letter.
+    /// - Parameter example: where it stands and what is wrong with it.
+    func refused(_ status: UInt8, _ example: @autoclosure () -> String) { refusals.add(status, example()) }
+
+    /// Warns when more than one record in a hundred was refused since the last look, with the reason of most.
+    private func logRefusals(_ position: Int64) {
+        let (refused, records) = (refusals.total - logged.refused, position - logged.position)
+        logged = (refusals.total, position)
+        guard refused > 0, 100 * refused > records, let most = refusals.reasons.first else { return }
+        logger.warning(
+            "more than one record in a hundred is refused",
+            metadata: [
+                "refused": "\(refused)", "records": "\(records)", "most_often": "\(most.name)",
+                "example": "\(most.example ?? "-")",
+            ])
     }
 
     /// Reports once more, at the end of a life.
@@ -83,6 +106,7 @@ final class Reporter {
         metrics.observe(report, lag: lag)
         shared.update { status in
             status.report = report
+            status.refusals = refusals
             status.lag = lag
         }
         log(report, rate: 0, lag: lag)
@@ -118,7 +142,12 @@ final class Reporter {
         if report.learning.drifts > 0 { metadata["drifts"] = "\(report.learning.drifts)" }
         if report.learning.adapting { metadata["adapting"] = "true" }
         if report.learning.skipped > 0 { metadata["steps_skipped"] = "\(report.learning.skipped)" }
+        if refusals.total > 0 {
+            metadata["refused"] =
+                "\(refusals.reasons.prefix(3).map { "\($0.name) \($0.count)" }.joined(separator: ", "))"
+        }
         logger.info("progress", metadata: metadata)
+        logRefusals(report.position)
         for p in report.prequential where p.landmarks > 0 {
             func pair(_ a: Double?, _ b: Double?) -> String? {
                 a.map { "\(rounded($0))" + (b.map { " (naive \(rounded($0)))" } ?? "") }

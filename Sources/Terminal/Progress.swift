@@ -143,6 +143,15 @@ public final class ProgressReporter: Sendable {
         }
     }
 
+    /// Ends and takes the line away. Later calls do nothing.
+    public func clear() {
+        state.withLock { state in
+            guard !state.finished else { return }
+            state.finished = true
+            if output.isTTY, state.paintedAt != nil { output.write("\r\u{1b}[K") }
+        }
+    }
+
     private func paint(_ done: Int64, _ now: Double) {
         let elapsed = now - startedAt
         guard output.isTTY else { return output.write(bar.plainLine(done: done, elapsedSeconds: elapsed) + "\n") }

@@ -10,7 +10,8 @@ struct Clvd: AsyncParsableCommand {
         abstract: "Customer lifetime value and churn, learned online from a stream of events.",
         version: "0.2.0-dev (state format \(StateFormat.current), offset metadata \(CommitMetadata.version))",
         subcommands: [
-            RunCommand.self, DemoCommand.self, ReplayCommand.self, SimulateCommand.self, EvaluateCommand.self,
-            VerifyCommand.self, OffsetsCommand.self, SnapshotCommand.self, ConfigCommand.self, BenchCommand.self,
+            CheckEventsCommand.self, RunCommand.self, DemoCommand.self, ReplayCommand.self, SimulateCommand.self,
+            EvaluateCommand.self, VerifyCommand.self, OffsetsCommand.self, SnapshotCommand.self, ConfigCommand.self,
+            BenchCommand.self,
         ])
 }

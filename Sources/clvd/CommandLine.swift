@@ -16,11 +16,13 @@ struct CommandFailure: Error, CustomStringConvertible {
 extension ExitCode {
     /// The settings, a format or a property cannot be used.
     static let configuration = ExitCode(78)
+    /// Nothing in the data can be used, or they are not ready.
+    static let data = ExitCode(65)
 }
 
 extension Clvd {
-    /// Runs the command that the arguments ask for. Exit codes: 0, 1 for what failed, 64 for arguments and 78 for
-    /// settings that cannot be used; `run` has more.
+    /// Runs the command that the arguments ask for. Exit codes: 0, 1 for what failed, 64 for arguments, 65 for data and 78
+    /// for settings that cannot be used; `run` has more.
     static func main() async {
         do {
             var command = try await asyncParseAsRoot()

@@ -19,6 +19,8 @@ final class Demo {
         var duplicates: Int64 = 0
         var ignored: Int64 = 0
         var deadLetters: Int64 = 0
+        /// Dead letters by reason.
+        var refused: [String: Int64] = [:]
         var updatesOut: Int64 = 0
         var alertsRaised: Int64 = 0
         var alertsForSilence: Int64 = 0
@@ -30,7 +32,8 @@ final class Demo {
         var seconds = 0.0
 
         enum CodingKeys: String, CodingKey {
-            case eventsIn, accepted, duplicates, ignored, deadLetters, updatesOut, alertsRaised, alertsForSilence
+            case eventsIn, accepted, duplicates, ignored, deadLetters, refused, updatesOut, alertsRaised,
+                alertsForSilence
             case users, learningSteps, seconds
             // The encoder's snake case would make gini30_d of it.
             case gini30D = "gini_30d"
@@ -40,6 +43,8 @@ final class Demo {
 
     struct Result {
         var summary: Summary
+        /// Dead letters by reason, with the row of the file that was the first.
+        var refusals: Refusals
         var top: [RankedUser]
         var horizonDays: String
     }
@@ -74,12 +79,12 @@ final class Demo {
     private var seconds: Double { (ContinuousClock.now - start) / .seconds(1) }
 
     /// - Throws: what stopped the replay or the daemon; `CommandFailure` when a signal did.
-    func run(events: String, format: EventFormat) throws -> Result {
+    func run(_ file: EventFile) throws -> Result {
         var logger = Logger(label: "clvd") { StreamLogHandler.standardError(label: $0) }
         logger.logLevel = .error
         let daemon = Daemon(settings: settings, logger: logger)
         let ranking = RankingAtEnd(count: Self.rankedUsers, daemon)
-        let replay = try ReplayThread(events, format, settings, flowControlled: cluster != nil, daemon, logger)
+        let replay = try ReplayThread(file, settings, flowControlled: cluster != nil, daemon, logger)
         let thread = DaemonThread(daemon)
         thread.start()
         replay.start()
@@ -97,7 +102,7 @@ final class Demo {
         if let error = replay.failure { throw error }
         try thread.result?.get()
         if StopSignal.isRequested { throw CommandFailure("stopped before the end of the file") }
-        return result(status, top: ranking.users)
+        return result(status, replay.refusals, top: ranking.users)
     }
 
     // MARK: Result
@@ -105,8 +110,9 @@ final class Demo {
     /// The value target whose forecasts are shown.
     private var valueTarget: String? { settings.engine.targets.first { $0.kind == .value }?.name }
 
-    private func result(_ status: DaemonStatus, top: [RankedUser]) -> Result {
+    private func result(_ status: DaemonStatus, _ sent: Refusals, top: [RankedUser]) -> Result {
         var s = Summary()
+        var refusals = sent
         s.seconds = seconds
         if let report = status.report {
             let c = report.counters
@@ -115,6 +121,8 @@ final class Demo {
             s.duplicates = c.duplicates
             s.ignored = c.ignored + c.tombstones + c.erased
             s.deadLetters = c.deadLetters
+            refusals = sent.with(reasons: c.reasons)
+            s.refused = refusals.counts
             s.updatesOut = c.updates
             s.alertsRaised = c.alertsRaised
             s.alertsForSilence = c.alertsForSilence
@@ -126,7 +134,7 @@ final class Demo {
         }
         let target = settings.engine.targets.first { $0.name == settings.engine.segments.target }
         let days = target?.horizonsDays.last ?? 0
-        return Result(summary: s, top: top, horizonDays: Human.days(days))
+        return Result(summary: s, refusals: refusals, top: top, horizonDays: Human.days(days))
     }
 
     // MARK: Screen
@@ -222,15 +230,14 @@ private final class ReplayThread: @unchecked Sendable {
 
     private struct State {
         var progress: EventReplay.Progress?
-        var sent: Int64?
+        var summary: EventReplay.Summary?
         var failure: (any Error)?
         var abandoned = false
     }
     private let state = Mutex(State())
 
     init(
-        _ path: String, _ format: EventFormat, _ settings: Settings, flowControlled: Bool, _ daemon: Daemon,
-        _ logger: Logger
+        _ file: EventFile, _ settings: Settings, flowControlled: Bool, _ daemon: Daemon, _ logger: Logger
     ) throws {
         let kafka = settings.kafka
         let producer = try Producer(
@@ -238,9 +245,7 @@ private final class ReplayThread: @unchecked Sendable {
         let topic = settings.input.topics[0]
         try Admin(bootstrap: kafka.bootstrapServers, properties: kafka.properties, logger: logger)
             .ensure([TopicSpec(name: topic, partitions: 1)], mayCreate: true)
-        replay = try EventReplay(
-            file: path, format: format, limits: settings.input.limits, currency: settings.input.currency,
-            producer: producer, topic: topic)
+        replay = EventReplay(file, producer: producer, topic: topic)
         flow =
             flowControlled
             ? EventReplay.FlowControl(maxAhead: 12_000) { daemon.status.records } : nil
@@ -255,7 +260,7 @@ private final class ReplayThread: @unchecked Sendable {
             }
             state.withLock { state in
                 switch outcome {
-                case .success(let summary): state.sent = summary.sent
+                case .success(let summary): state.summary = summary
                 case .failure(let error): state.failure = error
                 }
             }
@@ -267,13 +272,15 @@ private final class ReplayThread: @unchecked Sendable {
     func abandon() { state.withLock { $0.abandoned = true } }
 
     /// Records sent, once all are.
-    var sent: Int64? { state.withLock(\.sent) }
+    var sent: Int64? { state.withLock(\.summary)?.sent }
+    /// Rows that are no events, once all are sent.
+    var refusals: Refusals { state.withLock(\.summary)?.refusals ?? Refusals() }
     var failure: (any Error)? { state.withLock(\.failure) }
 
     /// Records in all: known at the end, before that by the share of the file that was read.
     var total: Int64? {
         state.withLock { state in
-            if let sent = state.sent { return sent }
+            if let summary = state.summary { return summary.sent }
             guard let p = state.progress, p.bytesRead > 0, p.bytesTotal > 0 else { return nil }
             return Int64(Double(p.records) / Double(p.bytesRead) * Double(p.bytesTotal))
         }

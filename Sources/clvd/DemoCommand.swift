@@ -17,7 +17,10 @@ struct DemoCommand: ParsableCommand {
         discussion: """
             Replays an event file through Kafka (the embedded cluster speaks the real protocol) while the daemon learns \
             from it, and ends with a summary and the customers of highest value. State and settings live in a temporary \
-            folder that is removed at the end.
+            folder that is removed at the end. A file whose events come too late is sorted by time first.
+
+            Exit codes: 0; 1 when something could not be read or done; 64 for arguments, 78 for settings that cannot be \
+            used; 65 when no event of the file can be used.
 
             EXAMPLES
               clvd demo --events data/CDNOW_master.txt
@@ -64,12 +67,18 @@ struct DemoCommand: ParsableCommand {
         defer { try? FileManager.default.removeItem(at: folder) }
         StopSignal.install()
         let input = try prepareEvents(folder)
+        var settings = try prepareSettings(folder)
+        let format = input.isOurs ? "native" : format
+        let file = try EventFile.open(input.path, format: format, settings)
+        try file.putInOrder(settings, showsProgress: !json)
+        // The daemon reads what the file holds.
+        settings.input.format = file.isOfOtherFormat ? file.format.name : format
         let demo = try Demo(
-            settings: prepareSettings(folder), embedded: bootstrap == nil, isQuiet: json,
-            title: "clvd demo — \(input.title)")
-        let result = try demo.run(events: input.path, format: EventFormat.load(input.isOurs ? "native" : format))
-        if json { return try Report.json(result.summary) }
-        tell(result)
+            settings: settings, embedded: bootstrap == nil, isQuiet: json, title: "clvd demo — \(input.title)")
+        let result = try demo.run(file)
+        if json { try Report.json(result.summary) } else { tell(result) }
+        try Report.judge(
+            result.refusals, accepted: result.summary.accepted, of: result.summary.eventsIn, in: events ?? input.path)
     }
 
     // MARK: Preparation
@@ -100,7 +109,6 @@ struct DemoCommand: ParsableCommand {
         try Data(PackageResources.demo_yaml).write(to: path)
         var settings = try Settings.load(
             path: config ?? path.path(), environment: ProcessInfo.processInfo.environment)
-        settings.input.format = "native"
         settings.snapshots.directory = snapshots ?? folder.appending(path: "snapshots").path()
         settings.kafka.groupId += "-demo-\(UUID().uuidString.prefix(8))"
         if let bootstrap { settings.kafka.bootstrapServers = bootstrap }
@@ -113,25 +121,27 @@ struct DemoCommand: ParsableCommand {
         let s = result.summary
         func number(_ value: Double?) -> String { value.map { Human.number($0, decimals: 3) } ?? Human.missing }
         Report.line()
-        Report.facts([
-            ("events", "\(Human.count(s.eventsIn))   in \(Human.duration(s.seconds))"),
-            (
-                "accepted",
-                "\(Human.count(s.accepted))   \(Human.count(s.duplicates)) duplicates, \(Human.count(s.ignored)) "
-                    + "ignored, \(Human.count(s.deadLetters)) dead letters"
-            ),
-            ("updates published", Human.count(s.updatesOut)),
-            (
-                "alerts raised",
-                "\(Human.count(s.alertsRaised))   \(Human.count(s.alertsForSilence)) of them for silence"
-            ),
-            ("customers", Human.count(Int64(s.users))),
-            ("learning steps", Human.count(s.learningSteps)),
-            (
-                "Gini, 30 days",
-                "\(number(s.gini30D))   the customer's own rate drawn on: \(number(s.gini30DNaive))"
-            ),
-        ])
+        Report.facts(
+            [
+                ("events", "\(Human.count(s.eventsIn))   in \(Human.duration(s.seconds))"),
+                (
+                    "accepted",
+                    "\(Human.count(s.accepted))   \(Human.count(s.duplicates)) duplicates, \(Human.count(s.ignored)) "
+                        + "ignored, \(Human.count(s.deadLetters)) dead letters"
+                ),
+            ] + Report.facts(of: result.refusals) + [
+                ("updates published", Human.count(s.updatesOut)),
+                (
+                    "alerts raised",
+                    "\(Human.count(s.alertsRaised))   \(Human.count(s.alertsForSilence)) of them for silence"
+                ),
+                ("customers", Human.count(Int64(s.users))),
+                ("learning steps", Human.count(s.learningSteps)),
+                (
+                    "Gini, 30 days",
+                    "\(number(s.gini30D))   the customer's own rate drawn on: \(number(s.gini30DNaive))"
+                ),
+            ])
         Report.line()
         Report.line("The ten customers of highest expected value over \(result.horizonDays) days:")
         Report.line()

@@ -22,8 +22,8 @@ struct EvaluateCommand: ParsableCommand {
             Landmarks are CSV with the columns landmark_id, user_id, time_ms and horizons (days, as 30|90). The targets \
             are clv and purchase at these horizons and churn at the longest; shorter bins are added below the first \
             horizon and in wide gaps. All else is as in the settings. Without a file of landmarks, every known customer \
-            is asked about once in --every-days days, with the targets of the settings. Events must be in the order of \
-            their time. Files are gzip where their names end in .gz. The same arguments give the same bytes, with any \
+            is asked about once in --every-days days, with the targets of the settings. A file whose events come too late \
+            is sorted by time first. Files are gzip where their names end in .gz. The same arguments give the same bytes, with any \
             number of threads.
 
             --baselines compares with other models' forecasts at the same landmarks; the intervals of the differences \
@@ -32,7 +32,8 @@ struct EvaluateCommand: ParsableCommand {
             --change says how long forecasts took to become as good as before the day that something changed, with \
             drift detection and, in a second pass, without. --report writes a page with charts.
 
-            Exit codes: 0; 1 when a file cannot be read or written; 64 for arguments, 78 for settings that cannot be used.
+            Exit codes: 0; 1 when a file cannot be read or written; 64 for arguments, 78 for settings that cannot be used; \
+            65 when no event of the file can be used.
 
             EXAMPLES
               clvd evaluate --events cdnow.csv.gz --landmarks cdnow.landmarks.csv.gz --out predictions.csv.gz
@@ -141,19 +142,19 @@ struct EvaluateCommand: ParsableCommand {
         if let report {
             try ReportPage(evaluation, result, events: events).write(to: report)
         }
-        if json { return try Report.json(result) }
-        tell(result)
+        if json { try Report.json(result) } else { tell(result) }
+        let summary = result.summary
+        try Report.judge(summary.refusals, accepted: summary.accepted, of: summary.events, in: events)
     }
 
     private func pass(
         _ settings: Settings, _ configuration: EngineConfiguration, _ instants: Evaluation.Instants,
         _ pool: WorkerPool, out: String?, label: String
     ) throws -> Evaluation {
+        let file = try EventFile.open(events, format: format, settings)
+        try file.putInOrder(settings, showsProgress: progress)
         let evaluation = try Evaluation(
-            events: EventFile(
-                path: events, format: EventFormat.load(format ?? settings.input.format), limits: settings.input.limits,
-                currency: settings.input.currency),
-            instants: instants, out: out,
+            events: file, instants: instants, out: out,
             engine: Engine(configuration: configuration, topics: [events], partitions: 1, executor: pool),
             remembers: landmarks == nil || baselines != nil || truth != nil || change != nil || report != nil)
         let reporter = progress ? ProgressReporter(label: label, total: evaluation.bytes, unit: .bytes) : nil
@@ -192,14 +193,16 @@ struct EvaluateCommand: ParsableCommand {
             "\(Human.count(s.predictions)) predictions for \(Human.count(Int64(s.landmarks))) landmarks\(place) "
                 + "(\(Human.duration(s.seconds)))")
         Report.line()
-        Report.facts([
-            ("events", "\(Human.count(s.events))   \(Human.count(s.deadLetters)) of them cannot be used"),
-            ("users", Human.count(Int64(s.users))),
-            ("bins", s.binEdgesDays.map(Human.days).joined(separator: ", ") + " days"),
-            ("before the first model", "\(Human.count(s.fromRates)) landmarks   population rates predicted"),
-            ("learning steps", Human.count(s.learningSteps)),
-            ("drifts noticed", s.drifts.isEmpty ? "none" : s.drifts.map(Self.text).joined(separator: "; ")),
-        ])
+        Report.facts(
+            [
+                ("events", "\(Human.count(s.events))   \(Human.count(s.deadLetters)) of them cannot be used")
+            ] + Report.facts(of: s.refusals) + [
+                ("users", Human.count(Int64(s.users))),
+                ("bins", s.binEdgesDays.map(Human.days).joined(separator: ", ") + " days"),
+                ("before the first model", "\(Human.count(s.fromRates)) landmarks   population rates predicted"),
+                ("learning steps", Human.count(s.learningSteps)),
+                ("drifts noticed", s.drifts.isEmpty ? "none" : s.drifts.map(Self.text).joined(separator: "; ")),
+            ])
         Report.line()
         Report.line("Prequential, the latest matured landmarks of the engine's own (naive in brackets):")
         Report.line()

@@ -13,16 +13,22 @@ struct ReplayCommand: ParsableCommand {
         commandName: "replay",
         abstract: "Send an event file to a topic, with its event times.",
         discussion: """
-            Reads CSV with a header row or JSON lines, plain or gzip, and sends one record for each row: keyed by user, \
-            in the order of the file, with the event time as the record's timestamp. CSV rows become JSON in the format \
-            native; JSON lines are sent as they are, so the daemon has to be set to their format. Rows that are no \
-            events are sent too, for the daemon to find fault with; rows of a type that the format ignores are not.
+            Reads CSV with a header row or JSON, plain or gzip, and sends one record for each row: keyed by user, with the \
+            event time as the record's timestamp. The daemon has to be set to the format of the file (input.format). JSON \
+            is sent as it is; of a CSV row, the columns that the format knows become the members of a JSON object. Rows \
+            that are no events are sent too, and the daemon refuses them for the same reasons; CSV rows of a type that \
+            the format ignores are not sent.
+
+            Rows are sent in the order of the file. When some of them would come too late for the daemon \
+            (time.allowedLatenessSeconds), they are sorted by time first; --no-sort sends them as they are. --dry-run \
+            sends nothing and says what `clvd check-events` says.
 
             A missing topic is created, with retention.ms=-1: brokers count a record's age from its timestamp, and \
             would soon delete what happened years ago. Look to the retention of a topic that exists.
 
             Interrupted (SIGINT, SIGTERM), it delivers what it has sent and says how much that was. Exit codes: 0; 1 \
-            when something could not be read or delivered; 64 for arguments, 78 for settings that cannot be used.
+            when something could not be read or delivered; 64 for arguments, 78 for settings that cannot be used, or that \
+            name another format than the file's; 65 when no row is an event.
 
             EXAMPLES
               clvd replay --events events.csv.gz --bootstrap localhost:9092 --topic events
@@ -68,6 +74,12 @@ struct ReplayCommand: ParsableCommand {
         help: ArgumentHelp("A librdkafka property, may be repeated: security.protocol=SSL.", valueName: "name=value"))
     var properties: [KafkaProperty] = []
 
+    @Flag(inversion: .prefixedNo, help: "Sort rows by time when some would come too late.")
+    var sort = true
+
+    @Flag(help: "Send nothing; check the file.")
+    var dryRun = false
+
     @Flag(inversion: .prefixedNo, help: "Show the progress, on standard error.")
     var progress = true
 
@@ -75,7 +87,7 @@ struct ReplayCommand: ParsableCommand {
     var json = false
 
     func validate() throws {
-        if config == nil {
+        if config == nil, !dryRun {
             guard bootstrap != nil else {
                 throw ValidationError("Give the brokers: --bootstrap host:9092, or --config.")
             }
@@ -90,26 +102,48 @@ struct ReplayCommand: ParsableCommand {
 
     func run() throws {
         let target = try Target(self)
-        let format = try EventFormat.load(format ?? target.settings.input.format)
+        StopSignal.install()
         // A file that cannot be read is not worth a connection.
+        let file = try EventFile.open(events, format: format, target.settings)
+        if dryRun {
+            return try FileCheck(events, file, target.settings, showsProgress: progress).report(json: json)
+        }
+        try requireFormat(of: file, target)
+        if sort { try file.putInOrder(target.settings, showsProgress: progress) }
         let producer = try Producer(
             bootstrap: target.bootstrap, transactionalId: nil, properties: target.properties, logger: Target.logger)
-        let replay = try EventReplay(
-            file: events, format: format, limits: target.settings.input.limits,
-            currency: target.settings.input.currency, producer: producer, topic: target.topic, limit: limit)
+        let replay = EventReplay(file, producer: producer, topic: target.topic, limit: limit)
         let count = try target.ensureTopic(partitions: partitions, milliseconds: Int(timeout * 1000))
         if count != partitions, partitions != 1 {
             Report.note("Topic \(target.topic) exists with \(count) partitions; --partitions is for a new one.")
         }
         let summary = try send(replay, producer, target)
-        if json { return try Report.json(Result(summary, target)) }
-        tell(summary, target)
+        if json { try Report.json(Result(summary, target)) } else { tell(summary, target) }
+        guard summary.complete else { return }
+        try Report.judge(
+            summary.refusals, accepted: summary.rows - summary.rejected, of: summary.rows, in: events)
+    }
+
+    /// The daemon of these settings has to understand the rows.
+    private func requireFormat(of file: EventFile, _ target: Target) throws {
+        let name = (events as NSString).lastPathComponent
+        if let config {
+            guard try file.isOf(EventFormat.load(target.settings.input.format)) else {
+                throw CommandFailure(
+                    "\(events) is in the format \(file.format.name), but input.format of \(config) is "
+                        + "\(target.settings.input.format): the daemon would refuse its rows. Set input.format, or leave "
+                        + "--config out and give --bootstrap and --topic.", code: .configuration)
+            }
+        } else if file.isOfOtherFormat {
+            Report.note(
+                "The columns of \(name) are those of the format \(file.format.name): the daemon needs input.format: "
+                    + "\(file.format.name).")
+        }
     }
 
     private func send(_ replay: EventReplay, _ producer: Producer, _ target: Target) throws -> EventReplay.Summary {
         let total = replay.progress.bytesTotal
         let reporter = progress ? ProgressReporter(label: "Replay", total: total < 0 ? nil : total, unit: .bytes) : nil
-        StopSignal.install()
         do {
             let summary = try replay.run(speed: speed, shouldStop: { StopSignal.isRequested }) {
                 reporter?.update(done: $0.bytesRead)
@@ -136,13 +170,14 @@ struct ReplayCommand: ParsableCommand {
         let rate = summary.seconds > 0 ? Human.rate(Double(summary.sent) / summary.seconds) : ""
         Report.line(
             "\(summary.complete ? "Replayed" : "Stopped in") \(events) to topic \(target.topic) at \(target.bootstrap)")
-        let rejection = summary.firstRejection.map { "   no events; the first: \($0)" } ?? ""
-        var facts = [
-            ("rows read", Human.count(summary.rows)),
-            ("records sent", "\(Human.count(summary.sent))   in \(Human.duration(summary.seconds)), \(rate)"),
-            ("of them rejected", Human.count(summary.rejected) + rejection),
-            ("rows left out", "\(Human.count(summary.ignored))   of types that the format ignores"),
-        ]
+        var facts =
+            [
+                ("rows read", Human.count(summary.rows)),
+                ("records sent", "\(Human.count(summary.sent))   in \(Human.duration(summary.seconds)), \(rate)"),
+                ("of them rejected", Human.count(summary.rejected)),
+            ] + Report.facts(of: summary.refusals) + [
+                ("rows left out", "\(Human.count(summary.ignored))   of types that the format ignores")
+            ]
         if let first = summary.firstEventMs, let last = summary.lastEventMs {
             facts.append(("event time", "\(time(first)) to \(time(last))"))
         }
@@ -154,6 +189,7 @@ struct ReplayCommand: ParsableCommand {
     private struct Result: Encodable {
         let rows, sent, rejected, ignored: Int64
         let firstRejection: String?
+        let refusals: Refusals
         let firstEventMs, lastEventMs: Int64?
         let complete: Bool
         let seconds: Double
@@ -161,7 +197,7 @@ struct ReplayCommand: ParsableCommand {
 
         init(_ summary: EventReplay.Summary, _ target: Target) {
             (rows, sent, rejected, ignored) = (summary.rows, summary.sent, summary.rejected, summary.ignored)
-            firstRejection = summary.firstRejection
+            (firstRejection, refusals) = (summary.firstRejection, summary.refusals)
             (firstEventMs, lastEventMs) = (summary.firstEventMs, summary.lastEventMs)
             (complete, seconds, topic) = (summary.complete, summary.seconds, target.topic)
         }

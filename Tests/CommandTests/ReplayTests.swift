@@ -44,7 +44,7 @@ import Testing
             #expect(own.map(\.timestampMs) == times)
         }
         let first = records.first { $0.timestampMs == 1_700_000_000_000 }?.value
-        #expect(first == #"{"event_type":"purchase","event_time_ms":1700000000000,"user_id":"u0","amount":1}"#)
+        #expect(first == #"{"event_time_ms":1700000000000,"user_id":"u0","event_type":"purchase","amount":1}"#)
     }
 
     /// A line that is larger than the memory there is: it is skipped, told, and what comes after it is sent.
@@ -107,9 +107,9 @@ import Testing
         #expect((summary["first_rejection"] as? String)?.hasPrefix("own.csv, row 5: ") == true)
         let records = try contents(of: "events", partitions: 4, at: cluster.bootstrap)
         #expect(records.count == 4)
-        // The rejected ones go with the event before them.
+        // A rejected one has its own time, or else that of the one before it.
         #expect(
-            records.map(\.timestampMs).sorted() == [1_700_000_001_000, 1_700_000_001_000, 1_700_000_001_000]
+            records.map(\.timestampMs).sorted() == [1_700_000_001_000, 1_700_000_003_000, 1_700_000_003_000]
                 + [1_700_000_005_000])
 
         let limited = try replay(file, "--format", format, "--limit", "2")
@@ -128,6 +128,59 @@ import Testing
         let records = try contents(of: "events", partitions: 4, at: cluster.bootstrap)
         #expect(Set(records.map(\.value)) == Set(lines))
         #expect(records.allSatisfy { $0.timestampMs == 1_704_067_200_000 })
+    }
+
+    /// A daemon with the same settings reads what was sent.
+    @Test func rowsAreSentInTheFormatOfTheFile() throws {
+        let rees46 = try folder.write(
+            """
+            event_time,event_type,price,user_id,user_session
+            2019-11-01 00:00:00 UTC,purchase,10.5,1,
+            2019-11-01 00:00:01 UTC,purchase,"4,245.42",2,s
+            2019-11-01 00:00:02 UTC,purchase,"1"x,3,s
+            """, to: "rees46.csv")
+        func config(_ format: String) throws -> String {
+            try folder.write(
+                "kafka: {bootstrapServers: \"\(cluster.bootstrap)\"}\ninput: {topics: [events], format: \(format)}",
+                to: "\(format).yaml")
+        }
+        let run = try clvd("replay", "--events", rees46, "--config", config("rees46"), "--json", "--no-progress")
+        #expect(try run.status == 0 && run.json["rejected"] as? Int == 2, "\(run)")
+        let records = try contents(of: "events", partitions: 4, at: cluster.bootstrap)
+        let first = records.first { $0.key == "1" }
+        #expect(
+            first?.value
+                == #"{"event_time":"2019-11-01 00:00:00 UTC","event_type":"purchase","price":10.5,"user_id":"1"}"#)
+        #expect(records.first { $0.key == "2" }?.timestampMs == 1_572_566_401_000)
+        #expect(records.contains { $0.value == #"2019-11-01 00:00:02 UTC,purchase,"1"x,3,s"# })
+
+        let other = try clvd("replay", "--events", rees46, "--config", config("native"))
+        #expect(other.status == 78 && other.errors.contains("is in the format rees46, but input.format of"), "\(other)")
+        let hinted = try replay(rees46, "--no-progress")
+        #expect(hinted.status == 0 && hinted.errors.contains("the daemon needs input.format: rees46"))
+    }
+
+    @Test func rowsAreSortedUnlessToldNotTo() throws {
+        let file = try folder.write(
+            "event_time_ms,user_id,event_type,amount\n1700090000000,a,purchase,1\n1700000000000,b,purchase,2\n",
+            to: "unsorted.csv")
+        func sent() throws -> [Int64] {
+            try contents(of: "one", partitions: 1, at: cluster.bootstrap).map(\.timestampMs)
+        }
+        try cluster.createTopic("one", partitions: 1)
+        let sorted = try replay(file, "--topic", "one", "--no-progress")
+        #expect(sorted.status == 0 && sorted.errors.contains("its rows were sorted by time"), "\(sorted)")
+        #expect(try sent() == [1_700_000_000_000, 1_700_090_000_000])
+        #expect(try replay(file, "--topic", "one", "--no-progress", "--no-sort").errors.isEmpty)
+        #expect(try sent().suffix(2) == [1_700_090_000_000, 1_700_000_000_000])
+    }
+
+    @Test func nothingButRejectedRowsIsAFailure() throws {
+        let file = try folder.write("event_time_ms,user_id,event_type\n1700090000000,,view\n", to: "bad.csv")
+        let run = try replay(file, "--no-progress")
+        #expect(run.status == 65 && run.errors.contains("none of 1 records can be used"), "\(run)")
+        let dry = try clvd("replay", "--events", file, "--dry-run", "--json", "--no-progress")
+        #expect(try dry.status == 65 && dry.json["refused"] as? [String: Int] == ["missing_user": 1], "\(dry)")
     }
 
     @Test func keepsPaceAndStopsWhenInterrupted() throws {
@@ -183,9 +236,10 @@ import Testing
     @Test func waitsForItsReader() throws {
         let producer = try Producer(
             bootstrap: cluster.bootstrap, transactionalId: nil, properties: [:], logger: quiet)
-        let replay = try EventReplay(
-            file: try purchases(3000), format: try EventFormat.load("native"), limits: InputLimits(),
-            currency: CurrencyTable(), producer: producer, topic: "events", partition: 2)
+        let file = try EventFile(
+            path: try purchases(3000), format: try EventFormat.load("native"), limits: InputLimits(),
+            currency: CurrencyTable())
+        let replay = EventReplay(file, producer: producer, topic: "events", partition: 2)
         var consumed: Int64 = 0
         var farthest: Int64 = 0
         let summary = try replay.run(

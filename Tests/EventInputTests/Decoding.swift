@@ -64,3 +64,19 @@ func milliseconds(_ time: String) -> Int64 {
     _ = clvd_parse_time(time, time.utf8.count, true, &value)
     return value
 }
+
+/// Looks a note up that `withNote` has set.
+let noteLookup: clvd_header_lookup = { headers, name, length in
+    guard let name, let text = headers?.assumingMemoryBound(to: CChar.self), strcmp(name, CLVD_REFUSAL_HEADER) == 0
+    else {
+        return nil
+    }
+    length?.pointee = UInt32(strlen(text))
+    return UnsafeRawPointer(text).assumingMemoryBound(to: UInt8.self)
+}
+
+/// Calls `body` with the headers of a record that has a note, for `noteLookup`; nil: without headers.
+func withNote<Result>(_ note: String?, _ body: (UnsafeRawPointer?) -> Result) -> Result {
+    guard let note else { return body(nil) }
+    return note.withCString { body(UnsafeRawPointer($0)) }
+}

@@ -155,6 +155,12 @@ bool clvd_parser_unknown_type(const clvd_parser *parser, uint32_t index, clvd_te
 /// Records with further names.
 uint64_t clvd_parser_further_unknown_types(const clvd_parser *parser);
 
+/// The same for the currencies of events with money: those that they name, or that are assumed.
+void clvd_parser_count_currencies(clvd_parser *parser, uint32_t most);
+bool clvd_parser_currency(const clvd_parser *parser, uint32_t index, clvd_text *code, uint64_t *count);
+/// Stops and resumes the counting of names and currencies: a record that is decoded once more is no further record.
+void clvd_parser_pause_tallies(clvd_parser *parser, bool paused);
+
 /// Whether numeric fields may be written as strings (`"19.90"`), as some sources do.
 void clvd_parser_set_numeric_strings(clvd_parser *parser, bool accepted);
 
@@ -170,6 +176,10 @@ bool clvd_parser_set_limits(clvd_parser *parser, const clvd_limits *limits);
 bool clvd_parser_set_currency(clvd_parser *parser, const char *base, const char *assumed);
 /// One unit of `currency` is worth `rate` units of the base currency.
 bool clvd_parser_add_rate(clvd_parser *parser, const char *currency, double rate);
+
+/// A record with this header is no event: `wrong_type: events.csv, row 7: …` names the status and the reason. `clvd replay`
+/// gives it to rows of a file that it cannot write as an event. For encodings of documents.
+#define CLVD_REFUSAL_HEADER "clvd.refused"
 
 /// Decodes `count` records into `events` (same indices). Strings of the events point into the records, their headers
 /// or the parser's arena, and stay valid until the next call with this parser.
@@ -207,8 +217,9 @@ uint64_t clvd_hash(const uint8_t *data, size_t length);
 
 /// Parses an ISO 8601 time. True when `text` is one and, where `zone_required`, names its zone.
 bool clvd_parse_time(const uint8_t *text, size_t length, bool zone_required, int64_t *time_ms);
-/// Parses a number by the grammar of JSON; beyond the range of double it is infinite. False: not a number.
-bool clvd_parse_number(const uint8_t *text, size_t length, double *value);
+/// Parses a number by the grammar of JSON; beyond the range of double it is infinite. Without `strict`, the forms that
+/// columns may have are taken as well (`+1`, `.5`, `007`). False: not a number.
+bool clvd_parse_number(const uint8_t *text, size_t length, bool strict, double *value);
 /// Writes the shortest text that reads back as `value` (finite), a JSON number. At most 32 bytes; returns the length.
 uint32_t clvd_write_number(double value, char *text);
 

@@ -151,13 +151,11 @@ typedef struct clvd_header {
     const char *text;
 } clvd_header;
 
-/// Produces one record with headers. Key and value are copied.
-rd_kafka_resp_err_t clvd_produce_with_headers(
-    rd_kafka_t *rk, const clvd_outgoing *record, const clvd_header *headers, size_t count);
-
-/// Produces one record with a timestamp (ms) into a partition (or `RD_KAFKA_PARTITION_UA`). Key and value are copied.
-rd_kafka_resp_err_t clvd_produce_at(
-    rd_kafka_t *rk, const clvd_outgoing *record, int32_t partition, int64_t timestamp_ms);
+/// Produces one record with `count` headers, to a partition (or `RD_KAFKA_PARTITION_UA`) and with a timestamp (ms; 0: now).
+/// Key and value are copied.
+rd_kafka_resp_err_t clvd_produce_one(
+    rd_kafka_t *rk, const clvd_outgoing *record, const clvd_header *headers, size_t count, int32_t partition,
+    int64_t timestamp_ms);
 
 #ifdef __cplusplus
 }

@@ -6,13 +6,23 @@ struct Columns {
     /// Of each column its slot in the parser, or -1 when the format does not know it.
     private let slots: [Int32]
     let slotCount: Int
-    /// What an amount is in when the row does not say.
-    let currency: String?
+    /// The columns as members of a JSON object of the same format, in their order.
+    let members: [Member]
+    /// Slots that the user may come from, in the format's order.
+    let userPlaces: [Int]
+
+    struct Member {
+        var slot: Int
+        /// `"name":`
+        var key: [UInt8]
+        /// Whether the format takes a number there.
+        var isNumber: Bool
+    }
 
     // MARK: The header row
 
-    /// Reads the header row. Throws: `InputError`.
-    static func header(_ path: String, _ reader: RowReader) throws -> [String] {
+    /// Reads the header row: the names of the columns, and its text. Throws: `InputError`.
+    static func header(_ path: String, _ reader: RowReader) throws -> (names: [String], text: [UInt8]) {
         func failure(_ reason: String) -> InputError { InputError("\(path): \(reason)") }
         let kinds = "CSV with a header row, or one JSON object per line, plain or gzip"
         var row = try reader.next()
@@ -29,7 +39,7 @@ struct Columns {
         if let twice = names.indices.first(where: { !names[$0].isEmpty && names[..<$0].contains(names[$0]) }) {
             throw failure("column \"\(safe(names[twice]))\" is there twice; rename or remove one")
         }
-        return names
+        return (names, Array(bytes))
     }
 
     /// The format whose columns these are: the given one, or, when it is not one for these columns, clvd's own or
@@ -60,12 +70,21 @@ struct Columns {
     }
 
     init(_ header: [String], _ format: EventFormat, parser: OpaquePointer) {
-        slots = header.map { name in
-            clvd_parser_find_slot(
-                parser, "/" + name.replacing("~", with: "~0").replacing("/", with: "~1"))
-        }
+        func slot(_ pointer: String) -> Int { Int(clvd_parser_find_slot(parser, pointer)) }
+        let slots = header.map { name in slot("/" + name.replacing("~", with: "~0").replacing("/", with: "~1")) }
+        self.slots = slots.map(Int32.init)
         slotCount = Int(clvd_parser_slot_count(parser))
-        currency = format.currency
+        let numbers = Field.ofNumbers.flatMap { format.fields[$0] ?? [] }
+        let epochs = (format.fields[.eventTime] ?? []).filter { $0.unit != .iso8601 && $0.unit != .iso8601UTC }
+        let numeric = Set((numbers + epochs).map { slot($0.pointer) })
+        let encoder = JSONEncoder()
+        encoder.outputFormatting = .withoutEscapingSlashes
+        members = try! zip(header, slots).filter { $0.1 >= 0 }.map { name, slot in
+            // A name is text, which is JSON.
+            Member(slot: slot, key: Array(try encoder.encode(name)) + [0x3A], isNumber: numeric.contains(slot))
+        }
+        let present = Set(slots)
+        userPlaces = (format.fields[.userID] ?? []).map { slot($0.pointer) }.filter { $0 >= 0 && present.contains($0) }
     }
 
     /// At most 40 characters of a name, none of which moves the cursor of a terminal.

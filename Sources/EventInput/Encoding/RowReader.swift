@@ -1,11 +1,35 @@
 import CEventParser
 import Foundation
 
-/// Splits a plain or gzip file into rows: lines, or CSV records, which may have line breaks between quotes.
+/// Where rows come from, batch by batch. Rows of a batch stay where they are in the buffer, which itself may move.
+protocol RowSource: AnyObject {
+    var bytes: UnsafeMutablePointer<UInt8> { get }
+    /// Bytes of the current batch.
+    var position: Int { get }
+    var bytesRead: Int64 { get }
+    /// -1 when unknown.
+    var bytesTotal: Int64 { get }
+    /// Lets go of the rows handed out so far.
+    func beginBatch()
+    /// The next row, or nil at the end. Throws `InputError`.
+    func next() throws -> RowReader.Row?
+}
+
+/// Splits a plain or gzip file into rows.
 ///
 /// It holds on to the rows since `beginBatch` and to what was read ahead. Of a row beyond the limit it holds only a
 /// part, whatever its length.
-final class RowReader {
+final class RowReader: RowSource {
+    /// How rows follow one another.
+    enum Layout {
+        /// One on each line. A comma that follows a JSON object is no part of it.
+        case lines
+        /// CSV records, which may have line breaks between quotes.
+        case csv
+        /// JSON documents on any number of lines, with white space or commas between them, or elements of arrays.
+        case documents
+    }
+
     struct Row {
         /// Bytes of the row in the reader's buffer, without the line break.
         var start: Int
@@ -14,6 +38,8 @@ final class RowReader {
         var total: Int
         /// 1-based, headers and empty rows counted.
         var number: Int64
+        /// Which event of a batch in this row it is, 1-based; 0: the row is one event.
+        var part: Int32 = 0
         var fault: Fault?
     }
 
@@ -21,8 +47,7 @@ final class RowReader {
 
     private let file: OpaquePointer
     private let limit: Int
-    /// Whether rows are CSV records.
-    var quoted = false
+    var layout = Layout.lines
     private(set) var bytes: UnsafeMutablePointer<UInt8>
     private(set) var capacity = 1 << 18
     /// Where the next row begins, and where the bytes read so far end.
@@ -67,6 +92,24 @@ final class RowReader {
         }
     }
 
+    /// Whether the file begins with a JSON object that goes on in the next line. A line that was cut short does not: the
+    /// next one begins an object of its own. Before the first row.
+    func beginsWithOpenObject() throws -> Bool {
+        var scan = Scan(at: position)
+        var lineEnd: Int?
+        while true {
+            while scan.at < end, lineEnd == nil {
+                if bytes[scan.at] == 0x0A, scan.depth > 0, !scan.isInString { lineEnd = scan.at }
+                if scan.document(bytes, scan.at + 1) != nil { return false }
+            }
+            let blank: [UInt8] = [0x20, 0x09, 0x0A, 0x0D]
+            if let lineEnd, let next = (lineEnd + 1..<end).first(where: { !blank.contains(bytes[$0]) }) {
+                return bytes[next] != 0x7B
+            }
+            guard end < 1 << 20, try fill() else { return false }
+        }
+    }
+
     private func starts(with prefix: [UInt8]) -> Bool {
         end - position >= prefix.count && prefix.indices.allSatisfy { bytes[position + $0] == prefix[$0] }
     }
@@ -82,12 +125,19 @@ final class RowReader {
 
     /// The next row, or nil at the end. Rows of a batch stay where they are in the buffer, which itself may move.
     func next() throws -> Row? {
+        if layout == .documents, try !skipSeparators() { return nil }
         let start = position
         var scan = Scan(at: start)
         var dropped = 0
         while true {
-            if let stop = quoted ? scan.csv(bytes, end) : scan.line(bytes, end) {
-                position = stop + 1
+            let stop =
+                switch layout {
+                case .lines: scan.line(bytes, end)
+                case .csv: scan.csv(bytes, end)
+                case .documents: scan.document(bytes, end)
+                }
+            if let stop {
+                position = layout == .documents ? stop : stop + 1
                 return row(start, stop, dropped, scan.fault)
             }
             if end - start > limit {
@@ -103,9 +153,27 @@ final class RowReader {
         }
     }
 
+    /// Goes to the beginning of the next document. False: there is none.
+    private func skipSeparators() throws -> Bool {
+        let start = position
+        while true {
+            while position < end {
+                switch bytes[position] {
+                case 0x20, 0x09, 0x0A, 0x0D, 0x2C, 0x5B, 0x5D: position += 1
+                default: return true
+                }
+            }
+            (position, end) = (start, start)
+            guard try fill() else { return false }
+        }
+    }
+
     private func row(_ start: Int, _ stop: Int, _ dropped: Int, _ fault: Fault?) -> Row {
         number += 1
-        let count = stop > start && bytes[stop - 1] == 0x0D ? stop - start - 1 : stop - start
+        var count = stop > start && bytes[stop - 1] == 0x0D ? stop - start - 1 : stop - start
+        if layout == .lines, count > 1, bytes[start + count - 1] == 0x2C, bytes[start + count - 2] == 0x7D {
+            count -= 1
+        }
         return Row(start: start, count: count, total: dropped + count, number: number, fault: fault)
     }
 
@@ -130,6 +198,10 @@ final class RowReader {
 
         var at: Int
         var state = State.fieldStart
+        /// Of a document: brackets that are open, and where a string is.
+        var depth = 0
+        var isInString = false
+        private var isEscaped = false
         var fault: Fault?
 
         init(at: Int) { self.at = at }
@@ -165,6 +237,39 @@ final class RowReader {
                     fault = .textAfterQuote
                     state = .unquoted
                 case (.unquoted, _): break
+                }
+                at += 1
+            }
+            return nil
+        }
+
+        /// Index after the document. One with a string that is not closed ends with that line: what comes after it is read.
+        mutating func document(_ bytes: UnsafeMutablePointer<UInt8>, _ end: Int) -> Int? {
+            while at < end {
+                let byte = bytes[at]
+                if isInString {
+                    if isEscaped {
+                        isEscaped = false
+                    } else if byte == 0x5C {
+                        isEscaped = true
+                    } else if byte == 0x22 {
+                        isInString = false
+                    } else if byte == 0x0A {
+                        return at
+                    }
+                } else {
+                    switch byte {
+                    case 0x22: isInString = true
+                    case 0x7B, 0x5B: depth += 1
+                    case 0x5D where depth == 0, 0x2C where depth == 0, 0x0A where depth == 0: return at
+                    case 0x7D, 0x5D:
+                        depth -= 1
+                        if depth <= 0 {
+                            at += 1
+                            return at
+                        }
+                    default: break
+                    }
                 }
                 at += 1
             }

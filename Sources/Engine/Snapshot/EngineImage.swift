@@ -19,7 +19,7 @@ public struct EngineImage {
     /// What describes the sections; JSON in the manifest.
     public struct Metadata: Codable, Equatable, Sendable {
         /// Version of the meaning of the sections.
-        public static let currentFormat = 6
+        public static let currentFormat = 7
         public var format: Int
         public var position: Int64
         var schedule: Engine.Schedule

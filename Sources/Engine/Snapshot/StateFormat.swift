@@ -7,7 +7,7 @@ public enum StateFormat {
     /// it the last version that read it.
     static let versions: [Int: (first: String, last: String?)] = [
         4: ("0.1.0", "0.1.0"),
-        6: ("0.2.0", nil),
+        7: ("0.2.0", nil),
     ]
 
     public static func isRead(_ format: Int) -> Bool { format == current }

@@ -154,6 +154,12 @@ import Testing
         #expect(abs(try #require(reversed.report(target: target, horizon: 7).model.gini) + 1) < 1e-9)
         let gini = try #require(report.model.gini)
         #expect(gini > 0.1 && gini < 0.95)
+        // The 40 of 400 that were expected to bring most; those who tie with the last of them count by arrival.
+        let least = kept.map(\.prediction).sorted(by: >)[39]
+        let surely = kept.filter { $0.prediction > least }
+        let tied = kept.filter { $0.prediction == least }.prefix(40 - surely.count)
+        let named = (surely + tied).reduce(0.0) { $0 + Double($1.label) }
+        #expect(tied.count < 40 && abs(try #require(report.model.topTenth) - named / total) < 1e-9)
         #expect(report.model.auc == nil)
     }
 

@@ -133,9 +133,34 @@ void place(Sentence &sentence, const clvd_parser &parser, const clvd::Fault &fau
     sentence.add(": ");
 }
 
+/// A number as people write it: `1,000,000.01`. Far out of range, it has an exponent.
+void grouped(Sentence &sentence, double value) {
+    char digits[32];
+    size_t length = clvd_write_number(value, digits);
+    size_t start = digits[0] == '-';
+    size_t whole = start;
+    while (whole < length && digits[whole] >= '0' && digits[whole] <= '9') ++whole;
+    if (std::memchr(digits, 'e', length) != nullptr) whole = start;
+    sentence.bytes(digits, start);
+    for (size_t i = start; i < length; ++i) {
+        if (i > start && i < whole && (whole - i) % 3 == 0) sentence.bytes(",", 1);
+        sentence.bytes(digits + i, 1);
+    }
+}
+
 void currency(Sentence &sentence, uint32_t code) {
     sentence.add("%c%c%c", static_cast<int>(code >> 16 & 255), static_cast<int>(code >> 8 & 255),
                  static_cast<int>(code & 255));
+}
+
+void too_high(Sentence &sentence, const clvd_parser &parser) {
+    bool is_quantity = parser.fault.field == clvd_field_quantity;
+    grouped(sentence, parser.fault.number);
+    sentence.add(" is above the limit of ");
+    grouped(sentence, is_quantity ? parser.limits.max_quantity : parser.limits.max_amount);
+    if (is_quantity) return;
+    sentence.add(" ");
+    currency(sentence, parser.base_currency);
 }
 
 void explain(Sentence &sentence, const clvd_parser &parser) {
@@ -185,15 +210,11 @@ void explain(Sentence &sentence, const clvd_parser &parser) {
         found(sentence, fault);
         sentence.add(" is not in the table of event types");
         break;
-    case Reason::negative: sentence.add("%g is negative", fault.number); break;
-    case Reason::too_high:
-        if (fault.field == clvd_field_quantity) {
-            sentence.add("%g is above the limit of %g", fault.number, parser.limits.max_quantity);
-        } else {
-            sentence.add("%g is above the limit of %g ", fault.number, parser.limits.max_amount);
-            currency(sentence, parser.base_currency);
-        }
+    case Reason::negative:
+        grouped(sentence, fault.number);
+        sentence.add(" is negative");
         break;
+    case Reason::too_high: too_high(sentence, parser); break;
     case Reason::unknown_currency:
         sentence.add("no rate from ");
         if (fault.slot >= 0) {

@@ -177,10 +177,12 @@ inline bool clvd_parser::resolve_money(clvd_event *event) {
             return reject(clvd_status_wrong_type, clvd_field_amount, Reason::not_an_array, slot);
         }
     }
+    // What is given back is as much with a minus sign, which some sources write.
+    bool gives_back = event->type == clvd_type_refund || event->type == clvd_type_return;
     bool has_amount, has_price, has_quantity;
-    if (!money(sources[clvd_field_amount], clvd_field_amount, &event->amount, &has_amount) ||
-        !money(sources[clvd_field_price], clvd_field_price, &event->price, &has_price) ||
-        !money(sources[clvd_field_quantity], clvd_field_quantity, &event->quantity, &has_quantity)) {
+    if (!money(sources[clvd_field_amount], clvd_field_amount, &event->amount, &has_amount, gives_back) ||
+        !money(sources[clvd_field_price], clvd_field_price, &event->price, &has_price, gives_back) ||
+        !money(sources[clvd_field_quantity], clvd_field_quantity, &event->quantity, &has_quantity, gives_back)) {
         return false;
     }
     const ItemTotal *total = order_items();
@@ -188,13 +190,17 @@ inline bool clvd_parser::resolve_money(clvd_event *event) {
         if (!has_price) event->price = total->price, has_price = total->priced;
         if (!has_quantity) event->quantity = total->quantity, has_quantity = true;
     }
-    bool is_order = event->type == clvd_type_purchase || event->type == clvd_type_refund;
-    if (!has_amount && is_order) {
-        if (total != nullptr && total->priced) {
+    bool are_priced = total != nullptr && total->priced;
+    if (!has_amount && (gives_back || event->type == clvd_type_purchase)) {
+        if (are_priced) {
             event->amount = total->amount;
+        } else if (has_price) {
+            event->amount = has_quantity ? event->price * event->quantity : event->price;
         } else {
-            event->amount = event->price * std::fmax(event->quantity, 1);
+            event->flags |= clvd_flag_no_money;
         }
+    } else if (gives_back && are_priced && orders.refund_from_items) {
+        event->amount = std::fmin(event->amount, total->amount);
     }
     if (event->amount == 0 && event->price == 0) return true;
     double rate;
@@ -275,4 +281,6 @@ inline void clvd_parser::resolve(const clvd_record *record, clvd_event *event) {
              hashed(clvd_field_order_id, &event->order_hash) &&
              hashed(clvd_field_session_id, &event->session_hash);
     }
+    if (orders.whole) event->flags |= clvd_flag_whole_order;
+    if (orders.from_session && event->order_hash == 0) event->order_hash = event->session_hash;
 }

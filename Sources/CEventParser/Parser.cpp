@@ -83,6 +83,8 @@ void clvd_parser_set_types(clvd_parser *parser, clvd_unknown_type unknown, uint8
 
 void clvd_parser_set_numeric_strings(clvd_parser *parser, bool accepted) { parser->numeric_strings = accepted; }
 
+void clvd_parser_set_orders(clvd_parser *parser, clvd_order_rules rules) { parser->orders = rules; }
+
 bool clvd_parser_set_limits(clvd_parser *parser, const clvd_limits *limits) {
     bool sound = limits->max_record_bytes > 0 && limits->max_record_bytes <= (1u << 30) &&
                  limits->max_user_bytes > 0 && limits->max_user_bytes <= 4096 && limits->max_amount > 0 &&

@@ -140,6 +140,7 @@ struct clvd_parser {
     clvd_unknown_type unknown = clvd_unknown_type_other;
     uint8_t default_type = CLVD_TYPE_REQUIRED;
     bool numeric_strings = false;
+    clvd_order_rules orders = {};
     clvd_limits limits;
     uint32_t base_currency = 'U' << 16 | 'S' << 8 | 'D';
     uint32_t assumed_currency = base_currency;
@@ -250,13 +251,19 @@ struct clvd_parser {
         return reject(clvd_status_wrong_type, field, Reason::not_a_number, slot);
     }
 
-    /// A number that must not be negative. An infinite one is too high whatever the limit.
-    bool money(const std::vector<Source> &places, clvd_field field, double *value, bool *found) {
+    /// A number that must not be negative, unless only its size matters. An infinite one is too high whatever the limit.
+    bool money(
+        const std::vector<Source> &places, clvd_field field, double *value, bool *found, bool of_any_sign = false) {
         const Source *source = pick(places);
         *found = source != nullptr;
         if (source == nullptr) return true;
         if (!number(*source, field, value)) return false;
-        if (*value < 0) return reject(clvd_status_negative_amount, field, Reason::negative, source->slot, *value);
+        if (*value < 0) {
+            if (!of_any_sign) {
+                return reject(clvd_status_negative_amount, field, Reason::negative, source->slot, *value);
+            }
+            *value = -*value;
+        }
         double limit = field == clvd_field_quantity ? limits.max_quantity : HUGE_VAL;
         if (*value > limit || std::isinf(*value)) {
             return reject(clvd_status_absurd_amount, field, Reason::too_high, source->slot, *value);
@@ -349,7 +356,7 @@ struct clvd_parser {
 
     void finish(clvd_event *event) const {
         event->status = static_cast<uint8_t>(fault.status);
-        if (fault.status >= clvd_status_first_rejection) event->rejected_field = static_cast<uint16_t>(fault.field);
+        if (fault.status >= clvd_status_first_rejection) event->rejected_field = static_cast<uint8_t>(fault.field);
     }
 
     bool reserve_arena(size_t records) {

@@ -296,9 +296,11 @@ final class PartitionTask {
             amountMean: model.amountMean, amountInverse: model.amountInverse)
         let rules = settings.targetTable.matchingRules(
             type: event.pointee.type, category: event.pointee.category_hash)
-        let line = settings.activity.orderLine(h, event, rules: rules)
-        settings.landmarks.label(pool, user: slotNumber, newest: h.pointee.landmark, event, line)
-        let stored = settings.activity.count(event, line, in: slot, now: now)
+        let record = settings.activity.orders.read(slot, event, rules: rules)
+        if record.isWithoutMoney { counters.purchasesWithoutMoney += 1 }
+        if record.isWithoutOrder { counters.refundsWithoutOrder += 1 }
+        settings.landmarks.label(pool, user: slotNumber, newest: h.pointee.landmark, event, record)
+        let stored = settings.activity.count(event, record, in: slot, now: now)
         settings.inputs.encode(
             stored, logAmount: stored.logAmount, context, indices: scratch.indices + r * StepInputs.indices,
             numerics: scratch.numerics + r * StepInputs.numerics)

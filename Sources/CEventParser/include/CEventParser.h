@@ -108,6 +108,14 @@ void clvd_parser_set_types(clvd_parser *parser, clvd_unknown_type unknown, uint8
 
 /// Whether numeric fields may be written as strings (`"19.90"`), as some sources do.
 void clvd_parser_set_numeric_strings(clvd_parser *parser, bool accepted);
+
+/// What the records of orders are.
+typedef struct clvd_order_rules {
+    bool whole;              ///< a record is a whole order, not a line of one
+    bool from_session;       ///< purchases without an order id belong to the order of their session
+    bool refund_from_items;  ///< a refund that names priced items gives back those, and at most its amount
+} clvd_order_rules;
+void clvd_parser_set_orders(clvd_parser *parser, clvd_order_rules rules);
 bool clvd_parser_set_limits(clvd_parser *parser, const clvd_limits *limits);
 /// Currency of all results; `assumed` is taken when an event names none. Three letters each.
 bool clvd_parser_set_currency(clvd_parser *parser, const char *base, const char *assumed);

@@ -110,7 +110,7 @@ final class NativeMessages {
         let isUnresolved =
             event.status == UInt8(clvd_status_missing_type.rawValue)
             || (event.status >= UInt8(clvd_status_first_rejection.rawValue)
-                && event.rejected_field == UInt16(clvd_field_event_type.rawValue))
+                && event.rejected_field == UInt8(clvd_field_event_type.rawValue))
         if isUnresolved {
             // Under another name: `native` would take an unknown type for `other`.
             member("source_event_type", text: source ?? UnsafeBufferPointer(start: nil, count: 0))

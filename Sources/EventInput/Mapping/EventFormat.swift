@@ -22,6 +22,11 @@ public struct EventFormat: Sendable, Equatable {
     /// A `clvd_event_type`, or `CLVD_TYPE_REQUIRED`.
     var defaultType = UInt8(CLVD_TYPE_REQUIRED)
     var numericStrings = false
+    var order = OrderRecords.lines
+    /// Whether purchases without an order id belong to the order of their session.
+    var orderFromSession = false
+    /// Whether a refund that names priced items gives back those.
+    var refundFromItems = false
     /// Currency of events that name none.
     var currency: String?
 
@@ -64,6 +69,14 @@ public struct EventFormat: Sendable, Equatable {
             case .reject: clvd_unknown_type_reject
             }
         }
+    }
+
+    /// What a record of an order is.
+    enum OrderRecords: String, Sendable, CaseIterable {
+        /// A line of it: lines with one order id add up.
+        case lines
+        /// All of it: a later record with the same order id takes the place of the former.
+        case whole
     }
 
     init(name: String, summary: String) {
@@ -155,6 +168,10 @@ public struct EventFormat: Sendable, Equatable {
         for type in types { check("types.\(type.name)", clvd_parser_add_type(parser, type.name, type.type)) }
         clvd_parser_set_types(parser, unknownTypes.code, defaultType)
         clvd_parser_set_numeric_strings(parser, numericStrings)
+        clvd_parser_set_orders(
+            parser,
+            clvd_order_rules(
+                whole: order == .whole, from_session: orderFromSession, refund_from_items: refundFromItems))
     }
 }
 

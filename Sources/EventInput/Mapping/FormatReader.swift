@@ -35,7 +35,7 @@ struct FormatReader {
 
     private static let keys = [
         "name", "summary", "encoding", "fields", "items", "single", "headers", "types", "unknown_types", "default_type",
-        "numeric_strings", "currency",
+        "numeric_strings", "currency", "order", "order_from_session", "refund_from_items",
     ]
 
     private mutating func format(from entries: [Entry], line: Int?) -> EventFormat {
@@ -57,6 +57,11 @@ struct FormatReader {
         }
         if let entry = value("default_type"), let type = type(entry, ignorable: false) { format.defaultType = type }
         if let entry = value("numeric_strings"), let accepted = flag(entry) { format.numericStrings = accepted }
+        if let entry = value("order"), let choice: EventFormat.OrderRecords = self.choice(entry) {
+            format.order = choice
+        }
+        if let entry = value("order_from_session"), let flag = flag(entry) { format.orderFromSession = flag }
+        if let entry = value("refund_from_items"), let flag = flag(entry) { format.refundFromItems = flag }
         if let entry = value("currency"), let code = text(entry) {
             if CurrencyTable.isCode(code) {
                 format.currency = code.uppercased()

@@ -103,11 +103,21 @@ extension PrequentialWindow {
         let order = descending(predictions)
         let perfect = gini(labels, in: descending(labels))
         if perfect > 0 { score.gini = gini(labels, in: order) / perfect }
-        score.topTenth = order.prefix((order.count + 9) / 10).reduce(0) { $0 + labels[$1] } / total
+        score.topTenth = moneyOfTopTenth(labels, predictions, order) / total
         return score
     }
 
-    /// Places from the highest to the lowest; ties keep their order of arrival.
+    /// Those who tie with the last of the tenth count by the share of them that it has room for.
+    private func moneyOfTopTenth(_ labels: [Double], _ predictions: [Double], _ order: [Int]) -> Double {
+        let room = (order.count + 9) / 10
+        let least = predictions[order[room - 1]]
+        let above = order.prefix(room).prefix { predictions[$0] > least }
+        let tied = order.dropFirst(above.count).prefix { predictions[$0] == least }
+        func money(_ places: ArraySlice<Int>) -> Double { places.reduce(0) { $0 + labels[$1] } }
+        return money(above) + money(tied) * Double(room - above.count) / Double(tied.count)
+    }
+
+    /// Places from the highest to the lowest; ties keep their order.
     private func descending(_ ranking: [Double]) -> [Int] {
         ranking.indices.sorted { ranking[$0] != ranking[$1] ? ranking[$0] > ranking[$1] : $0 < $1 }
     }

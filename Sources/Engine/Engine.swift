@@ -51,14 +51,16 @@ public final class Engine {
     ///   - configuration: a valid one; contradictions trap (validate with `Settings`).
     ///   - topics: input topics in the order that events index them.
     ///   - partitions: how many partitions the topics have together; bounds on memory are divided among them.
+    ///   - currency: of all money, three letters; outputs name it.
     public init(
-        configuration: EngineConfiguration, topics: [String], partitions: Int, executor: any ParallelExecutor
+        configuration: EngineConfiguration, topics: [String], partitions: Int, currency: String = "USD",
+        executor: any ParallelExecutor
     ) {
         self.configuration = configuration
         self.topics = topics
         self.partitions = partitions
         self.executor = executor
-        settings = EngineSettings(configuration, topics: topics, partitions: partitions)
+        settings = EngineSettings(configuration, topics: topics, partitions: partitions, currency: currency)
         serving = ServingModel(settings)
         former = ServingModel(settings)
         learner = Learner(settings, executor: executor)

@@ -22,14 +22,18 @@ final class EngineSettings {
     let alerts: AlertPolicy
     let encoder: UpdateEncoder
     let alertEncoder: AlertEncoder
+    let factorText: FactorText
     let segmentReading: HorizonReading
-    let segmentQuantiles: [Double]
+    /// Shares of customers below the high segment and below the middle one.
+    let segmentShares: (high: Float, mid: Float)
     let latenessMs: Int64
     let retentionMs: Int64
     let rescoreHours: Int
     /// Turns of `rescoreHours` between two landmarks of a user's grid.
     let landmarkTurns: Int
     let landmarksPerTask: Int
+    /// Alerts of the backlog that a task publishes at most.
+    let backlogPerTask: Int
     let usersPerTask: Int
     /// A task has room for so many landmarks and users at least, however many partitions share the bounds.
     private static let minimumPerTask = 1024
@@ -40,7 +44,8 @@ final class EngineSettings {
     ///   - configuration: valid (`Settings` checks it; contradictions trap).
     ///   - topics: names of the input topics.
     ///   - partitions: partitions of all input topics together; bounds are divided by it.
-    init(_ configuration: EngineConfiguration, topics: [String], partitions: Int) {
+    ///   - currency: of all money, three letters.
+    init(_ configuration: EngineConfiguration, topics: [String], partitions: Int, currency: String = "USD") {
         self.configuration = configuration
         let targetTable = TargetTable(configuration) { name in
             Array(name.utf8).withUnsafeBufferPointer { clvd_hash($0.baseAddress!, $0.count) }
@@ -79,8 +84,9 @@ final class EngineSettings {
             eventShare: configuration.learning.eventLandmarkShare * HashSalt.range32,
             holdOutShare: configuration.learning.holdOutShare * HashSalt.range32)
         alerts = AlertPolicy(configuration, targetTable)
-        encoder = UpdateEncoder(targetTable: targetTable, topics: topics)
-        alertEncoder = AlertEncoder(raise: alerts.raise, clear: alerts.clear)
+        encoder = UpdateEncoder(targetTable: targetTable, topics: topics, currency: currency)
+        alertEncoder = AlertEncoder(configuration, currency: currency)
+        factorText = FactorText(currency: currency)
         guard
             let reading = targetTable.longest(named: configuration.segments.target, kind: .value)
                 ?? targetTable.targets.indices.first.map({ i in
@@ -88,12 +94,13 @@ final class EngineSettings {
                 })
         else { preconditionFailure("no targets") }
         segmentReading = reading
-        segmentQuantiles = [configuration.segments.high, configuration.segments.mid]
+        segmentShares = (Float(configuration.segments.high), Float(configuration.segments.mid))
         latenessMs = Int64(configuration.time.allowedLatenessSeconds) * Clock.second
         retentionMs = Int64(configuration.state.retentionDays) * Clock.day
         rescoreHours = configuration.alerts.rescoreHours
         landmarkTurns = max(1, configuration.learning.landmarkIntervalDays * 24 / rescoreHours)
         let tasks = max(1, partitions)
+        backlogPerTask = (configuration.alerts.backlogLimit + tasks - 1) / tasks
         landmarksPerTask = max(EngineSettings.minimumPerTask, configuration.learning.maxLandmarks / tasks)
         usersPerTask = max(EngineSettings.minimumPerTask, configuration.state.maxUsers / tasks)
     }

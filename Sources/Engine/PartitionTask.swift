@@ -19,8 +19,8 @@ final class PartitionTask {
     var pool: LandmarkPool
     var outbox = Outbox()
     var counters = TaskCounters()
-    /// Of expected value over the updates; they bound the segments.
-    var quantiles: StreamQuantiles
+    /// The customers by the value of their latest update.
+    var ranks = CustomerRanks()
     var clock = TaskClock()
     /// Slot at which the next search for a user to evict begins.
     var evictionHand = 0
@@ -53,14 +53,12 @@ final class PartitionTask {
     var watermark: Int64 { clock.watermark }
 
     init(
-        id: TaskID, settings: EngineSettings, users: consuming UserTable, pool: consuming LandmarkPool,
-        quantiles: StreamQuantiles
+        id: TaskID, settings: EngineSettings, users: consuming UserTable, pool: consuming LandmarkPool
     ) {
         self.id = id
         self.settings = settings
         self.users = users
         self.pool = pool
-        self.quantiles = quantiles
         scratch = settings.makeScratch()
         pendingEvents = .allocate(capacity: Scratch.rows)
         pendingRecords = .allocate(capacity: Scratch.rows)
@@ -73,8 +71,7 @@ final class PartitionTask {
             users: UserTable(layout: settings.userLayout, seed: settings.configuration.state.hashSeed),
             pool: LandmarkPool(
                 layout: settings.landmarkLayout, capacity: settings.landmarksPerTask,
-                binEnds: settings.targetTable.binEnds),
-            quantiles: StreamQuantiles(quantiles: settings.segmentQuantiles))
+                binEnds: settings.targetTable.binEnds))
     }
 
     deinit {
@@ -318,7 +315,8 @@ final class PartitionTask {
         let h = slot.header
         let row = scratch.predictions + r * settings.targetTable.cells
         let value = settings.segmentReading.value(row)
-        quantiles.add(value)
+        if h.pointee.events > 1 { ranks.remove(h.pointee.lastValue) }
+        ranks.add(value)
         let churn = settings.alerts.churn.value(row)
         currentRecord = pendingRecords[r]
         h.pointee.flags &= ~UserHeader.pending
@@ -354,10 +352,12 @@ final class PartitionTask {
             (bounds[2 * i], bounds[2 * i + 1]) = (interval.lower, interval.upper)
         }
         let hasEarlierUpdate = h.pointee.events > 1
+        let share = ranks.share(below: value)
         let update = UpdateEncoder.Update(
             predictions: scratch.predictions + r * settings.targetTable.cells, bounds: bounds,
-            valueToDate: h.pointee.valueToDate,
-            segment: Segment(value: value, high: quantiles.thresholds[0], mid: quantiles.thresholds[1]),
+            valueToDate: h.pointee.valueToDate, orders: h.pointee.purchases, lastPurchase: h.pointee.lastPurchase,
+            percentile: 100 * Double(share),
+            segment: Segment(share: share, high: settings.segmentShares.high, mid: settings.segmentShares.mid),
             valueChange: hasEarlierUpdate ? Double(value - h.pointee.lastValue) : 0,
             churnChange: h.pointee.flags & UserHeader.scored != 0 ? Double(churn - h.pointee.lastChurn) : 0,
             confidence: Double(model.confidence(events: h.pointee.events)), modelVersion: model.version)
@@ -365,6 +365,11 @@ final class PartitionTask {
         outbox.append(.update, record: currentRecord, source: RecordPlace(event.pointee), key: key) { w in
             settings.encoder.write(update, of: event, &w)
         }
+    }
+
+    /// Whether one more alert of the backlog is published.
+    private var admitsBacklog: Bool {
+        settings.configuration.alerts.backlog == .mark && counters.alertsOfBacklog < Int64(settings.backlogPerTask)
     }
 
     /// Raises or clears the alert of a user whose prediction is in row `r` of the scratch.
@@ -377,17 +382,28 @@ final class PartitionTask {
         let now = scratch.instants[r]
         let silent = source == nil
         let (state, reason): (StaticString, StaticString)
+        var isBacklog = false
         switch settings.alerts.transition(h, probability: churn, value: value, now: now, silent: silent) {
         case .none: return
         case .raised:
+            // The first score of a user who has done nothing since a model serves.
+            isBacklog = silent && h.pointee.flags & UserHeader.scored == 0
             h.pointee.flags |= UserHeader.alertRaised
             h.pointee.alertRaisedAt = UInt32(clamping: now / 1000)
             if h.pointee.alerts < .max { h.pointee.alerts += 1 }
+            if isBacklog && !admitsBacklog {
+                h.pointee.flags |= UserHeader.alertWithheld
+                counters.alertsWithheld += 1
+                return
+            }
             counters.alertsRaised += 1
             if silent { counters.alertsForSilence += 1 }
+            if isBacklog { counters.alertsOfBacklog += 1 }
             (state, reason) = ("raised", silent ? "silence" : "decline")
         case .cleared:
-            h.pointee.flags &= ~UserHeader.alertRaised
+            let wasWithheld = h.pointee.flags & UserHeader.alertWithheld != 0
+            h.pointee.flags &= ~(UserHeader.alertRaised | UserHeader.alertWithheld)
+            if wasWithheld { return }
             counters.alertsCleared += 1
             (state, reason) = ("cleared", silent ? "model" : "activity")
         }
@@ -395,8 +411,9 @@ final class PartitionTask {
         let key = users.key(of: slot)
         let alert = AlertEncoder.Alert(
             id: clvd_seeded_hash(key.baseAddress!, key.count, UInt64(h.pointee.alertRaisedAt)), state: state,
-            reason: reason, at: now, lastEventMs: h.pointee.lastEventMs, churnProbability: churn, value: value,
-            valueToDate: h.pointee.valueToDate,
+            reason: reason, isBacklog: isBacklog, at: now, lastEventMs: h.pointee.lastEventMs, churnProbability: churn,
+            value: value, valueToDate: h.pointee.valueToDate, orders: h.pointee.purchases,
+            firstPurchase: h.pointee.firstPurchase, lastPurchase: h.pointee.lastPurchase,
             factors: model.factors(
                 scratch, row: r, reading: settings.alerts.churn, count: settings.alerts.factors),
             modelVersion: model.version)

@@ -23,6 +23,9 @@ public struct TaskCounters: Sendable, Equatable, Codable {
     public var alertsRaised: Int64 = 0
     public var alertsCleared: Int64 = 0
     public var alertsForSilence: Int64 = 0
+    /// Raised of those that were due before a model served (`alerts.backlog`), and such that were never published.
+    public var alertsOfBacklog: Int64 = 0
+    public var alertsWithheld: Int64 = 0
     public var rescored: Int64 = 0
     public var landmarks: Int64 = 0
     public var evictedIdle: Int64 = 0
@@ -47,6 +50,8 @@ public struct TaskCounters: Sendable, Equatable, Codable {
         c.alertsRaised += b.alertsRaised
         c.alertsCleared += b.alertsCleared
         c.alertsForSilence += b.alertsForSilence
+        c.alertsOfBacklog += b.alertsOfBacklog
+        c.alertsWithheld += b.alertsWithheld
         c.rescored += b.rescored
         c.landmarks += b.landmarks
         c.evictedIdle += b.evictedIdle

@@ -40,7 +40,7 @@ package final class Pipeline {
         self.store = store
         let engine = Engine(
             configuration: settings.engine, topics: settings.input.topics, partitions: partitionCount,
-            executor: WorkerPool(threads: settings.runtime.threadCount))
+            currency: settings.input.currency.base, executor: WorkerPool(threads: settings.runtime.threadCount))
         decoder = try EventDecoder(
             format: EventFormat.load(settings.input.format), limits: settings.input.limits,
             currency: settings.input.currency, headerLookup: Consumer.headerLookup)

@@ -95,6 +95,7 @@ extension Settings.InputSettings.Start: ScalarValue {}
 extension Settings.KafkaSettings.Assignment: ScalarValue {}
 extension Settings.LogLevel: ScalarValue {}
 extension EngineConfiguration.Target.Kind: ScalarValue {}
+extension EngineConfiguration.Alerts.Backlog: ScalarValue {}
 extension EngineConfiguration.Model.Recurrent: ScalarValue {}
 extension EngineConfiguration.Learning.Optimizer: ScalarValue {}
 extension EngineConfiguration.Learning.Schedule: ScalarValue {}

@@ -385,6 +385,13 @@ extension Settings {
             "alerts.rescoreHours", \.engine.alerts.rescoreHours,
             "How often silent users are scored again, in event time.", unit: "hours", .within(1...8760)),
         SettingKey("alerts.factors", \.engine.alerts.factors, "Factors named in an alert.", .within(0...16)),
+        SettingKey(
+            "alerts.backlog", \.engine.alerts.backlog,
+            "Alerts for a silence that began before a model served: `mark` publishes them with `backlog: true`, `drop` "
+                + "does not."),
+        SettingKey(
+            "alerts.backlogLimit", \.engine.alerts.backlogLimit,
+            "With `mark`, most of them that are published, over all partitions.", .within(0...1_000_000_000)),
     ]
 }
 

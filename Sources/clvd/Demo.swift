@@ -29,6 +29,10 @@ final class Demo {
         /// Normalised Gini of the 30-day forecasts, and of the customer's own rate; nil when there is no such target.
         var gini30D: Double?
         var gini30DNaive: Double?
+        /// Share of the money of 30 days that the tenth with the highest forecasts brought, and the tenth with the
+        /// highest own rate.
+        var topTenth30D: Double?
+        var topTenth30DNaive: Double?
         var seconds = 0.0
 
         enum CodingKeys: String, CodingKey {
@@ -38,6 +42,8 @@ final class Demo {
             // The encoder's snake case would make gini30_d of it.
             case gini30D = "gini_30d"
             case gini30DNaive = "gini_30d_naive"
+            case topTenth30D = "top_tenth_30d"
+            case topTenth30DNaive = "top_tenth_30d_naive"
         }
     }
 
@@ -131,6 +137,7 @@ final class Demo {
             let metric = report.prequential.first { $0.target == valueTarget && $0.horizonDays == 30 }
             s.gini30D = metric?.model.gini
             s.gini30DNaive = metric?.naive.gini
+            (s.topTenth30D, s.topTenth30DNaive) = (metric?.model.topTenth, metric?.naive.topTenth)
         }
         let target = settings.engine.targets.first { $0.name == settings.engine.segments.target }
         let days = target?.horizonsDays.last ?? 0

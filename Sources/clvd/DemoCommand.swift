@@ -120,9 +120,15 @@ struct DemoCommand: ParsableCommand {
     private func tell(_ result: Demo.Result) {
         let s = result.summary
         func number(_ value: Double?) -> String { value.map { Human.number($0, decimals: 3) } ?? Human.missing }
+        func percent(_ share: Double?) -> String { share.map(Human.percent) ?? Human.missing }
         Report.line()
         Report.facts(
             [
+                (
+                    "top tenth, 30 days",
+                    "\(percent(s.topTenth30D)) of the money came from the 10 % that were named   by their own rate: "
+                        + percent(s.topTenth30DNaive)
+                ),
                 ("events", "\(Human.count(s.eventsIn))   in \(Human.duration(s.seconds))"),
                 (
                     "accepted",

@@ -30,14 +30,14 @@ import Testing
     // MARK: What came next
 
     /// What followed the snapshot when its format was the current one.
-    private struct Expected: Codable, Equatable {
+    private struct Expected: Encodable {
         /// The kernel variant that forecast.
         var kernels: String
         var outputs: [Output]
         /// Users afterwards, by name.
         var views: [UserView]
 
-        struct Output: Codable, Equatable {
+        struct Output: Encodable {
             var kind: String
             var key: String
             var value: String
@@ -73,33 +73,35 @@ import Testing
         Engine(configuration: configuration, topics: ["events"], partitions: 1, executor: WorkerPool(threads: 1))
     }
 
-    /// Whole numbers and texts are the same; numbers that a model has had a hand in are alike, since kernels differ in
-    /// their last bits.
-    private static func expectAlike(_ found: String, _ expected: String, _ what: String) throws {
-        func flat(_ text: String) throws -> [(path: String, value: Any)] {
-            var flat: [(String, Any)] = []
-            func add(_ path: String, _ value: Any) {
-                switch value {
-                case let object as [String: Any]:
-                    for (key, value) in object.sorted(by: { $0.key < $1.key }) { add("\(path).\(key)", value) }
-                case let list as [Any]: for (i, value) in list.enumerated() { add("\(path)[\(i)]", value) }
-                default: flat.append((path, value))
+    /// What was written then is what is written now, and perhaps more. Whole numbers and texts are the same; numbers that a
+    /// model has had a hand in are alike, since kernels differ in their last bits. Ranks
+    /// are not compared: segments rank customers since format 7.
+    private static func expectAlike(_ found: Any, _ expected: Any, _ path: String) {
+        switch expected {
+        case let expected as [String: Any]:
+            let found = found as? [String: Any] ?? [:]
+            for (key, value) in expected where key != "segment" && key != "percentile" {
+                guard let now = found[key] else {
+                    Issue.record("\(path).\(key) is missing")
+                    continue
                 }
+                expectAlike(now, value, "\(path).\(key)")
             }
-            add(what, try JSONSerialization.jsonObject(with: Data(text.utf8)))
-            return flat
-        }
-        let (a, b) = (try flat(found), try flat(expected))
-        #expect(a.map(\.path) == b.map(\.path))
-        let learned = /clv|probability|confidence|change|contribution|forecasts|value_at_risk|expected/
-        for (x, y) in zip(a, b) {
-            if let p = x.value as? Double, let q = y.value as? Double, x.path.contains(learned) {
-                #expect(abs(p - q) <= 0.002 * max(abs(q), 1), "\(x.path): \(p) instead of \(q)")
+        case let expected as [Any]:
+            let found = found as? [Any] ?? []
+            #expect(found.count == expected.count, "\(path)")
+            for (i, (x, y)) in zip(found, expected).enumerated() { expectAlike(x, y, "\(path)[\(i)]") }
+        default:
+            let learned = /clv|probability|confidence|change|contribution|forecasts|value_at_risk|expected/
+            if let p = found as? Double, let q = expected as? Double, path.contains(learned) {
+                #expect(abs(p - q) <= 0.002 * max(abs(q), 1), "\(path): \(p) instead of \(q)")
             } else {
-                #expect("\(x.value)" == "\(y.value)", "\(x.path)")
+                #expect("\(found)" == "\(expected)", "\(path)")
             }
         }
     }
+
+    private static func json(_ text: String) throws -> Any { try JSONSerialization.jsonObject(with: Data(text.utf8)) }
 
     // MARK: Tests
 
@@ -122,19 +124,21 @@ import Testing
         let engine = Self.engine(metadata.configuration)
         try engine.restore(metadata) { try snapshot.section($0) }
         let text = try Data(contentsOf: URL(filePath: Self.path(format, "expected.json")))
-        let expected = try JSONDecoder().decode(Expected.self, from: text)
-        #expect(expected.outputs.count >= 60 && expected.views.count == 4)
-        let found = try Self.goOn(engine, Self.path(format, "next.jsonl"), users: expected.views.map(\.user))
-        #expect(found.outputs.map(\.kind) == expected.outputs.map(\.kind))
-        for (i, (a, b)) in zip(found.outputs, expected.outputs).enumerated() {
-            #expect(a.key == b.key)
-            try Self.expectAlike(a.value, b.value, "output \(i)")
+        let expected = try #require(try JSONSerialization.jsonObject(with: text) as? [String: Any])
+        let outputs = try #require(expected["outputs"] as? [[String: String]])
+        let views = try #require(expected["views"] as? [[String: Any]])
+        #expect(outputs.count >= 60 && views.count == 4)
+        let found = try Self.goOn(
+            engine, Self.path(format, "next.jsonl"), users: views.compactMap { $0["user"] as? String })
+        #expect(found.outputs.map(\.kind) == outputs.map { $0["kind"] })
+        for (i, (a, b)) in zip(found.outputs, outputs).enumerated() {
+            #expect(a.key == b["key"])
+            Self.expectAlike(try Self.json(a.value), try Self.json(b["value"] ?? ""), "output \(i)")
         }
-        for (a, b) in zip(found.views, expected.views) {
-            func json(_ view: UserView) throws -> String {
-                String(decoding: try JSONEncoder().encode(view), as: UTF8.self)
-            }
-            try Self.expectAlike(json(a), json(b), "user \(b.user)")
+        #expect(found.views.count == 4)
+        for (a, b) in zip(found.views, views) {
+            let text = String(decoding: try JSONEncoder().encode(a), as: UTF8.self)
+            Self.expectAlike(try Self.json(text), b, "user \(a.user)")
         }
     }
 

@@ -149,6 +149,8 @@ let changed: Settings = {
     e.alerts.minimumValueAtRisk = 12.25
     e.alerts.rescoreHours = 6
     e.alerts.factors = 1
+    e.alerts.backlog = .drop
+    e.alerts.backlogLimit = 17
     s.engine = e
     return s
 }()

@@ -204,6 +204,12 @@ public struct EngineConfiguration: Sendable, Equatable, Codable {
         public var rescoreHours: Int = 24
         /// Factors named in an alert.
         public var factors: Int = 3
+        /// What becomes of alerts for silence that began before a model served.
+        public var backlog: Backlog = .mark
+        /// With `mark`, most of them that are published, over all partitions; the rest is dropped.
+        public var backlogLimit: Int = 1000
+
+        public enum Backlog: String, Sendable, Equatable, Codable, CaseIterable { case mark, drop }
         public init() {}
     }
 }

@@ -108,6 +108,29 @@ public enum SnapshotFeatures {
     private static let traits = logCount + Panes.windows * WindowShape.count
     static let count = traits + Trait.count
 
+    /// What stands at a place of the row.
+    enum Place {
+        case window(Int, WindowFeature)
+        case total(Total)
+        case shape(Int, WindowShape)
+        case trait(Trait)
+    }
+
+    static func place(of feature: Int) -> Place {
+        switch feature {
+        case ..<totals:
+            .window(feature / WindowFeature.count, WindowFeature(rawValue: feature % WindowFeature.count)!)
+        case ..<logCount: .total(Total(rawValue: feature - totals)!)
+        case ..<traits:
+            .shape(
+                (feature - logCount) / WindowShape.count,
+                WindowShape(rawValue: (feature - logCount) % WindowShape.count)!)
+        default: .trait(Trait(rawValue: feature - traits)!)
+        }
+    }
+
+    static func place(_ total: Total) -> Int { totals + total.rawValue }
+
     /// Place in the row of the days since the last event: 0 while the user acts.
     static let recency = totals + Total.recency.rawValue
     /// Places of what the purchase process needs to know.

@@ -48,6 +48,8 @@ public struct PrequentialReport: Sendable, Equatable, Codable {
     public struct Score: Sendable, Equatable, Codable {
         /// Gini of the predicted order over the Gini of the perfect order (value targets).
         public var gini: Double?
+        /// Share of all money that the tenth with the highest predictions brought (value targets).
+        public var topTenth: Double?
         /// Mean absolute error, money (value targets).
         public var mae: Double?
         /// Sum predicted / sum actual.
@@ -98,14 +100,30 @@ extension PrequentialWindow {
         score.mae = zip(labels, predictions).map { abs($0 - $1) }.reduce(0, +) / Double(samples.count)
         guard total > 0 else { return score }
         score.bias = predictions.reduce(0, +) / total
-        let perfect = gini(labels, by: labels)
-        if perfect > 0 { score.gini = gini(labels, by: predictions) / perfect }
+        let order = descending(predictions)
+        let perfect = gini(labels, in: descending(labels))
+        if perfect > 0 { score.gini = gini(labels, in: order) / perfect }
+        score.topTenth = moneyOfTopTenth(labels, predictions, order) / total
         return score
     }
 
-    /// Gini of labels in descending order of a ranking; ties share their order of arrival.
-    private func gini(_ labels: [Double], by ranking: [Double]) -> Double {
-        let order = labels.indices.sorted { ranking[$0] != ranking[$1] ? ranking[$0] > ranking[$1] : $0 < $1 }
+    /// Those who tie with the last of the tenth count by the share of them that it has room for.
+    private func moneyOfTopTenth(_ labels: [Double], _ predictions: [Double], _ order: [Int]) -> Double {
+        let room = (order.count + 9) / 10
+        let least = predictions[order[room - 1]]
+        let above = order.prefix(room).prefix { predictions[$0] > least }
+        let tied = order.dropFirst(above.count).prefix { predictions[$0] == least }
+        func money(_ places: ArraySlice<Int>) -> Double { places.reduce(0) { $0 + labels[$1] } }
+        return money(above) + money(tied) * Double(room - above.count) / Double(tied.count)
+    }
+
+    /// Places from the highest to the lowest; ties keep their order.
+    private func descending(_ ranking: [Double]) -> [Int] {
+        ranking.indices.sorted { ranking[$0] != ranking[$1] ? ranking[$0] > ranking[$1] : $0 < $1 }
+    }
+
+    /// Gini of labels in an order.
+    private func gini(_ labels: [Double], in order: [Int]) -> Double {
         var cumulative = 0.0
         var area = 0.0
         for i in order {

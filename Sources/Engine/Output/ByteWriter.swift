@@ -148,6 +148,11 @@ struct ByteWriter: ~Copyable {
         append("Z\"")
     }
 
+    /// A time in seconds since 1970 as `append(time:)` writes it; `null` for 0.
+    mutating func append(timeOrNull seconds: UInt32) {
+        if seconds == 0 { append("null") } else { append(time: Int64(seconds) * Clock.second) }
+    }
+
     /// Sixteen hexadecimal digits in quotes.
     mutating func append(hex value: UInt64) {
         let hex: StaticString = "0123456789abcdef"

@@ -11,6 +11,11 @@ struct UpdateEncoder: ~Copyable {
         var bounds: UnsafePointer<Float>
         /// Net money so far, base currency.
         var valueToDate: Double
+        var orders: UInt32
+        /// Seconds since 1970; 0: never.
+        var lastPurchase: UInt32
+        /// 0 to 100: of the customers of the partition, how many have a lower expected value.
+        var percentile: Double
         var segment: Segment
         /// Changes since the user's update before; 0 when there was none.
         var valueChange: Double
@@ -33,9 +38,14 @@ struct UpdateEncoder: ~Copyable {
     private let tailAt: Int
     /// `"source":{"topic":"…","partition":` of each topic.
     private let topics: [[UInt8]]
+    /// `,"currency":"…","orders":`
+    private let currency: [UInt8]
 
-    /// - Parameter topics: names of the input topics by index.
-    init(targetTable: TargetTable, topics: [String]) {
+    /// - Parameters:
+    ///   - topics: names of the input topics by index.
+    ///   - currency: of all money, three letters.
+    init(targetTable: TargetTable, topics: [String], currency: String) {
+        self.currency = Array(",\"currency\":\"\(currency)\",\"orders\":".utf8)
         var bytes: [UInt8] = []
         var parts: [Piece] = []
         var text = ""
@@ -110,6 +120,12 @@ struct UpdateEncoder: ~Copyable {
         predictions(update.predictions, bounds: update.bounds, &w)
         w.append(",\"value_to_date\":")
         w.append(number: update.valueToDate)
+        w.append(currency)
+        w.append(integer: Int64(update.orders))
+        w.append(",\"last_purchase_time\":")
+        w.append(timeOrNull: update.lastPurchase)
+        w.append(",\"percentile\":")
+        w.append(number: (update.percentile * 10).rounded() / 10)
         switch update.segment {
         case .high: w.append(",\"segment\":\"high\"")
         case .mid: w.append(",\"segment\":\"mid\"")

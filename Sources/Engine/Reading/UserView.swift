@@ -56,6 +56,8 @@ public struct UserView: Sendable, Equatable, Codable {
     /// Probability of the watched absence; nil when no alerts are configured.
     public var churnProbability: Double?
     public var segment: Segment
+    /// 0 to 100: of the customers of the partition, how many have a lower expected value in their latest update.
+    public var percentile: Double
     /// 0 to 1, how far the forecasts rest on what was learned and on the user's own past.
     public var confidence: Double
     public var modelVersion: Int64
@@ -90,12 +92,13 @@ extension Engine {
         settings.fill(scratch, row: 0, with: slot, now: now)
         serving.predict(scratch, rows: 1)
         let row = UnsafePointer(scratch.predictions)
-        let value = settings.segmentReading.value(row)
+        let share = task.ranks.share(below: settings.segmentReading.value(row))
         return UserView(
             user: user, topic: topics[Int(task.id.topic)], partition: task.id.partition, timeMs: now,
             forecasts: forecasts(scratch),
             churnProbability: settings.alerts.enabled ? Double(settings.alerts.churn.value(row)) : nil,
-            segment: Segment(value: value, high: task.quantiles.thresholds[0], mid: task.quantiles.thresholds[1]),
+            segment: Segment(share: share, high: settings.segmentShares.high, mid: settings.segmentShares.mid),
+            percentile: 100 * Double(share),
             confidence: Double(serving.confidence(events: h.events)), modelVersion: serving.version,
             valueToDate: h.valueToDate, orders: Int(h.purchases), events: Int(h.events), daysActive: Int(h.daysActive),
             firstSeenSeconds: Int64(h.firstSeen), lastEventMs: h.lastEventMs,

@@ -6,6 +6,8 @@ extension ServingModel {
         let value: Float
         /// Part of the log-odds of the probability: gradient × standardised value.
         let contribution: Float
+        /// What it says of the user, in words and natural units.
+        let text: String
     }
 
     /// The features that raise a probability most (gradient × input, a first-order attribution at the row).
@@ -31,7 +33,7 @@ extension ServingModel {
         return top.prefix(count).filter { contributions[$0] > 0 }.map { i in
             Factor(
                 name: SnapshotFeatures.definitions[i].name, value: s.features[r * f + i],
-                contribution: contributions[i])
+                contribution: contributions[i], text: settings.factorText.text(feature: i, of: features))
         }
     }
 }

@@ -164,12 +164,6 @@ extension PartitionTask.Image {
         guard counters.isWhole, (0...counters.records).contains(recordsLearned),
             pool.cuts.allSatisfy({ (0...counters.records).contains($0.records) })
         else { throw check.refusal("counters") }
-        let counts = quantileCounts.withUnsafeBytes { bytes in
-            (0..<bytes.count / 4).map { bytes.loadUnaligned(fromByteOffset: 4 * $0, as: UInt32.self) }
-        }
-        guard counts.reduce(0, { $0 + UInt64($1) }) == UInt64(quantileTotal), quantileTotal <= StreamQuantiles.memory,
-            quantileRenewal <= StreamQuantiles.memory
-        else { throw check.refusal("counts of the histogram") }
     }
 }
 
@@ -178,8 +172,8 @@ extension TaskCounters {
     fileprivate var isWhole: Bool {
         let all = [
             records, accepted, duplicates, ignored, tombstones, erased, deadLetters, repeated, updates, alertsRaised,
-            alertsCleared, alertsForSilence, rescored, landmarks, evictedIdle, evictedByCap, purchasesWithoutMoney,
-            refundsWithoutOrder,
+            alertsCleared, alertsForSilence, alertsOfBacklog, alertsWithheld, rescored, landmarks, evictedIdle,
+            evictedByCap, purchasesWithoutMoney, refundsWithoutOrder,
         ]
         return reasons.count == TaskCounters().reasons.count && (all + reasons).allSatisfy(StateCheck.counts.contains)
     }

@@ -8,7 +8,9 @@ extension PartitionTask {
 
     /// Forgets a user: its slot, and what its landmarks hold.
     func evict(_ slot: UInt32) {
-        pool.forget(user: slot, newest: users.slot(slot).header.pointee.landmark)
+        let h = users.slot(slot).header.pointee
+        pool.forget(user: slot, newest: h.landmark)
+        ranks.remove(h.lastValue)
         users.remove(slot)
     }
 

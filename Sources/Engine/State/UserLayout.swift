@@ -54,6 +54,8 @@ struct UserHeader {
     /// An event of the user waits for the batched step: two events of one user never share one. Never set between
     /// the engine's steps, so snapshots do not depend on them.
     static let pending: UInt8 = 8
+    /// The alert that stands was withheld, so its clearing is not published either.
+    static let alertWithheld: UInt8 = 16
 }
 
 /// Where everything of one user lies in its slot: one contiguous piece of memory, no pointers.

@@ -262,7 +262,7 @@ extension UserTable {
                 let h = start.header
                 (h.pointee.landmark, h.pointee.lastValue, h.pointee.lastChurn) = (0, 0, 0)
                 (h.pointee.alertRaisedAt, h.pointee.alerts) = (0, 0)
-                h.pointee.flags &= ~(UserHeader.alertRaised | UserHeader.scored)
+                h.pointee.flags &= ~(UserHeader.alertRaised | UserHeader.alertWithheld | UserHeader.scored)
                 memset(start + layout.rolling, 0, layout.stateBytes)
                 memset(start + layout.boundary, 0, layout.stateBytes)
             }

@@ -126,10 +126,59 @@ import Testing
         #expect(abs((alert.json["churn_probability"] as? Double ?? 0) - probability(days)) < 1e-3)
         let factors = try #require(alert.json["factors"] as? [[String: Any]])
         #expect(factors.first?["name"] as? String == "recency")
+        let whole = Int(days.rounded(.down))
+        let text = try #require(factors.first?["text"] as? String)
+        #expect(text.hasPrefix("silent for \(whole)") && text.hasSuffix(" days"), "\(text)")
+        let summary = try #require(alert.json["summary"] as? String)
+        #expect(summary.hasPrefix("Silent for \(PlainNumber.count(Double(whole), "day")); 1 order, 40.00 USD so far. Stays away for the next "))
+        #expect(alert.json["backlog"] as? Bool == false)
+        #expect(alert.json["orders"] as? Int == 1 && alert.json["currency"] as? String == "USD")
+        #expect(alert.json["last_purchase_time"] as? String == "2021-01-04T00:00:00.000Z")
         // It comes with the record that moves the clock over that hour.
         #expect(Double(stream.events[alert.record].time_ms - hour) / 1000 >= raised)
         #expect(Double(stream.events[alert.record - 1].time_ms - hour) / 1000 < raised)
         #expect(engine.report(prequential: false).counters.alertsForSilence == 1)
+    }
+
+    /// Ten buyers have been silent for a month when a model begins to serve; one buys after that.
+    private static func backlog(_ change: (inout EngineConfiguration.Alerts) -> Void) throws -> (
+        engine: Engine, alerts: [(key: String, json: [String: Any], record: Int)]
+    ) {
+        let engine = KnownModel.untaughtEngine {
+            change(&$0.alerts)
+            $0.alerts.coolDownDays = 1
+        }
+        let stream = TestStream()
+        for i in 0..<10 { stream.add("old-\(i)", .purchase, at: epoch, amount: 40, id: "p\(i)") }
+        for i in 1...30 { stream.add("busy", .view, at: epoch + Int64(i) * day) }
+        let taught = stream.events.count
+        let before = engine.run(stream)
+        #expect(try alerts(before).isEmpty, "population rates raise nothing")
+        try KnownModel.install(engine)
+        stream.add("new", .purchase, at: epoch + 30 * day, amount: 40, id: "n")
+        for i in 1..<200 { stream.add("busy", .view, at: epoch + 30 * day + Int64(i) * 3 * hour) }
+        for i in 0..<10 { stream.add("old-\(i)", .view, at: epoch + 60 * day) }
+        return (engine, try alerts(engine.run(stream, taught..<stream.events.count)))
+    }
+
+    @Test func alertsThatWereDueBeforeTheModelServedAreMarkedAndCapped() throws {
+        let (engine, alerts) = try Self.backlog { $0.backlogLimit = 4 }
+        let raised = alerts.filter { $0.json["state"] as? String == "raised" }
+        let old = raised.filter { $0.key.hasPrefix("old") }
+        #expect(old.count == 4 && old.allSatisfy { $0.json["backlog"] as? Bool == true })
+        #expect(raised.filter { $0.key == "new" }.map { $0.json["backlog"] as? Bool } == [false])
+        let cleared = alerts.filter { $0.json["state"] as? String == "cleared" && $0.key.hasPrefix("old") }
+        #expect(Set(cleared.map(\.key)) == Set(old.map(\.key)), "what was not said is not taken back")
+        let counters = engine.report(prequential: false).counters
+        #expect(counters.alertsOfBacklog == 4 && counters.alertsWithheld == 6)
+        #expect(Int(counters.alertsRaised) == raised.count)
+    }
+
+    @Test func aBacklogCanBeDropped() throws {
+        let (engine, alerts) = try Self.backlog { $0.backlog = .drop }
+        #expect(alerts.allSatisfy { $0.key == "new" })
+        #expect(alerts.first?.json["state"] as? String == "raised")
+        #expect(engine.report(prequential: false).counters.alertsWithheld == 10)
     }
 
     @Test func activityClearsAndTheCoolDownHolds() throws {

@@ -154,6 +154,14 @@ import Testing
         #expect(abs(try #require(reversed.report(target: target, horizon: 7).model.gini) + 1) < 1e-9)
         let gini = try #require(report.model.gini)
         #expect(gini > 0.1 && gini < 0.95)
+        // The 40 of 400 that were expected to bring most; of those who tie with the last of them, on average.
+        let least = kept.map(\.prediction).sorted(by: >)[39]
+        let surely = kept.filter { $0.prediction > least }
+        let tied = kept.filter { $0.prediction == least }
+        func money(_ samples: [PrequentialWindow.Sample]) -> Double { samples.reduce(0) { $0 + Double($1.label) } }
+        let named = money(surely) + money(tied) / Double(tied.count) * Double(40 - surely.count)
+        let share = try #require(report.model.topTenth)
+        #expect(tied.count > 1 && abs(share - named / total) < 1e-9)
         #expect(report.model.auc == nil)
     }
 

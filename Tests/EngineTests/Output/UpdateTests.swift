@@ -20,8 +20,12 @@ import Testing
             #expect(
                 Set(json.keys) == [
                     "user_id", "event_id", "event_time", "source", "clv", "clv_interval", "purchase_probability",
-                    "churn_probability", "value_to_date", "segment", "change", "confidence", "model_version",
+                    "churn_probability", "value_to_date", "currency", "orders", "last_purchase_time", "percentile",
+                    "segment", "change", "confidence", "model_version",
                 ])
+            #expect(json["currency"] as? String == "USD")
+            let orders = try #require(json["orders"] as? Int)
+            #expect((orders > 0) == (json["last_purchase_time"] is String))
             #expect(json["user_id"] as? String == s.key)
             let id = String(
                 decoding: UnsafeBufferPointer(start: event.event_id, count: Int(event.event_id_length)), as: UTF8.self)
@@ -195,36 +199,64 @@ import Testing
         }
     }
 
-    @Test func quantilesFollowTheStream() {
+    /// Against a count over a list, with changes and departures.
+    @Test func ranksAreThoseOfASortedList() {
         var random = RandomNumbers(seed: 3)
-        var quantiles = StreamQuantiles(quantiles: [0.9, 0.5])
-        var all: [Float] = []
-        for _ in 0..<6000 {
-            let x = Float(exp(2 * random.normal()))
-            quantiles.add(x)
-            all.append(x)
+        var ranks = CustomerRanks()
+        #expect(ranks.share(below: 1) == 0.5)
+        var values: [Float] = []
+        for i in 0..<3000 {
+            let x = i % 50 == 0 ? 0 : Float(exp(2 * random.normal()))
+            if i % 3 == 2 {
+                let j = Int(random.next() % UInt64(values.count))
+                ranks.remove(values[j])
+                values.remove(at: j)
+                if i % 2 == 0 { continue }
+            }
+            ranks.add(x)
+            values.append(x)
         }
-        all.sort()
-        // A cell is 24 to a doubling, 3 % wide; the thresholds are at most 255 numbers old.
-        #expect(abs(quantiles.thresholds[0] / all[5400] - 1) < 0.1)
-        #expect(abs(quantiles.thresholds[1] / all[3000] - 1) < 0.1)
-        for x in [Float(0), 1e30, 1e-30] { quantiles.add(x) }
-        #expect(quantiles.counts.reduce(0, +) == quantiles.total)
+        for x in [Float(0), 0.2, 1, 3, 20, 1e30] {
+            // A cell is 24 to a doubling, 3 % wide.
+            let least = values.count { $0 < x * 0.96 - 0.01 }
+            let most = values.count { $0 <= x * 1.04 + 0.01 }
+            let share = Double(ranks.share(below: x)) * Double(values.count)
+            #expect(Double(least) - 0.01 <= share && share <= Double(most) + 0.01, "\(x)")
+        }
+        #expect(ranks.count == UInt32(values.count))
+        for x in values { ranks.remove(x) }
+        #expect(ranks.count == 0 && ranks.share(below: 1) == 0.5)
     }
 
-    /// A million numbers count half from then on.
-    @Test func quantilesForget() {
-        var counts = [UInt32](repeating: 0, count: StreamQuantiles.cells)
-        counts[0] = StreamQuantiles.memory - 1
-        var quantiles = StreamQuantiles(
-            quantiles: [0.5], counts: counts, total: StreamQuantiles.memory - 1, sinceRenewal: 0, thresholds: [0])
-        quantiles.add(0)
-        #expect(quantiles.counts[0] == 1 << 19 && quantiles.total == 1 << 19)
+    /// One customer with most of the events is one customer among the others.
+    @Test func percentilesAreOverCustomers() throws {
+        let stream = RandomStream(users: 30, events: 1500, partitions: 1).make(seed: 62)
+        let engine = Engine.make(partitions: 1)
+        var latest: [String: Double] = [:]
+        var checked = 0
+        for s in engine.run(stream, cut: 100) where s.kind == .update {
+            guard !s.value.isEmpty else {
+                latest[s.key] = nil
+                continue
+            }
+            let json = try s.json()
+            let value = try #require((json["clv"] as? [String: Double])?["20"])
+            latest[s.key] = value
+            let percentile = try #require(json["percentile"] as? Double)
+            let least = latest.values.count { $0 < value * 0.96 - 0.01 }
+            let most = latest.values.count { $0 <= value * 1.04 + 0.01 }
+            let n = Double(latest.count)
+            #expect(percentile >= 100 * Double(least) / n - 0.1 && percentile <= 100 * Double(most) / n + 0.1)
+            let segment = try #require(json["segment"] as? String)
+            #expect(segment == (percentile >= 90 ? "high" : percentile >= 50 ? "mid" : "low"), "\(percentile)")
+            checked += 1
+        }
+        #expect(checked > 1000 && latest.count > 20)
     }
 
     @Test func segmentsBeginAtTheirThresholds() {
-        for (value, segment) in [(10, .high), (9.9, .mid), (5, .mid), (4.9, .low)] as [(Float, Segment)] {
-            #expect(Segment(value: value, high: 10, mid: 5) == segment)
+        for (share, segment) in [(0.9, .high), (0.89, .mid), (0.5, .mid), (0.49, .low)] as [(Float, Segment)] {
+            #expect(Segment(share: share, high: 0.9, mid: 0.5) == segment)
         }
     }
 }

@@ -220,7 +220,7 @@ import Testing
             ("timerHour", "0", "hour of the timers"), ("scoredHour", largest, "hour of the idle ticks"),
             ("scoredHour", "-5", "hour of the idle ticks"), ("watermark", largest, "watermark"),
             ("nextOffset", largest, "next offset"), ("accepted", largest, "counters"), ("reasons", "[]", "counters"),
-            ("quantileTotal", "4294967295", "histogram"), ("position", largest, "position"), ("next", "0", "position"),
+            ("alertsWithheld", largest, "counters"), ("position", largest, "position"), ("next", "0", "position"),
             ("last", largest, "position"), ("frontier", "[0,0,0]", "landmarks"), ("partition", "-1", "partition"),
         ]
         for (field, value, what) in cases {

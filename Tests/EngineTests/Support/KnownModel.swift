@@ -20,13 +20,18 @@ enum KnownModel {
         return engine
     }
 
+    /// One that predicts by population rates until `install`.
+    static func untaughtEngine(_ change: (inout EngineConfiguration) -> Void) -> Engine {
+        Engine.make(configuration(change))
+    }
+
     static func restored(_ written: Written) throws -> Engine {
         let engine = try written.restored(configuration())
         try install(engine)
         return engine
     }
 
-    private static func install(_ engine: Engine) throws {
+    static func install(_ engine: Engine) throws {
         let layout = engine.settings.model
         let parameters = UnsafeMutablePointer<Float>.allocate(capacity: layout.count)
         defer { parameters.deallocate() }

@@ -14,6 +14,7 @@ static const size_t most_bytes = 16 << 20;
 typedef struct waiting {
     rd_kafka_message_t *message;    ///< a record, what stands for an unreadable batch, or the event that the log ends here
     int64_t time;                   ///< of the record, ms; what is none is handed out at once
+    int64_t since;                  ///< when it came, ms; 0 where messages are not held back
 } waiting;
 
 /// Messages of a partition, in the order of its log: a ring.
@@ -33,6 +34,7 @@ typedef struct queue {
 
 struct clvd_alignment {
     int wait_ms;
+    int holds;
     queue *queues;
     size_t count;
     size_t latest;                  ///< queue of the latest message: messages arrive in runs of one partition
@@ -43,9 +45,10 @@ struct clvd_alignment {
     int has_stop;                   ///< a partition has a stop that was not told
 };
 
-clvd_alignment *clvd_alignment_new(int wait_ms) {
+clvd_alignment *clvd_alignment_new(int wait_ms, int holds) {
     clvd_alignment *alignment = calloc(1, sizeof *alignment);
     alignment->wait_ms = wait_ms;
+    alignment->holds = holds && wait_ms > 0;
     return alignment;
 }
 
@@ -174,7 +177,8 @@ static void push(clvd_alignment *a, queue *q, rd_kafka_message_t *m) {
         time = rd_kafka_message_timestamp(m, &type);
         if (type == RD_KAFKA_TIMESTAMP_NOT_AVAILABLE) time = -1;
     }
-    q->items[(q->first + q->count) & (q->capacity - 1)] = (waiting){.message = m, .time = time};
+    q->items[(q->first + q->count) & (q->capacity - 1)] = (waiting){
+        .message = m, .time = time, .since = a->holds ? now_ms() : 0};
     q->next = m->offset + !is_end(m);
     q->missing_since = 0;
     q->seen = 1;
@@ -340,15 +344,23 @@ static int is_starting(const clvd_alignment *a) {
     return 0;
 }
 
+/// Whether the earliest message is to wait, as one of another partition that is about to come may be earlier.
+static int is_held_back(const clvd_alignment *a, int64_t now) {
+    if (a->heap_count == a->count) return 0;
+    const waiting *earliest = head(&a->queues[a->heap[0]]);
+    return !is_end(earliest->message) && now - earliest->since < a->wait_ms;
+}
+
 /// Returns the earliest records, until a partition has none here although its log has more.
 static void hand_out(rd_kafka_t *rk, const clvd_topics *topics, clvd_alignment *a, clvd_batch *batch) {
     // The records of one batch need no order; but the first fetch after a start may bring thousands of one partition.
-    int waits = aligns(a) && (a->records > batch->capacity || is_starting(a)) && a->bytes < most_waiting;
+    int waits = aligns(a) && (a->holds || a->records > batch->capacity || is_starting(a)) && a->bytes < most_waiting;
     int64_t now = waits ? now_ms() : 0;
     for (size_t i = 0; waits && i < a->count; i++)
         if (is_missing(rk, topics, a, &a->queues[i], now)) return;
     size_t bytes = 0;
     while (a->heap_count && batch->count < batch->capacity && bytes < most_bytes && batch->ends < 256) {
+        if (waits && a->holds && is_held_back(a, now)) return;
         queue *q = &a->queues[a->heap[0]];
         waiting next = *head(q);
         rd_kafka_message_t *m = next.message;

@@ -8,6 +8,8 @@
 static const size_t most_waiting = 32 << 20;
 /// Bytes that librdkafka needs for a message, without key and value; an estimate.
 static const size_t overhead = 256;
+/// Records that are older by the wall clock are of a stretch that is being caught up with, ms.
+static const int64_t latest_age = 60 * 1000;
 /// Limit of the bytes of one batch: enough for a full batch of ordinary records, and for a few of the largest ones.
 static const size_t most_bytes = 16 << 20;
 
@@ -327,20 +329,40 @@ static void fill(clvd_record *r, rd_kafka_message_t *m, int32_t topic, int64_t t
     r->headers = rd_kafka_message_headers(m, &headers) ? NULL : headers;
 }
 
-/// Whether the log of a partition has records that were not fetched yet, and waiting for them may go on.
-static int is_missing(rd_kafka_t *rk, const clvd_topics *topics, const clvd_alignment *a, queue *q, int64_t now) {
+/// Whether the log of a partition has records that were not fetched yet.
+static int is_missing(rd_kafka_t *rk, const clvd_topics *topics, const queue *q) {
     if (q->count) return 0;
     int64_t low, high = -1;
     rd_kafka_get_watermark_offsets(rk, topics->names[q->topic], q->partition, &low, &high);
-    if (high >= 0 && high <= q->next) return 0;
-    if (!q->missing_since) q->missing_since = now;
-    return now - q->missing_since < a->wait_ms;
+    return high < 0 || high > q->next;
 }
 
-/// Whether nothing has come yet of a partition.
-static int is_starting(const clvd_alignment *a) {
-    for (size_t i = 0; i < a->count; i++)
-        if (!a->queues[i].seen) return 1;
+/// Whether one of the partitions is missing that may still be waited for. Time counts from the first poll that did not
+/// bring its records: a batch before it may have taken longer than the whole wait.
+static int is_any_missing(rd_kafka_t *rk, const clvd_topics *topics, clvd_alignment *a) {
+    int64_t now = now_ms();
+    for (size_t i = 0; i < a->count; i++) {
+        queue *q = &a->queues[i];
+        if (!is_missing(rk, topics, q)) continue;
+        if (!q->missing_since) q->missing_since = now;
+        if (now - q->missing_since < a->wait_ms) return 1;
+    }
+    return 0;
+}
+
+/// Whether the next records of a partition have to wait for those of others. In one batch, fresh records need no order:
+/// waiting would only delay them. Where nothing has come yet of a partition, or the next are old, nobody knows how far
+/// ahead of the missing ones they are.
+static int are_to_wait(const clvd_alignment *a, const clvd_batch *batch) {
+    if (!aligns(a) || a->bytes >= most_waiting) return 0;
+    if (a->holds || a->records > batch->capacity) return 1;
+    struct timespec t;
+    clock_gettime(CLOCK_REALTIME, &t);
+    int64_t fresh = (int64_t)t.tv_sec * 1000 - latest_age;
+    for (size_t i = 0; i < a->count; i++) {
+        const queue *q = &a->queues[i];
+        if (!q->seen || (q->count && head(q)->time >= 0 && head(q)->time < fresh)) return 1;
+    }
     return 0;
 }
 
@@ -353,11 +375,9 @@ static int is_held_back(const clvd_alignment *a, int64_t now) {
 
 /// Returns the earliest records, until a partition has none here although its log has more.
 static void hand_out(rd_kafka_t *rk, const clvd_topics *topics, clvd_alignment *a, clvd_batch *batch) {
-    // The records of one batch need no order; but the first fetch after a start may bring thousands of one partition.
-    int waits = aligns(a) && (a->holds || a->records > batch->capacity || is_starting(a)) && a->bytes < most_waiting;
-    int64_t now = waits ? now_ms() : 0;
-    for (size_t i = 0; waits && i < a->count; i++)
-        if (is_missing(rk, topics, a, &a->queues[i], now)) return;
+    int waits = are_to_wait(a, batch);
+    if (waits && is_any_missing(rk, topics, a)) return;
+    int64_t now = waits && a->holds ? now_ms() : 0;
     size_t bytes = 0;
     while (a->heap_count && batch->count < batch->capacity && bytes < most_bytes && batch->ends < 256) {
         if (waits && a->holds && is_held_back(a, now)) return;
@@ -380,7 +400,7 @@ static void hand_out(rd_kafka_t *rk, const clvd_topics *topics, clvd_alignment *
             fill(&batch->records[batch->count], m, q->topic, next.time);
             batch->messages[batch->count++] = m;
         }
-        if (waits && is_missing(rk, topics, a, q, now)) return;
+        if (waits && is_missing(rk, topics, q)) return;
     }
 }
 

@@ -53,6 +53,7 @@ struct Preflight: Equatable {
 
     /// What was mended in librdkafka that can stop or delay an instance.
     private static let mends: [(in: LibraryVersion, what: String)] = [
+        (LibraryVersion(2, 3, 0), "the cooperative-sticky assignor can abort the process (#4312)"),
         (LibraryVersion(2, 6, 1), "the cooperative-sticky assignor can loop without end (#4800)"),
         (LibraryVersion(2, 10, 0), "a commit during a cooperative rebalance can cost the assignment (#4908)"),
         (LibraryVersion(2, 10, 0), "a broker that is away can hide that the coordinator has changed (#4970)"),

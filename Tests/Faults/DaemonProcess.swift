@@ -175,13 +175,17 @@ final class DaemonProcess {
             onViolation(Violation("\(name): it gives its name up, which no other process has: \(error)"))
         }
         store = nil
+        if isReplaced, let error = error as? SnapshotError, error.kind == .corrupt || error.kind == .locked {
+            // The one that replaced it has the folder, or its operator mends it.
+            isGone = true
+            return
+        }
         gate.kill()
         startsIn = 5
         if error is RecoveryError, world.isMistaken {
             world.refusals += 1
-        } else if let error = error as? SnapshotError, error.kind == .corrupt, isDamaged {
+        } else if let error = error as? SnapshotError, error.kind == .corrupt, folder.isDamaged {
             // The operator moves damaged snapshots away.
-            isDamaged = false
             folder.clear()
         } else if !(error is KafkaError) {
             onViolation(Violation("\(name): \(error)"))
@@ -208,12 +212,10 @@ final class DaemonProcess {
         if dice.chance(world.scenario.faults.damage), !folder.names.isEmpty {
             world.note("\(name): a snapshot is damaged")
             folder.damage(&dice)
-            isDamaged = true
             world.isDamaged = true
             kept = nil
         }
     }
-    private var isDamaged = false
 
     /// Stops the process as SIGTERM does.
     func stop(_ dice: inout Dice) throws {

@@ -91,9 +91,13 @@ final class SimulatedFolder {
     /// The descriptions of its snapshots, damaged ones included.
     var descriptions: [Description] { names.compactMap { root.seen[$0]?.description } }
 
+    /// A snapshot has been damaged, and nobody has moved the snapshots away since. All processes of the name share them.
+    private(set) var isDamaged = false
+
     /// The newest snapshot loses bytes, a file, or all of them.
     func damage(_ dice: inout Dice) {
         guard let name = names.last, let folder = root.seen[name] else { return }
+        isDamaged = true
         let file = dice.pick(folder.files.seen.keys.sorted())
         switch dice.pick(0..<4) {
         case 0: root.change { $0.filter { $0.key != name } }
@@ -109,6 +113,7 @@ final class SimulatedFolder {
 
     /// An operator moves all snapshots away.
     func clear() {
+        isDamaged = false
         root.change { _ in [:] }
         root.sync()
         show()

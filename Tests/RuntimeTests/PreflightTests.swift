@@ -170,7 +170,8 @@ import Testing
 
     /// Numbers of librdkafka's issues and pull requests, from its CHANGELOG.
     @Test(arguments: [
-        (LibraryVersion(2, 0, 2), ["#4800", "#4908", "#4970", "#5066"]),
+        (LibraryVersion(2, 0, 2), ["#4312", "#4800", "#4908", "#4970", "#5066"]),
+        (LibraryVersion(2, 3, 0), ["#4800", "#4908", "#4970", "#5066"]),
         (LibraryVersion(2, 6, 1), ["#4908", "#4970", "#5066"]), (LibraryVersion(2, 10, 0), ["#5066"]),
         (LibraryVersion(2, 10, 1), []), (LibraryVersion(3, 0, 0), []),
     ])
@@ -178,7 +179,7 @@ import Testing
         let remarks = Self.make(library: library).remarks
         #expect(remarks.map(\.level) == (mended.isEmpty ? [] : [.notice]))
         let reasons = remarks.first?.metadata["reasons"] ?? ""
-        for number in ["#4800", "#4908", "#4970", "#5066"] {
+        for number in ["#4312", "#4800", "#4908", "#4970", "#5066"] {
             #expect(reasons.contains(number) == mended.contains(number), "\(number)")
         }
     }

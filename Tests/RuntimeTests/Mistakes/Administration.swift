@@ -105,41 +105,44 @@ final class Administration {
         try producer.flush()
     }
 
-    /// The brokers that lead a partition and that have all of it.
-    func leader(_ topic: String, _ partition: Int32) -> (leader: Int32, inSync: Int)? {
+    /// Calls `body` with what the brokers say of each topic.
+    private func forEachTopic(_ body: (String, UnsafeBufferPointer<rd_kafka_metadata_partition>) -> Void) {
         var metadata: UnsafePointer<rd_kafka_metadata>?
         guard rd_kafka_metadata(handle, 1, nil, &metadata, 5000) == RD_KAFKA_RESP_ERR_NO_ERROR, let metadata
-        else { return nil }
+        else { return }
         defer { rd_kafka_metadata_destroy(metadata) }
-        for i in 0..<Int(metadata.pointee.topic_cnt)
-        where String(cString: metadata.pointee.topics[i].topic) == topic {
-            let t = metadata.pointee.topics[i]
-            for p in 0..<Int(t.partition_cnt) where t.partitions[p].id == partition {
-                return (t.partitions[p].leader, Int(t.partitions[p].isr_cnt))
-            }
-        }
-        return nil
-    }
-
-    /// The least number of brokers that have all of a partition, over all topics.
-    func leastInSync() -> Int? {
-        var metadata: UnsafePointer<rd_kafka_metadata>?
-        guard rd_kafka_metadata(handle, 1, nil, &metadata, 5000) == RD_KAFKA_RESP_ERR_NO_ERROR, let metadata
-        else { return nil }
-        defer { rd_kafka_metadata_destroy(metadata) }
-        var least = Int.max
         for i in 0..<Int(metadata.pointee.topic_cnt) {
             let t = metadata.pointee.topics[i]
-            for p in 0..<Int(t.partition_cnt) { least = min(least, Int(t.partitions[p].isr_cnt)) }
+            body(
+                String(cString: t.topic), UnsafeBufferPointer(start: t.partitions, count: Int(t.partition_cnt)))
+        }
+    }
+
+    /// The broker that leads a partition; nil when nobody says.
+    func leader(_ topic: String, _ partition: Int32) -> Int32? {
+        var leader: Int32?
+        forEachTopic { name, partitions in
+            if name == topic { leader = partitions.first { $0.id == partition }?.leader }
+        }
+        return leader
+    }
+
+    /// The least number of brokers that have all of a partition, over all topics; nil when nobody says.
+    func leastInSync() -> Int? {
+        var least: Int?
+        forEachTopic { _, partitions in
+            for p in partitions { least = min(least ?? .max, Int(p.isr_cnt)) }
         }
         return least
     }
 
     /// The broker that coordinates a group (`__consumer_offsets`) or a transactional id (`__transaction_state`): brokers
-    /// find the partition by Java's hash of the name, of as many as they have by default.
+    /// find the partition by Java's hash of the name.
     func coordinator(_ topic: String, of name: String) -> Int32? {
+        var count: Int32 = 0
+        forEachTopic { if $0 == topic { count = Int32($1.count) } }
         let hash = name.utf16.reduce(Int32(0)) { $0 &* 31 &+ Int32($1) }
-        return leader(topic, (hash & Int32.max) % 50)?.leader
+        return count > 0 ? leader(topic, (hash & Int32.max) % count) : nil
     }
 
     /// Commits an offset for a group that has no members, as a tool that resets offsets does.

@@ -69,12 +69,19 @@ struct ClusterMistakeTests {
     private static let control = "CLVD_TEST_CLUSTER_CONTROL"
 
     /// Two instances, what they are fed, and what is done to the brokers under them.
-    private struct Scene {
+    private final class Scene {
         let m: Mistake
         let site: Site
-        let programs: [RunningProgram]
+        private(set) var programs: [RunningProgram]
         let feeder: Feeder
         let administration: Administration
+
+        init(_ m: Mistake, _ site: Site) throws {
+            (self.m, self.site) = (m, site)
+            programs = [try m.start(site), try m.start(site.instance("1"))]
+            feeder = Feeder(site, seed: 31, perSecond: 200)
+            administration = try Administration(site.cluster)
+        }
 
         var logs: String { programs.map(\.errors).joined(separator: "\n") }
 
@@ -83,12 +90,24 @@ struct ClusterMistakeTests {
             let start = ContinuousClock.now
             let sent = feeder.sent
             try await eventually(150, "\(what): \(sent) records are not committed\n\(logs.suffix(4000))") {
-                (try? site.committedRecords()) ?? 0 >= sent || programs.contains { !$0.isRunning }
+                try? startAborted()
+                return (try? site.committedRecords()) ?? 0 >= sent || programs.contains { !$0.isRunning }
             }
             m.note(
                 "\(what): \((ContinuousClock.now - start).components.seconds) s until all sent by then was committed")
             guard programs.contains(where: { !$0.isRunning }) else { return }
             throw Late(description: "\(what): an instance has ended")
+        }
+
+        /// librdkafka before 2.3.0 ends the process when a member that never was assigned leaves a cooperative group
+        /// (confluentinc/librdkafka#4312); a supervisor starts it again.
+        private func startAborted() throws {
+            for i in programs.indices where !programs[i].isRunning {
+                guard programs[i].errors.contains("rd_kafka_sticky_assignor_state_destroy") else { continue }
+                m.did("started again after an abort of librdkafka")
+                m.note(programs[i].errors)
+                programs[i] = try m.start(i == 0 ? site : site.instance("\(i)"))
+            }
         }
 
         func healed() async throws {
@@ -108,28 +127,25 @@ struct ClusterMistakeTests {
                 $0.runtime.reportIntervalSeconds = 1
                 $0.kafka.properties = ["session.timeout.ms": "10000"]
             }
-            let programs = try [m.start(site), m.start(site.instance("1"))]
-            let scene = Scene(
-                m: m, site: site, programs: programs, feeder: Feeder(site, seed: 31, perSecond: 200),
-                administration: try Administration(site.cluster))
+            let scene = try Scene(m, site)
             try await eventually(60, "both have partitions\n\(scene.logs)") {
-                programs.allSatisfy { $0.errors.contains("partition begins") }
+                scene.programs.allSatisfy { $0.errors.contains("partition begins") }
             }
             do { try await Self.play(scene) } catch {
                 _ = try? await scene.feeder.stop()
-                for program in programs {
+                for program in scene.programs {
                     m.note(program.errors)
                     if !program.isRunning { m.did("exit \(try await program.status())") }
                 }
-                m.reads(programs.first { !$0.isRunning } ?? programs[0], ["error"])
+                m.reads(scene.programs.first { !$0.isRunning } ?? scene.programs[0], ["error"])
                 throw error
             }
             let sent = try await scene.feeder.stop()
-            try await m.reaches(sent, site, programs[0], seconds: 60)
-            let lives = programs.reduce(0) { $0 + $1.count("the pipeline ends and begins again") }
+            try await m.reaches(sent, site, scene.programs[0], seconds: 60)
+            let lives = scene.programs.reduce(0) { $0 + $1.count("the pipeline ends and begins again") }
             m.did("\(lives) new lives")
-            m.reads(programs.first { $0.errors.contains("begins again") } ?? programs[0], ["begins"])
-            for program in programs { try await m.stops(program) }
+            m.reads(scene.programs.first { $0.errors.contains("begins again") } ?? scene.programs[0], ["begins"])
+            for program in scene.programs { try await m.stops(program) }
             let found = try await site.outcome()
             m.counts(found, double: delivery == .exactlyOnce ? 0 : found.double)
             try await m.verify(site)
@@ -146,8 +162,8 @@ struct ClusterMistakeTests {
             try await scene.healed()
         }
         try await scene.healed()
-        try await kill("leader", administration.leader(site.input[0], 0)?.leader)
-        let broker = try #require(administration.leader(site.input[0], 1)?.leader)
+        try await kill("leader", administration.leader(site.input[0], 0))
+        let broker = try #require(administration.leader(site.input[0], 1))
         try await Command.run(control, "pause1 \(broker)")
         do { try await scene.commits("leader cut off") } catch {
             try await Command.run(control, "resume1 \(broker)")

@@ -350,6 +350,8 @@ struct MistakeTests {
             let program = try m.start(site)
             try await m.reaches(1000, site, program)
             program.send(SIGSTOP)
+            // A fetch that waits for records at the broker would be answered with them: it waits for half a second.
+            try? await Task.sleep(for: .milliseconds(1500))
             do {
                 try site.produce(site.events(&shop, 1000))
                 try Administration(site.cluster).truncate(site.input[0], before: 1500)

@@ -103,7 +103,8 @@ struct StartPlan: Equatable {
         let own = f.published
         guard f.author != .foreign, (own.offset ?? committed) == committed else {
             // Earlier versions committed no text with a partition without a valid record.
-            let isOfOldVersion = !f.isStateless && f.metadata.isEmpty && f.origin == nil && committed == f.state ?? f.low
+            let isOfOldVersion =
+                !f.isStateless && f.metadata.isEmpty && f.origin == nil && committed == f.state ?? f.low
             guard isOfOldVersion else { throw .moved(f, to: committed) }
             return false
         }

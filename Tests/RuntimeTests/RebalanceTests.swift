@@ -443,7 +443,8 @@ import Verification
         print(
             "both stages, random keys, two topics: \(moves) rebalances (\(done.sorted { $0.key < $1.key })), "
                 + "\(route.records) records, missing \(own.missing), double \(own.double); statistics of "
-                + "\(state.intersection(expected).count) of \(expected.count) customers as of one partition, bit for bit")
+                + "\(state.intersection(expected).count) of \(expected.count) customers as of one partition, bit for bit"
+        )
         #expect(state == expected && !expected.isEmpty)
     }
 }

@@ -255,6 +255,9 @@ import Testing
         let facts = Self.stateless(7, log: 0...10, metadata: metadata)
         let error = #expect(throws: RecoveryError.self) { try StartPlan.make(facts, StartPlan.Consent()) }
         #expect(error?.description.contains("clvd did not commit") == true)
+        // No version without metadata had such a stage.
+        let old = Self.stateless(3, log: 3...10, metadata: "")
+        #expect(throws: RecoveryError.self) { try StartPlan.make(old, StartPlan.Consent()) }
         let newer = Self.stateless(7, log: 0...10, metadata: "clvd9;at=7")
         #expect(throws: RecoveryError.self) { try StartPlan.make(newer, StartPlan.Consent()) }
         #expect(throws: RecoveryError.self) {

@@ -131,8 +131,8 @@ public final class Daemon: Sendable {
     /// - Returns: what the producer needs.
     private func preflight(_ admin: Admin) throws -> [String: String] {
         let output = settings.output
-        let outputs = [output.updatesTopic, output.alertsTopic, output.deadLetterTopic]
-        let topics = settings.input.topics + (stage == .route ? [output.updatesTopic, output.deadLetterTopic] : outputs)
+        let outputs = [output.updatesTopic, output.deadLetterTopic] + (stage == .route ? [] : [output.alertsTopic])
+        let topics = settings.input.topics + outputs
         var cluster = ClusterSettings()
         var refusal: KafkaError?
         do { (cluster, refusal) = try admin.settings(ofTopics: topics) } catch { refusal = error }

@@ -165,7 +165,9 @@ struct Preflight: Equatable {
             producerProperties["message.max.bytes"] = "\(min(needed, 1_000_000_000))"
         }
         let topic = settings.output.updatesTopic
-        guard let limit = cluster.topics[topic]?["max.message.bytes"].flatMap({ Int($0) }), limit < largest else { return }
+        guard let limit = cluster.topics[topic]?["max.message.bytes"].flatMap({ Int($0) }), limit < largest else {
+            return
+        }
         remarks.append(
             Remark(
                 text: "the topic of events takes smaller records than an input topic: one that does not fit stops the "

@@ -69,10 +69,11 @@ extension Settings {
                     path: path, problem: "must be a topic name, and so must the group's name with -events",
                     value: topic.inline, remedy: "name the topic", related: ["kafka.groupId"]))
         }
-        let outputs = between + [
-            ("output.updatesTopic", output.updatesTopic), ("output.alertsTopic", output.alertsTopic),
-            ("output.deadLetterTopic", output.deadLetterTopic),
-        ]
+        let outputs =
+            between + [
+                ("output.updatesTopic", output.updatesTopic), ("output.alertsTopic", output.alertsTopic),
+                ("output.deadLetterTopic", output.deadLetterTopic),
+            ]
         for (path, topic) in inputs + outputs {
             if let owner = owners[topic] {
                 problems.append(

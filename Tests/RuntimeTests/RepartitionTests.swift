@@ -136,6 +136,8 @@ import Verification
         let plan = try offsets.accept()
         let outlook = try offsets.outlook(after: plan).map(\.sentence)
         #expect(outlook.contains("The daemon goes on at 3 and publishes from 3."), "\(outlook)")
+        // The mock takes no offsets from outside once a group has had a member.
+        guard Cluster.isReal else { return }
         // The one that was refused is a member until its session ends.
         try await eventually(20, "the end of its session") {
             do {

@@ -1,3 +1,4 @@
+import EventInput
 import Foundation
 import Kafka
 import Settings
@@ -98,6 +99,46 @@ import Verification
         #expect(report.routed == 7 && report.deadLetters == 1 && report.double == 0)
         let outputs = try site.settings(of: .score).verified(records: 7)
         #expect(outputs.strange == 0 && outputs.deadLetters == Int64(dead.count - 1) && outputs.reasons.tombstones == 1)
+    }
+
+    /// What `clvd verify` is to find between the input and the topic of events.
+    @Test func whatDoesNotFitIsFound() throws {
+        let site = try Site.repartitioned(Cluster())
+        let inputs = (0..<5).map { i in
+            Input(key: Array("k\(i)".utf8), value: Array("v\(i)".utf8), timestampMs: Shop.begin, partition: 1)
+        }
+        let producer = try site.cluster.producer()
+        try site.feed(inputs, by: producer)
+        let topic = try producer.topic(site.settings.eventsTopic)
+        func route(_ key: String, _ value: String, _ headers: [(name: String, text: String)]) throws {
+            let (key, value) = (Array(key.utf8), Array(value.utf8))
+            try key.withUnsafeBytes { k in
+                try value.withUnsafeBytes { v in
+                    try producer.produce(Producer.Record(topic: topic, key: k, value: v), headers: headers)
+                }
+            }
+        }
+        func origin(_ offset: Int) -> (name: String, text: String) { ("clvd.origin", "\(site.input[0])/1/\(offset)") }
+        try route("k0", "v0", [origin(0)])
+        try route("user-1", "v1", [origin(1), ("clvd.key", "k1")])
+        try route("user-1", "v1", [origin(1), ("clvd.key", "k1")])
+        try route("user-2", "v2", [origin(2)])
+        try route("k4", "other", [origin(4)])
+        try route("k5", "v5", [origin(5)])
+        try route("stranger", "v", [])
+        try producer.flush()
+
+        let s = site.settings.settings(of: .route)
+        let report = try RouteVerifier(
+            Verification(
+                cluster: .init(bootstrap: s.kafka.bootstrapServers), inputs: s.input.topics,
+                updates: s.output.updatesTopic, deadLetters: s.output.deadLetterTopic,
+                format: EventFormat.load(s.input.format), to: .log)
+        ).run()
+        #expect(report.records == 5 && report.routed == 4 && report.deadLetters == 0)
+        #expect(report.missing == 1 && report.double == 1 && report.strange == 2 && report.foreign == 1)
+        let found = report.findings.map { "\($0.kind.rawValue) \($0.partition) \($0.offset)" }.sorted()
+        #expect(found == ["double 1 1", "missing 1 3", "strange 1 2", "strange 1 4"])
     }
 
     /// A first stage that is stopped goes on where it was; it keeps nothing in the folder of snapshots.

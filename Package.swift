@@ -122,13 +122,14 @@ let package = Package(
         .testTarget(name: "KafkaTests", dependencies: ["Kafka", "CEventParser"], swiftSettings: strict),
         .testTarget(name: "EventInputTests", dependencies: ["EventInput", "CEventParser"], swiftSettings: strict),
         .testTarget(
-            name: "EngineTests", dependencies: ["Engine", "CEventParser", "CHash", "CKernels", "TestSupport"],
+            name: "EngineTests",
+            dependencies: ["Engine", "EventInput", "CEventParser", "CHash", "CKernels", "TestSupport"],
             resources: [.copy("Fixtures")], swiftSettings: strict),
         .testTarget(name: "SnapshotStoreTests", dependencies: ["SnapshotStore", "CSnapshot"], swiftSettings: strict),
         .testTarget(name: "SettingsTests", dependencies: ["Kafka", "Settings"], swiftSettings: strict),
         .testTarget(name: "SimulationTests", dependencies: ["Simulation"], swiftSettings: strict),
         .testTarget(
-            name: "EvaluationTests", dependencies: ["Engine", "Evaluation", "Simulation", "Terminal"],
+            name: "EvaluationTests", dependencies: ["CEventParser", "Engine", "Evaluation", "Simulation", "Terminal"],
             swiftSettings: strict),
         .testTarget(name: "TerminalTests", dependencies: ["Terminal"], swiftSettings: strict),
         .testTarget(

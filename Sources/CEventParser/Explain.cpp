@@ -79,7 +79,14 @@ const char *describe(JsonError error) {
 }
 
 const char *expectation(const clvd_parser &parser, const clvd::Fault &fault) {
-    if (fault.reason == Reason::not_a_number) return "a number";
+    if (fault.reason == Reason::not_a_number) {
+        for (const auto *list : {&parser.rules.derived, &parser.rules.derived_of_items}) {
+            for (const auto &rule : *list) {
+                if (rule.from == fault.slot && rule.decimal_comma) return "a number with a decimal comma (1.234,56)";
+            }
+        }
+        return "a number";
+    }
     if (fault.reason == Reason::not_an_array) return "an array of items";
     if (fault.reason != Reason::not_a_time) return fault.field == clvd_field_currency ? "a string" : "a string or integer";
     for (const auto &source : parser.sources[clvd_field_event_time]) {
@@ -133,9 +140,65 @@ void place(Sentence &sentence, const clvd_parser &parser, const clvd::Fault &fau
     sentence.add(": ");
 }
 
+/// A number as people write it: `1,000,000.01`. Far out of range, it has an exponent.
+void grouped(Sentence &sentence, double value) {
+    char digits[32];
+    size_t length = clvd_write_number(value, digits);
+    size_t start = digits[0] == '-';
+    size_t whole = start;
+    while (whole < length && digits[whole] >= '0' && digits[whole] <= '9') ++whole;
+    if (std::memchr(digits, 'e', length) != nullptr) whole = start;
+    sentence.bytes(digits, start);
+    for (size_t i = start; i < length; ++i) {
+        if (i > start && i < whole && (whole - i) % 3 == 0) sentence.bytes(",", 1);
+        sentence.bytes(digits + i, 1);
+    }
+}
+
 void currency(Sentence &sentence, uint32_t code) {
     sentence.add("%c%c%c", static_cast<int>(code >> 16 & 255), static_cast<int>(code >> 8 & 255),
                  static_cast<int>(code & 255));
+}
+
+/// Elements of a JSON array that is known to be well formed.
+unsigned elements(clvd_text array) {
+    unsigned count = 0;
+    int depth = 0;
+    bool quoted = false, any = false;
+    for (uint32_t i = 0; i < array.length; ++i) {
+        uint8_t c = array.data[i];
+        if (quoted) {
+            i += c == '\\';
+            quoted = c != '"';
+            continue;
+        }
+        quoted = c == '"';
+        any |= depth == 1 && c != ' ' && c != '\t' && c != '\n' && c != '\r' && c != ']';
+        count += depth == 1 && c == ',';
+        depth += (c == '[' || c == '{') - (c == ']' || c == '}');
+    }
+    return count + any;
+}
+
+void too_high(Sentence &sentence, const clvd_parser &parser) {
+    bool is_quantity = parser.fault.field == clvd_field_quantity;
+    grouped(sentence, parser.fault.number);
+    sentence.add(" is above the limit of ");
+    grouped(sentence, is_quantity ? parser.limits.max_quantity : parser.limits.max_amount);
+    if (is_quantity) return;
+    sentence.add(" ");
+    currency(sentence, parser.base_currency);
+}
+
+void json(Sentence &sentence, const clvd::Fault &fault) {
+    if (fault.json == JsonError::invalid_utf8) {
+        sentence.add("invalid UTF-8");
+    } else if (fault.json == JsonError::empty || fault.json == JsonError::no_memory) {
+        sentence.add("%s", describe(fault.json));
+    } else {
+        sentence.add("%s%s at byte %u", fault.status == clvd_status_invalid_json ? "invalid JSON: " : "",
+                     describe(fault.json), fault.position);
+    }
 }
 
 void explain(Sentence &sentence, const clvd_parser &parser) {
@@ -147,16 +210,7 @@ void explain(Sentence &sentence, const clvd_parser &parser) {
     place(sentence, parser, fault);
     switch (fault.reason) {
     case Reason::none: break;
-    case Reason::json:
-        if (fault.json == JsonError::invalid_utf8) {
-            sentence.add("invalid UTF-8");
-        } else if (fault.json == JsonError::empty || fault.json == JsonError::no_memory) {
-            sentence.add("%s", describe(fault.json));
-        } else {
-            sentence.add("%s%s at byte %u", fault.status == clvd_status_invalid_json ? "invalid JSON: " : "",
-                         describe(fault.json), fault.position);
-        }
-        break;
+    case Reason::json: json(sentence, fault); break;
     case Reason::too_large:
         sentence.add("%.0f bytes, the limit is %u", fault.number, parser.limits.max_record_bytes);
         break;
@@ -185,15 +239,19 @@ void explain(Sentence &sentence, const clvd_parser &parser) {
         found(sentence, fault);
         sentence.add(" is not in the table of event types");
         break;
-    case Reason::negative: sentence.add("%g is negative", fault.number); break;
-    case Reason::too_high:
-        if (fault.field == clvd_field_quantity) {
-            sentence.add("%g is above the limit of %g", fault.number, parser.limits.max_quantity);
-        } else {
-            sentence.add("%g is above the limit of %g ", fault.number, parser.limits.max_amount);
-            currency(sentence, parser.base_currency);
-        }
+    case Reason::placeholder:
+        found(sentence, fault);
+        sentence.add(" stands for a missing id");
         break;
+    case Reason::negative_other: sentence.add("negative, and the event is neither a purchase nor a refund"); break;
+    case Reason::batch:
+        sentence.add("a batch of %u events in one record; send each in a record of its own", elements(fault.value));
+        break;
+    case Reason::negative:
+        grouped(sentence, fault.number);
+        sentence.add(" is negative");
+        break;
+    case Reason::too_high: too_high(sentence, parser); break;
     case Reason::unknown_currency:
         sentence.add("no rate from ");
         if (fault.slot >= 0) {
@@ -221,6 +279,7 @@ uint32_t clvd_parser_explain(
     // The strings of the batch stay valid: the arena has room for one more record.
     if (parser->arena == nullptr && !parser->reserve_arena(1)) return 0;
     size_t used = parser->arena_used;
+    clvd::NameTally::Pause pause(parser->unknown_types);
     clvd_event again;
     bool fits = guarded([&] {
         parser->decode_json(record, &again);
@@ -239,6 +298,7 @@ uint32_t clvd_parser_explain_row(
         sentence.add("field event_time: later than the allowed lateness");
         return sentence.length();
     }
+    clvd::NameTally::Pause pause(parser->unknown_types);
     clvd_event again;
     parser->decode_row(slots, record, &again);
     explain(sentence, *parser);

@@ -3,17 +3,27 @@
 
 #include "Parser.hpp"
 
-inline const clvd::TypeEntry *clvd_parser::find_type(clvd_text name) const {
-    if (types.empty()) return nullptr;
-    size_t mask = type_table.size() - 1;
-    for (size_t at = hash(name) & mask;; at = (at + 1) & mask) {
-        uint16_t index = type_table[at];
-        if (index == UINT16_MAX) return nullptr;
-        const TypeEntry &entry = types[index];
-        if (entry.name.size() == name.length && std::memcmp(entry.name.data(), name.data, name.length) == 0) {
-            return &entry;
-        }
+inline void clvd_parser::end_item(int16_t alternative) {
+    ItemTotal &total = totals[alternative];
+    if (fault.status != clvd_status_ok) return;
+    bool is_negative = rules.any_of_items && apply_item_rules();
+    if (fault.status != clvd_status_ok) return;
+    double price = 0, quantity = 1;
+    bool has_price = false, has_quantity = false;
+    if (!money(item_sources[clvd_field_price], clvd_field_price, &price, &has_price)) return;
+    if (!money(item_sources[clvd_field_quantity], clvd_field_quantity, &quantity, &has_quantity)) return;
+    if (!has_quantity) quantity = 1;
+    if (is_negative) quantity = -quantity;
+    if (total.count == 0) {
+        total.price = price;
+        total.quantity = 0;
+        first(item_sources[clvd_field_product_id], &total.product_kind, &total.product, &total.product_slot);
+        first(item_sources[clvd_field_category], &total.category_kind, &total.category, &total.category_slot);
     }
+    ++total.count;
+    total.priced |= has_price;
+    total.amount += price * quantity;
+    total.quantity += quantity;
 }
 
 inline bool clvd_parser::resolve_type(clvd_event *event) {
@@ -29,11 +39,11 @@ inline bool clvd_parser::resolve_type(clvd_event *event) {
     if (!characters(*source, &name)) {
         return reject(clvd_status_wrong_type, clvd_field_event_type, Reason::not_text, source->slot);
     }
-    const TypeEntry *entry = find_type(name);
+    const TypeTable::Entry *entry = types.find(name);
     if (entry != nullptr) {
         event->type = entry->type;
         if (entry->type != CLVD_TYPE_IGNORED) return true;
-    } else if (unknown == clvd_unknown_type_other) {
+    } else if (unknown_types.add(name); unknown == clvd_unknown_type_other) {
         event->type = clvd_type_other;
         return true;
     } else if (unknown == clvd_unknown_type_reject) {
@@ -44,13 +54,14 @@ inline bool clvd_parser::resolve_type(clvd_event *event) {
 }
 
 inline bool clvd_parser::resolve_user(clvd_event *event) {
-    const Source *source = pick(sources[clvd_field_user_id]);
+    const Source *source = pick_id(sources[clvd_field_user_id]);
     if (source == nullptr) {
-        // An empty string is a user id gone wrong, not one left out.
+        if (guests_ignored) return reject(clvd_status_filtered, clvd_field_user_id, Reason::none);
+        // What stands in its place says more than that nothing does.
         for (const Source &place : sources[clvd_field_user_id]) {
-            if (slots.kinds[place.slot] == Kind::string) {
-                return reject(clvd_status_invalid_user, clvd_field_user_id, Reason::empty, place.slot);
-            }
+            if (slots.kinds[place.slot] <= Kind::null) continue;
+            Reason reason = present(place.slot) ? Reason::placeholder : Reason::empty;
+            return reject(clvd_status_missing_user, clvd_field_user_id, reason, place.slot);
         }
         return reject(clvd_status_missing_user, clvd_field_user_id, Reason::missing);
     }
@@ -177,10 +188,12 @@ inline bool clvd_parser::resolve_money(clvd_event *event) {
             return reject(clvd_status_wrong_type, clvd_field_amount, Reason::not_an_array, slot);
         }
     }
+    // What is given back is as much with a minus sign, which some sources write.
+    bool gives_back = event->type == clvd_type_refund || event->type == clvd_type_return;
     bool has_amount, has_price, has_quantity;
-    if (!money(sources[clvd_field_amount], clvd_field_amount, &event->amount, &has_amount) ||
-        !money(sources[clvd_field_price], clvd_field_price, &event->price, &has_price) ||
-        !money(sources[clvd_field_quantity], clvd_field_quantity, &event->quantity, &has_quantity)) {
+    if (!money(sources[clvd_field_amount], clvd_field_amount, &event->amount, &has_amount, gives_back) ||
+        !money(sources[clvd_field_price], clvd_field_price, &event->price, &has_price, gives_back) ||
+        !money(sources[clvd_field_quantity], clvd_field_quantity, &event->quantity, &has_quantity, gives_back)) {
         return false;
     }
     const ItemTotal *total = order_items();
@@ -188,13 +201,17 @@ inline bool clvd_parser::resolve_money(clvd_event *event) {
         if (!has_price) event->price = total->price, has_price = total->priced;
         if (!has_quantity) event->quantity = total->quantity, has_quantity = true;
     }
-    bool is_order = event->type == clvd_type_purchase || event->type == clvd_type_refund;
-    if (!has_amount && is_order) {
-        if (total != nullptr && total->priced) {
+    bool are_priced = total != nullptr && total->priced;
+    if (!has_amount && (gives_back || event->type == clvd_type_purchase)) {
+        if (are_priced) {
             event->amount = total->amount;
+        } else if (has_price) {
+            event->amount = has_quantity ? event->price * event->quantity : event->price;
         } else {
-            event->amount = event->price * std::fmax(event->quantity, 1);
+            event->flags |= clvd_flag_no_money;
         }
+    } else if (gives_back && are_priced && orders.refund_from_items) {
+        event->amount = std::fmin(event->amount, total->amount);
     }
     if (event->amount == 0 && event->price == 0) return true;
     double rate;
@@ -212,7 +229,7 @@ inline bool clvd_parser::within(clvd_field field, double value) {
 }
 
 inline bool clvd_parser::resolve_event_id(const clvd_record *record, clvd_event *event) {
-    const Source *source = pick(sources[clvd_field_event_id]);
+    const Source *source = pick_id(sources[clvd_field_event_id]);
     clvd_text id;
     if (source == nullptr) {
         if (!header(clvd_field_event_id, record->headers, &id)) return true;
@@ -263,16 +280,20 @@ inline bool clvd_parser::item_hash(clvd_field field, Kind kind, clvd_text raw, i
 }
 
 inline void clvd_parser::resolve(const clvd_record *record, clvd_event *event) {
+    if (rules.any && !apply_rules()) return;
     Fault of_items = fault;  // a fault inside an item counts only after type, user and time
     fault.status = clvd_status_ok;
-    bool ok = resolve_type(event) && resolve_user(event) && resolve_time(record, event);
+    bool ok = resolve_type(event) && (!rules.any || turn(event)) && resolve_user(event) && resolve_time(record, event);
     if (ok && of_items.status != clvd_status_ok) {
         fault = of_items;
         ok = false;
     }
     if (ok) {
         ok = resolve_money(event) && resolve_event_id(record, event) && resolve_product(event) &&
-             hashed(clvd_field_order_id, &event->order_hash) &&
-             hashed(clvd_field_session_id, &event->session_hash);
+             hashed_id(clvd_field_order_id, &event->order_hash) &&
+             hashed_id(clvd_field_session_id, &event->session_hash);
     }
+    if (orders.whole) event->flags |= clvd_flag_whole_order;
+    if (orders.from_session && event->order_hash == 0) event->order_hash = event->session_hash;
+    if (rules.any) blame_batch();
 }

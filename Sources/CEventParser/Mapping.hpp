@@ -9,6 +9,23 @@
 
 namespace clvd {
 
+/// Whether `length` bytes are equal. Names are short: two loads from each end of them are cheaper than a call.
+inline bool same_bytes(const void *a, const void *b, size_t length) {
+    auto *p = static_cast<const uint8_t *>(a), *q = static_cast<const uint8_t *>(b);
+    auto differ = [&](auto word) {
+        auto load = [](const uint8_t *at) {
+            decltype(word) value;
+            std::memcpy(&value, at, sizeof value);
+            return value;
+        };
+        size_t last = length - sizeof word;
+        return (load(p) ^ load(q)) | (load(p + last) ^ load(q + last));
+    };
+    if (length >= 8 && length <= 16) return differ(uint64_t{}) == 0;
+    if (length >= 4 && length < 8) return differ(uint32_t{}) == 0;
+    return std::memcmp(p, q, length) == 0;
+}
+
 /// The place in the mapping that the walk through a document has reached. A null `Node *` is a part that the mapping does
 /// not use.
 struct Node {
@@ -30,10 +47,9 @@ struct Node {
     const Node *find(const uint8_t *key, size_t length) const {
         if (table_.empty()) return nullptr;
         for (uint32_t at = hash(key, length) & mask_;; at = (at + 1) & mask_) {
-            uint8_t index = table_[at];
-            if (index == empty) return nullptr;
-            const Child &child = children[index];
-            if (child.key.size() == length && std::memcmp(child.key.data(), key, length) == 0) return child.node.get();
+            const Entry &entry = table_[at];
+            if (entry.node == nullptr) return nullptr;
+            if (entry.length == length && same_bytes(entry.key, key, length)) return entry.node;
         }
     }
 
@@ -59,10 +75,16 @@ struct Node {
     bool is_inner() const { return items >= 0 || single || !children.empty() || !selectors.empty(); }
 
 private:
-    static constexpr uint8_t empty = 255;
     static constexpr size_t maximum_children = 200;
 
-    std::vector<uint8_t> table_;
+    /// A child, without the way through the list of them.
+    struct Entry {
+        const char *key;
+        size_t length;
+        const Node *node;  // nullptr: free
+    };
+
+    std::vector<Entry> table_;
     uint32_t mask_ = 0;
 
     /// Length and three bytes tell the keys of one object apart nearly always, without reading past the key.
@@ -77,12 +99,12 @@ private:
         uint32_t size = 8;
         while (size < children.size() * 4) size *= 2;
         mask_ = size - 1;
-        table_.assign(size, empty);
-        for (size_t i = 0; i < children.size(); ++i) {
-            auto *key = reinterpret_cast<const uint8_t *>(children[i].key.data());
-            uint32_t at = hash(key, children[i].key.size()) & mask_;
-            while (table_[at] != empty) at = (at + 1) & mask_;
-            table_[at] = static_cast<uint8_t>(i);
+        table_.assign(size, Entry());
+        for (const Child &child : children) {
+            auto *key = reinterpret_cast<const uint8_t *>(child.key.data());
+            uint32_t at = hash(key, child.key.size()) & mask_;
+            while (table_[at].node != nullptr) at = (at + 1) & mask_;
+            table_[at] = {child.key.data(), child.key.size(), child.node.get()};
         }
     }
 };

@@ -2,6 +2,11 @@
 
 #include <new>
 
+static bool is_of_items(clvd_field field) {
+    return field == clvd_field_product_id || field == clvd_field_category || field == clvd_field_price ||
+           field == clvd_field_quantity;
+}
+
 extern "C" {
 
 clvd_parser *clvd_parser_create(void) { return new (std::nothrow) clvd_parser; }
@@ -16,6 +21,101 @@ bool clvd_parser_add_source(clvd_parser *parser, clvd_field field, const char *p
         parser->sources[field].push_back({slot, static_cast<uint8_t>(unit)});
         return true;
     });
+}
+
+bool clvd_parser_add_ruled_source(
+    clvd_parser *parser, clvd_field field, const char *pointer, clvd_time_unit unit, const clvd_rule *rule) {
+    if (field <= clvd_field_none || field >= clvd_field_count) return false;
+    return guarded([&] {
+        int16_t slot = parser->derived_slot(&parser->root, field, pointer, *rule);
+        if (slot < 0) return false;
+        parser->sources[field].push_back({slot, static_cast<uint8_t>(unit)});
+        return true;
+    });
+}
+
+bool clvd_parser_add_ruled_item_source(
+    clvd_parser *parser, clvd_field field, const char *pointer, const clvd_rule *rule) {
+    if (!is_of_items(field)) return false;
+    return guarded([&] {
+        int16_t slot = parser->derived_slot(&parser->item_root_, field, pointer, *rule);
+        if (slot < 0) return false;
+        parser->item_sources[field].push_back({slot, 0});
+        parser->item_slots.push_back(parser->rules.derived_of_items.back().from);
+        parser->item_slots.push_back(slot);
+        return true;
+    });
+}
+
+bool clvd_parser_add_default(clvd_parser *parser, clvd_field field, const char *text) {
+    if (field <= clvd_field_none || field >= clvd_field_count || *text == '\0') return false;
+    return guarded([&] {
+        int16_t slot = parser->new_slot("default");
+        if (slot < 0) return false;
+        parser->rules.defaults.push_back({slot, text});
+        parser->rules.any = true;
+        parser->sources[field].push_back({slot, clvd_time_iso8601});
+        return true;
+    });
+}
+
+bool clvd_parser_set_nonzero(clvd_parser *parser, clvd_field field) {
+    if (field <= clvd_field_none || field >= clvd_field_count) return false;
+    return guarded([&] {
+        parser->rules.nonzero.push_back(field);
+        return parser->rules.any = true;
+    });
+}
+
+void clvd_parser_set_negative_refunds(clvd_parser *parser) {
+    parser->rules.any = parser->rules.any_of_items = parser->rules.negative_is_refund = true;
+}
+
+bool clvd_parser_add_condition(clvd_parser *parser, const char *pointer, bool negated) {
+    return guarded([&] {
+        int16_t slot = parser->slot(&parser->root, pointer, true);
+        if (slot < 0) return false;
+        parser->rules.conditions.push_back({slot, negated, false, {}});
+        return parser->rules.any = true;
+    });
+}
+
+bool clvd_parser_add_condition_value(clvd_parser *parser, const char *text) {
+    if (parser->rules.conditions.empty()) return false;
+    return guarded([&] {
+        clvd::Condition &condition = parser->rules.conditions.back();
+        if (text == nullptr) {
+            condition.null_listed = true;
+        } else {
+            condition.values.push_back(text);
+        }
+        return true;
+    });
+}
+
+bool clvd_parser_add_batch(clvd_parser *parser, const char *pointer) {
+    return guarded([&] {
+        int16_t slot = parser->slot(&parser->root, pointer, true);
+        if (slot < 0) return false;
+        parser->rules.batches.push_back(slot);
+        return parser->rules.any = true;
+    });
+}
+
+bool clvd_parser_add_placeholder(clvd_parser *parser, const char *word) {
+    return guarded([&] { return parser->placeholders.add(word); });
+}
+
+void clvd_parser_set_guests_ignored(clvd_parser *parser) { parser->guests_ignored = true; }
+
+clvd_text clvd_parser_field_text(clvd_parser *parser, clvd_field field, clvd_time_unit *unit) {
+    bool is_id = field == clvd_field_user_id || field == clvd_field_event_id || field == clvd_field_order_id ||
+                 field == clvd_field_session_id;
+    const auto &places = parser->sources[field];
+    const clvd::Source *source = is_id ? parser->pick_id(places) : parser->pick(places);
+    if (source == nullptr) return {nullptr, 0};
+    *unit = static_cast<clvd_time_unit>(source->unit);
+    return {parser->slots.data[source->slot], parser->slots.lengths[source->slot]};
 }
 
 bool clvd_parser_add_header(clvd_parser *parser, clvd_field field, const char *name) {
@@ -42,10 +142,7 @@ bool clvd_parser_add_items(clvd_parser *parser, const char *pointer) {
 }
 
 bool clvd_parser_add_item_source(clvd_parser *parser, clvd_field field, const char *pointer) {
-    if (field != clvd_field_product_id && field != clvd_field_category && field != clvd_field_price &&
-        field != clvd_field_quantity) {
-        return false;
-    }
+    if (!is_of_items(field)) return false;
     return guarded([&] {
         int16_t slot = parser->slot(&parser->item_root_, pointer, false);
         if (slot < 0) return false;
@@ -65,15 +162,8 @@ bool clvd_parser_add_single(clvd_parser *parser, const char *pointer) {
 }
 
 bool clvd_parser_add_type(clvd_parser *parser, const char *name, uint8_t type) {
-    if ((type >= clvd_type_count && type != CLVD_TYPE_IGNORED) || parser->types.size() >= 10000) return false;
-    return guarded([&] {
-        for (auto &entry : parser->types) {
-            if (entry.name == name) return false;
-        }
-        parser->types.push_back({name, type});
-        parser->rebuild_types();
-        return true;
-    });
+    if (type >= clvd_type_count && type != CLVD_TYPE_IGNORED) return false;
+    return guarded([&] { return parser->types.add(name, type); });
 }
 
 void clvd_parser_set_types(clvd_parser *parser, clvd_unknown_type unknown, uint8_t default_type) {
@@ -81,7 +171,19 @@ void clvd_parser_set_types(clvd_parser *parser, clvd_unknown_type unknown, uint8
     parser->default_type = default_type;
 }
 
+void clvd_parser_set_loose_names(clvd_parser *parser, bool loose) { parser->types.set_loose(loose); }
+
+void clvd_parser_count_unknown_types(clvd_parser *parser, uint32_t most) { parser->unknown_types.begin(most); }
+
+bool clvd_parser_unknown_type(const clvd_parser *parser, uint32_t index, clvd_text *name, uint64_t *count) {
+    return parser->unknown_types.get(index, name, count);
+}
+
+uint64_t clvd_parser_further_unknown_types(const clvd_parser *parser) { return parser->unknown_types.further(); }
+
 void clvd_parser_set_numeric_strings(clvd_parser *parser, bool accepted) { parser->numeric_strings = accepted; }
+
+void clvd_parser_set_orders(clvd_parser *parser, clvd_order_rules rules) { parser->orders = rules; }
 
 bool clvd_parser_set_limits(clvd_parser *parser, const clvd_limits *limits) {
     bool sound = limits->max_record_bytes > 0 && limits->max_record_bytes <= (1u << 30) &&

@@ -15,7 +15,9 @@
 #include "Document.hpp"
 #include "Mapping.hpp"
 #include "Number.hpp"
+#include "RuleSet.hpp"
 #include "Time.hpp"
+#include "Types.hpp"
 
 namespace clvd {
 
@@ -34,7 +36,10 @@ enum class Reason : uint8_t {
     outside_years,
     in_the_future,
     unknown_type,
+    placeholder,
     negative,
+    negative_other,
+    batch,
     too_high,
     unknown_currency,
 };
@@ -56,11 +61,6 @@ struct Fault {
     // The offending value: slots of items are overwritten by the next item.
     Kind kind = Kind::absent;
     clvd_text value = {nullptr, 0};
-};
-
-struct TypeEntry {
-    std::string name;
-    uint8_t type;
 };
 
 struct Rate {
@@ -122,7 +122,7 @@ struct clvd_parser {
     using Reason = clvd::Reason;
     using Slots = clvd::Slots;
     using Source = clvd::Source;
-    using TypeEntry = clvd::TypeEntry;
+    using TypeTable = clvd::TypeTable;
 
     // MARK: Mapping
 
@@ -135,11 +135,15 @@ struct clvd_parser {
     std::vector<int16_t> items;                  // slot of each alternative
     std::string headers[clvd_field_count];
     clvd_header_lookup lookup = nullptr;
-    std::vector<TypeEntry> types;
-    std::vector<uint16_t> type_table;            // open addressing over `types`
+    TypeTable types;
+    clvd::NameTally unknown_types;
     clvd_unknown_type unknown = clvd_unknown_type_other;
     uint8_t default_type = CLVD_TYPE_REQUIRED;
     bool numeric_strings = false;
+    bool guests_ignored = false;
+    clvd::RuleSet rules;
+    clvd::Placeholders placeholders;
+    clvd_order_rules orders = {};
     clvd_limits limits;
     uint32_t base_currency = 'U' << 16 | 'S' << 8 | 'D';
     uint32_t assumed_currency = base_currency;
@@ -180,25 +184,7 @@ struct clvd_parser {
         for (int16_t slot : item_slots) slots.kinds[slot] = Kind::absent;
     }
 
-    void end_item(int16_t alternative) {
-        ItemTotal &total = totals[alternative];
-        if (fault.status != clvd_status_ok) return;
-        double price = 0, quantity = 1;
-        bool has_price = false, has_quantity = false;
-        if (!money(item_sources[clvd_field_price], clvd_field_price, &price, &has_price)) return;
-        if (!money(item_sources[clvd_field_quantity], clvd_field_quantity, &quantity, &has_quantity)) return;
-        if (!has_quantity) quantity = 1;
-        if (total.count == 0) {
-            total.price = price;
-            total.quantity = 0;
-            first(item_sources[clvd_field_product_id], &total.product_kind, &total.product, &total.product_slot);
-            first(item_sources[clvd_field_category], &total.category_kind, &total.category, &total.category_slot);
-        }
-        ++total.count;
-        total.priced |= has_price;
-        total.amount += price * quantity;
-        total.quantity += quantity;
-    }
+    void end_item(int16_t alternative);
 
     // MARK: Values
 
@@ -213,6 +199,17 @@ struct clvd_parser {
     const Source *pick(const std::vector<Source> &places) const {
         for (const Source &source : places) {
             if (present(source.slot)) return &source;
+        }
+        return nullptr;
+    }
+
+    /// The first place that holds an id: something that is no placeholder.
+    const Source *pick_id(const std::vector<Source> &places) {
+        for (const Source &source : places) {
+            int16_t slot = source.slot;
+            if (present(slot) && !(placeholders.may_be(slots.data[slot], slots.lengths[slot]) && is_placeholder(slot))) {
+                return &source;
+            }
         }
         return nullptr;
     }
@@ -250,13 +247,19 @@ struct clvd_parser {
         return reject(clvd_status_wrong_type, field, Reason::not_a_number, slot);
     }
 
-    /// A number that must not be negative. An infinite one is too high whatever the limit.
-    bool money(const std::vector<Source> &places, clvd_field field, double *value, bool *found) {
+    /// A number that must not be negative, unless only its size matters. An infinite one is too high whatever the limit.
+    bool money(
+        const std::vector<Source> &places, clvd_field field, double *value, bool *found, bool of_any_sign = false) {
         const Source *source = pick(places);
         *found = source != nullptr;
         if (source == nullptr) return true;
         if (!number(*source, field, value)) return false;
-        if (*value < 0) return reject(clvd_status_negative_amount, field, Reason::negative, source->slot, *value);
+        if (*value < 0) {
+            if (!of_any_sign) {
+                return reject(clvd_status_negative_amount, field, Reason::negative, source->slot, *value);
+            }
+            *value = -*value;
+        }
         double limit = field == clvd_field_quantity ? limits.max_quantity : HUGE_VAL;
         if (*value > limit || std::isinf(*value)) {
             return reject(clvd_status_absurd_amount, field, Reason::too_high, source->slot, *value);
@@ -301,8 +304,10 @@ struct clvd_parser {
 
     static uint64_t hash(clvd_text text) { return clvd_hash(text.data, text.length); }
 
-    bool hashed(clvd_field field, uint64_t *result) {
-        const Source *source = pick(sources[field]);
+    bool hashed(clvd_field field, uint64_t *result) { return hashed(pick(sources[field]), field, result); }
+    bool hashed_id(clvd_field field, uint64_t *result) { return hashed(pick_id(sources[field]), field, result); }
+
+    bool hashed(const Source *source, clvd_field field, uint64_t *result) {
         if (source == nullptr) return true;
         clvd_text text;
         if (!characters(*source, &text)) {
@@ -314,7 +319,6 @@ struct clvd_parser {
 
     // MARK: Mapping: slots → event (Fields.hpp)
 
-    const TypeEntry *find_type(clvd_text name) const;
     bool resolve_type(clvd_event *event);
     bool resolve_user(clvd_event *event);
     bool header(clvd_field field, const void *record_headers, clvd_text *text) const;
@@ -328,6 +332,21 @@ struct clvd_parser {
     bool resolve_product(clvd_event *event);
     bool item_hash(clvd_field field, Kind kind, clvd_text raw, int16_t slot, uint64_t *result);
     void resolve(const clvd_record *record, clvd_event *event);
+
+    // MARK: Rules: slots → slots (Rules.hpp)
+
+    bool apply_rules();
+    bool apply_item_rules();
+    bool turn(clvd_event *event);
+    void blame_batch();
+    bool is_placeholder(int16_t slot);
+    bool holds(const clvd::Condition &condition);
+    void derive(const clvd::Derived &derived);
+    void shorten(int16_t slot);
+    bool peek(int16_t slot, double *value);
+    void pass_zeros(const std::vector<Source> &places);
+    void take_sign(const std::vector<Source> &places);
+    bool unsign(const std::vector<Source> &places);
 
     // MARK: Encodings: bytes → slots (Encoding.hpp)
 
@@ -349,7 +368,7 @@ struct clvd_parser {
 
     void finish(clvd_event *event) const {
         event->status = static_cast<uint8_t>(fault.status);
-        if (fault.status >= clvd_status_first_rejection) event->rejected_field = static_cast<uint16_t>(fault.field);
+        if (fault.status >= clvd_status_first_rejection) event->rejected_field = static_cast<uint8_t>(fault.field);
     }
 
     bool reserve_arena(size_t records) {
@@ -367,26 +386,19 @@ struct clvd_parser {
     int16_t slot(Node *from, const char *pointer, bool inner) {
         Node *node = clvd::follow(from, pointer);
         if (node == nullptr || (node->is_inner() && !inner)) return -1;
-        if (node->slot < 0) {
-            if (slots.count() >= 1000) return -1;
-            node->slot = static_cast<int16_t>(slots.count());
-            slots.add();
-            pointers.push_back(pointer);
-        }
+        if (node->slot < 0) node->slot = new_slot(pointer);
         return node->slot;
     }
 
-    void rebuild_types() {
-        size_t size = 16;
-        while (size < types.size() * 2) size *= 2;
-        type_table.assign(size, UINT16_MAX);
-        for (size_t i = 0; i < types.size(); ++i) {
-            auto *name = reinterpret_cast<const uint8_t *>(types[i].name.data());
-            size_t at = clvd_hash(name, types[i].name.size()) & (size - 1);
-            while (type_table[at] != UINT16_MAX) at = (at + 1) & (size - 1);
-            type_table[at] = static_cast<uint16_t>(i);
-        }
+    /// -1 when there are too many.
+    int16_t new_slot(const char *pointer) {
+        if (slots.count() >= 1000) return -1;
+        slots.add();
+        pointers.push_back(pointer);
+        return static_cast<int16_t>(slots.count() - 1);
     }
+
+    int16_t derived_slot(Node *from, clvd_field field, const char *pointer, const clvd_rule &rule);
 };
 
 /// Runs `body`, which may run out of memory, behind the C boundary.
@@ -399,5 +411,6 @@ bool guarded(Body body) noexcept {
     }
 }
 
+#include "Rules.hpp"
 #include "Fields.hpp"
 #include "Encoding.hpp"

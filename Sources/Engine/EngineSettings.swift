@@ -56,7 +56,9 @@ final class EngineSettings {
                 Head(name: $0.name, kind: $0.kind, weight: $0.weight)
             },
             bins: targetTable.bins, eventNumerics: StepInputs.numerics, snapshotFeatures: SnapshotFeatures.count)
-        userLayout = UserLayout(units: m.units, hasCell: m.recurrent == .lstm)
+        let categoryRules = targetTable.categoryRules
+        userLayout = UserLayout(
+            units: m.units, hasCell: m.recurrent == .lstm, hasOrderRules: categoryRules != 0)
         landmarkLayout = LandmarkLayout(
             user: userLayout, features: SnapshotFeatures.count, cells: targetTable.cells,
             spreads: valueReadings.count)
@@ -67,7 +69,10 @@ final class EngineSettings {
         }
         activity = UserActivity(
             layout: userLayout, sessionGapMs: Int64(configuration.state.sessionGapMinutes) * Clock.minute,
-            subtractRefunds: configuration.state.subtractRefunds, categoryBuckets: m.categoryBuckets)
+            orders: OrderRules(
+                layout: userLayout, gapDays: configuration.state.orderGapDays,
+                subtractRefunds: configuration.state.subtractRefunds, categoryRules: categoryRules),
+            categoryBuckets: m.categoryBuckets)
         landmarks = LandmarkWriter(
             layout: landmarkLayout, userLayout: userLayout, binEnds: targetTable.binEnds, rules: targetTable.rules,
             isEnabled: configuration.learning.enabled,

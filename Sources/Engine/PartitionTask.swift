@@ -196,7 +196,7 @@ final class PartitionTask {
         case UInt8(clvd_status_tombstone.rawValue):
             counters.tombstones += 1
             return true
-        case UInt8(clvd_status_ignored_type.rawValue):
+        case UInt8(clvd_status_ignored_type.rawValue), UInt8(clvd_status_filtered.rawValue):
             counters.ignored += 1
             return true
         default:
@@ -305,9 +305,11 @@ final class PartitionTask {
             amountMean: model.amountMean, amountInverse: model.amountInverse)
         let rules = settings.targetTable.matchingRules(
             type: event.pointee.type, category: event.pointee.category_hash)
-        let line = settings.activity.orderLine(h, event, rules: rules)
-        settings.landmarks.label(pool, user: slotNumber, newest: h.pointee.landmark, event, line)
-        let stored = settings.activity.count(event, line, in: slot, now: now)
+        let record = settings.activity.orders.read(slot, event, rules: rules)
+        if record.isWithoutMoney { counters.purchasesWithoutMoney += 1 }
+        if record.isWithoutOrder { counters.refundsWithoutOrder += 1 }
+        settings.landmarks.label(pool, user: slotNumber, newest: h.pointee.landmark, event, record)
+        let stored = settings.activity.count(event, record, in: slot, now: now)
         settings.inputs.encode(
             stored, logAmount: stored.logAmount, context, indices: scratch.indices + r * StepInputs.indices,
             numerics: scratch.numerics + r * StepInputs.numerics)

@@ -14,6 +14,11 @@ public struct TaskCounters: Sendable, Equatable, Codable {
     public var reasons = [Int64](repeating: 0, count: statuses)
     /// Records below the position already taken in: read again, not taken again.
     public var repeated: Int64 = 0
+    /// Purchases among the accepted that name no amount, no price and no priced items: orders of 0.
+    public var purchasesWithoutMoney: Int64 = 0
+    /// Refunds among the accepted that changed nothing: they name an order that is not known, or neither order nor money,
+    /// or the customer has bought nothing.
+    public var refundsWithoutOrder: Int64 = 0
     public var updates: Int64 = 0
     public var alertsRaised: Int64 = 0
     public var alertsCleared: Int64 = 0
@@ -36,6 +41,8 @@ public struct TaskCounters: Sendable, Equatable, Codable {
         c.deadLetters += b.deadLetters
         for i in c.reasons.indices { c.reasons[i] += b.reasons[i] }
         c.repeated += b.repeated
+        c.purchasesWithoutMoney += b.purchasesWithoutMoney
+        c.refundsWithoutOrder += b.refundsWithoutOrder
         c.updates += b.updates
         c.alertsRaised += b.alertsRaised
         c.alertsCleared += b.alertsCleared

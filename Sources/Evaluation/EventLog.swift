@@ -8,8 +8,11 @@ package struct EventLog {
         /// Epoch milliseconds, ascending as the file is.
         package var events: [Int64] = []
         var purchases: [Int64] = []
-        /// Money of the purchases up to and with each.
+        /// When money changed, and the money up to and with each change.
+        var changes: [Int64] = []
         var spent: [Double] = []
+        /// Totals of whole orders by the hash of their id.
+        var orders: [UInt64: Double] = [:]
     }
 
     package private(set) var users: [User] = []
@@ -37,22 +40,34 @@ package struct EventLog {
         firstMs = min(firstMs, time)
         lastMs = max(lastMs, time)
         users[at].events.append(time)
-        if event.type == UInt8(clvd_type_purchase.rawValue) { addPurchase(Int32(at), at: time, money: event.amount) }
+        guard event.type == UInt8(clvd_type_purchase.rawValue) else { return }
+        if event.flags & UInt8(clvd_flag_whole_order.rawValue) != 0, event.order_hash != 0 {
+            // An order that comes again is no purchase; a new total takes the place of the former.
+            let former = users[at].orders.updateValue(event.amount, forKey: event.order_hash)
+            if let former { return addMoney(at, at: time, event.amount - former) }
+        }
+        addPurchase(Int32(at), at: time, money: event.amount)
     }
 
     mutating func addPurchase(_ user: Int32, at time: Int64, money: Double) {
         lastMs = max(lastMs, time)
         users[Int(user)].purchases.append(time)
-        users[Int(user)].spent.append((users[Int(user)].spent.last ?? 0) + money)
+        addMoney(Int(user), at: time, money)
+    }
+
+    private mutating func addMoney(_ user: Int, at time: Int64, _ money: Double) {
+        users[user].changes.append(time)
+        users[user].spent.append((users[user].spent.last ?? 0) + money)
     }
 
     /// Money and number of the purchases in (from, from + horizon].
     /// - Parameter days: the horizon.
     func outcome(_ user: Int32, from: Int64, days: Double) -> (money: Double, purchases: Int) {
         let u = users[Int(user)]
-        let a = Self.after(u.purchases, from)
-        let b = Self.after(u.purchases, from + Int64((days * 86_400_000).rounded()))
-        return ((b > 0 ? u.spent[b - 1] : 0) - (a > 0 ? u.spent[a - 1] : 0), b - a)
+        let to = from + Int64((days * 86_400_000).rounded())
+        let (a, b) = (Self.after(u.changes, from), Self.after(u.changes, to))
+        let money = (b > 0 ? u.spent[b - 1] : 0) - (a > 0 ? u.spent[a - 1] : 0)
+        return (money, Self.after(u.purchases, to) - Self.after(u.purchases, from))
     }
 
     /// Index of the first time after `t`.

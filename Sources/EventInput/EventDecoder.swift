@@ -6,6 +6,7 @@ public import CEventParser
 /// It belongs to one thread at a time.
 public final class EventDecoder {
     let parser: OpaquePointer
+    let format: EventFormat
     let limits: InputLimits
     private let records: any RecordDecoder
 
@@ -26,6 +27,7 @@ public final class EventDecoder {
             throw error
         }
         self.parser = parser
+        self.format = format
         self.limits = limits
     }
 

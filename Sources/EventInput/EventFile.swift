@@ -10,7 +10,7 @@ public final class EventFile {
     private let name: String
     private let limits: InputLimits
     private let reader: RowReader
-    private let decoder: EventDecoder
+    let decoder: EventDecoder
     private let columns: Columns?
 
     // The current batch. What is handed out points into these and into the reader's buffer.
@@ -80,7 +80,7 @@ public final class EventFile {
     /// - Throws: `InputError` when the file cannot be read on; the rows before that come first.
     public func next(maximum: Int) throws -> UnsafeBufferPointer<clvd_event> {
         rowsOfMessages = nil
-        try load(maximum) { _, _ in }
+        try load(maximum) { _ in }
         return UnsafeBufferPointer(rebasing: events[..<rows.count])
     }
 
@@ -92,11 +92,15 @@ public final class EventFile {
         while true {
             messages.removeAll()
             var kept: [Int] = []
-            try load(maximum) { row, slots in
+            try load(maximum) { row in
                 guard let columns else { return }
-                if events[row].status == UInt8(clvd_status_ignored_type.rawValue) { return }
+                let status = events[row].status
+                if status == UInt8(clvd_status_ignored_type.rawValue) || status == UInt8(clvd_status_filtered.rawValue)
+                {
+                    return
+                }
                 kept.append(row)
-                messages.append(events[row], slots, columns)
+                messages.append(events[row], decoder.parser, currency: columns.currency)
             }
             if rows.isEmpty { return [] }
             if columns == nil {
@@ -136,8 +140,8 @@ public final class EventFile {
 
     // MARK: Batches
 
-    /// Reads and decodes a batch; `visit` gets each CSV row with its columns.
-    private func load(_ maximum: Int, _ visit: (Int, UnsafeMutableBufferPointer<clvd_text>) -> Void) throws {
+    /// Reads and decodes a batch; `visit` gets each CSV row as soon as it is decoded.
+    private func load(_ maximum: Int, _ visit: (Int) -> Void) throws {
         rowsBefore = rowsRead
         rows.removeAll(keepingCapacity: true)
         rejectedColumns.removeAll(keepingCapacity: true)
@@ -162,7 +166,7 @@ public final class EventFile {
         withUnsafeTemporaryAllocation(of: clvd_text.self, capacity: columns.slotCount) { slots in
             for row in rows.indices {
                 decode(row, columns, slots)
-                visit(row, slots)
+                visit(row)
             }
         }
     }
@@ -193,10 +197,9 @@ public final class EventFile {
             // Its columns may be shifted: no part of it is to be trusted.
             slots.update(repeating: clvd_text())
             faults[index] = fault
-            var event = clvd_event()
-            event.offset = row.number
-            event.status = UInt8(clvd_status_wrong_type.rawValue)
-            events[index] = event
+            clvd_parser_decode_row(decoder.parser, slots.baseAddress!, &records[index], &events[index])
+            events[index].status = UInt8(clvd_status_wrong_type.rawValue)
+            events[index].rejected_field = 0
         } else {
             let status = clvd_parser_decode_row(decoder.parser, slots.baseAddress!, &records[index], &events[index])
             if status.rawValue >= clvd_status_first_rejection.rawValue { rejectedColumns[index] = Array(slots) }

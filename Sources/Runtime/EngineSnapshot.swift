@@ -53,14 +53,15 @@ public enum EngineSnapshot {
     /// - Throws: `SnapshotMismatch` when the description is not that of an engine.
     public static func metadata(_ snapshot: Snapshot) throws -> EngineImage.Metadata {
         // What another format says of itself may not even be readable.
-        if let format = SnapshotShelf.format(snapshot.metadata), !StateFormat.isRead(format) {
-            throw SnapshotMismatch(snapshot.info.name, ofFormat: format)
-        }
+        let format = SnapshotShelf.format(snapshot.metadata)
+        if let format, !StateFormat.isRead(format) { throw SnapshotMismatch(snapshot.info.name, ofFormat: format) }
         let decoder = JSONDecoder()
         decoder.nonConformingFloatDecodingStrategy = .convertFromString(
             positiveInfinity: infinities.positive, negativeInfinity: infinities.negative, nan: infinities.nan)
         do {
-            return try decoder.decode(EngineImage.Metadata.self, from: snapshot.metadata)
+            let description =
+                format == StateFormat.current ? snapshot.metadata : try StateFormat.completed(snapshot.metadata)
+            return try decoder.decode(EngineImage.Metadata.self, from: description)
         } catch {
             throw SnapshotMismatch("\(snapshot.info.name) is of another version of clvd: \(error)")
         }

@@ -124,6 +124,8 @@ final class Reporter {
             "steps": "\(report.learning.steps)", "model_version": "\(report.modelVersion)",
             "loss": "\(rounded(report.learning.loss))", "learning_rate": "\(report.learning.learningRate)",
         ]
+        if c.purchasesWithoutMoney > 0 { metadata["purchases_without_money"] = "\(c.purchasesWithoutMoney)" }
+        if c.refundsWithoutOrder > 0 { metadata["refunds_without_order"] = "\(c.refundsWithoutOrder)" }
         if report.learning.drifts > 0 { metadata["drifts"] = "\(report.learning.drifts)" }
         if report.learning.adapting { metadata["adapting"] = "true" }
         if report.learning.skipped > 0 { metadata["steps_skipped"] = "\(report.learning.skipped)" }

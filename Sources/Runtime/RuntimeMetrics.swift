@@ -7,6 +7,8 @@ struct RuntimeMetrics {
     private let factory: any MetricsFactory
     private let records: FloatingPointCounter
     private let updates: FloatingPointCounter
+    private let withoutMoney: FloatingPointCounter
+    private let withoutOrder: FloatingPointCounter
     private let steps: FloatingPointCounter
     private let alerts: FloatingPointCounter
     private let commits: Counter
@@ -39,6 +41,8 @@ struct RuntimeMetrics {
         self.factory = factory
         records = FloatingPointCounter(label: "clvd_events_consumed_total", factory: factory)
         updates = FloatingPointCounter(label: "clvd_updates_produced_total", factory: factory)
+        withoutMoney = FloatingPointCounter(label: "clvd_purchases_without_money_total", factory: factory)
+        withoutOrder = FloatingPointCounter(label: "clvd_refunds_without_order_total", factory: factory)
         steps = FloatingPointCounter(label: "clvd_learning_steps_total", factory: factory)
         alerts = FloatingPointCounter(label: "clvd_alerts_raised_total", factory: factory)
         commits = Counter(label: "clvd_commits_total", factory: factory)
@@ -104,6 +108,8 @@ struct RuntimeMetrics {
         records.increment(by: Double(max(0, c.records - seen.records)))
         updates.increment(by: Double(max(0, c.updates - seen.updates)))
         alerts.increment(by: Double(max(0, c.alertsRaised - seen.alertsRaised)))
+        withoutMoney.increment(by: Double(max(0, c.purchasesWithoutMoney - seen.purchasesWithoutMoney)))
+        withoutOrder.increment(by: Double(max(0, c.refundsWithoutOrder - seen.refundsWithoutOrder)))
         steps.increment(by: Double(max(0, report.learning.steps - seenSteps)))
         for (code, count) in c.reasons.enumerated() where count > seen.reasons[code] {
             let reason = String(cString: clvd_status_name(UInt8(code)))

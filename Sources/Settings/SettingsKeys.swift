@@ -222,6 +222,10 @@ extension Settings {
             "A longer pause starts a new session when the events carry no session id.", unit: "minutes",
             .within(1...525_600)),
         SettingKey(
+            "state.orderGapDays", \.engine.state.orderGapDays,
+            "An order id that comes again after more days is a new order, where a record is a line of one.",
+            unit: "days", .within(0...36_500)),
+        SettingKey(
             "state.subtractRefunds", \.engine.state.subtractRefunds, "Refunds reduce the value of a user."),
     ]
 

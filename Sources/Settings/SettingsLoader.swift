@@ -51,6 +51,15 @@ extension Settings {
         name.hasPrefix("CLVD_") && variablesOfSections.contains { name.hasPrefix($0 + "_") }
     }
 
+    /// The variable of the longest key whose name, without its section, is the end of this one: `CLVD_STORE_DIRECTORY`.
+    static func variable(withTheKeyOf name: String) -> String? {
+        func ending(_ path: String) -> String {
+            variable(String(path.split(separator: ".").last!)).dropFirst(4).description
+        }
+        return keys.map(\.path).filter { $0.contains(".") && name.hasSuffix(ending($0)) }
+            .max { ending($0).count < ending($1).count }.map(variable)
+    }
+
     /// Whether `path` is `section` or lies in it.
     static func isWithin(_ path: String, _ section: String) -> Bool {
         guard path.hasPrefix(section) else { return false }
@@ -116,7 +125,8 @@ struct Reading {
                 path, "there is no such file", "create it (config/clvd.yaml is a template) or give another path")
         }
         if isDirectory.boolValue { return fail(path, "is a directory", "give the path of a YAML file") }
-        guard let data = FileManager.default.contents(atPath: path) else {
+        // A pipe (/dev/stdin) is read to its end.
+        guard let handle = FileHandle(forReadingAtPath: path), let data = try? handle.readToEnd() ?? Data() else {
             return fail(path, "cannot be read", "allow this user to read it")
         }
         guard let text = String(data: data, encoding: .utf8) else {
@@ -220,21 +230,22 @@ struct Reading {
         rejectUnknownVariables()
     }
 
-    /// A variable named like one of our sections must be a setting. Other variables are left alone: Kubernetes sets
-    /// `CLVD_SERVICE_HOST` and `CLVD_PORT_9090_TCP` for a service called clvd, `CLVD_KAFKA_SERVICE_HOST` for another.
+    /// A variable named like one of our sections, nearly like a setting, or like a setting in a section that does not
+    /// exist must be a setting. Other variables are left alone: Kubernetes sets `CLVD_SERVICE_HOST` and
+    /// `CLVD_PORT_9090_TCP` for a service called clvd, `CLVD_KAFKA_SERVICE_HOST` for another; tests have `CLVD_TEST_…`.
     private mutating func rejectUnknownVariables() {
         var known: Suggestions?
-        for name in environment.keys.sorted() where !Settings.variables.contains(name) {
-            guard Settings.isNamedLikeOurs(name),
-                name.firstMatch(of: /_SERVICE_HOST$|_SERVICE_PORT(_|$)|_PORT$|_PORT_[0-9]+_/) == nil
-            else { continue }
+        for name in environment.keys.sorted()
+        where name.hasPrefix("CLVD_") && !name.hasPrefix("CLVD_TEST_") && !Settings.variables.contains(name) {
+            guard name.firstMatch(of: /_SERVICE_HOST$|_SERVICE_PORT(_|$)|_PORT$|_PORT_[0-9]+_/) == nil else { continue }
             let suggestions = known ?? Suggestions(Settings.variables)
             known = suggestions
+            let meant = suggestions.nearest(to: name) ?? Settings.variable(withTheKeyOf: name)
+            guard meant != nil || Settings.isNamedLikeOurs(name) else { continue }
             problems.append(
                 SettingsProblem(
                     path: name, problem: "there is no such setting",
-                    remedy: suggestions.nearest(to: name).map { "did you mean \($0)?" }
-                        ?? "unset it; config/clvd.yaml lists all keys"))
+                    remedy: meant.map { "did you mean \($0)?" } ?? "unset it; config/clvd.yaml lists all keys"))
         }
     }
 

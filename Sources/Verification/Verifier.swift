@@ -259,7 +259,8 @@ public final class Verifier {
         let p = partitions[i].partition
         switch event.status {
         case UInt8(clvd_status_tombstone.rawValue): report.reasons.tombstones += 1
-        case UInt8(clvd_status_ignored_type.rawValue): report.reasons.ignored += 1
+        case UInt8(clvd_status_ignored_type.rawValue), UInt8(clvd_status_filtered.rawValue):
+            report.reasons.ignored += 1
         case UInt8(clvd_status_ok.rawValue):
             if task.compacted, isSuperseded(i, event) {
                 report.reasons.superseded += 1

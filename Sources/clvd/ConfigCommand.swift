@@ -27,6 +27,7 @@ struct ConfigCommand: ParsableCommand {
                 EXAMPLES
                   clvd config check --config config/clvd.yaml
                   clvd config check --config clvd.yaml --json | jq -r '.problems[].path'
+                  envsubst < clvd.template.yaml | clvd config check --config /dev/stdin
                 """)
 
         @Option(help: ArgumentHelp("The settings.", valueName: "file"))

@@ -1,3 +1,4 @@
+import CEventParser
 import Engine
 import Foundation
 import Simulation
@@ -82,6 +83,25 @@ import Testing
             let outcome = log.outcome(user, from: from, days: days)
             #expect(outcome.money == money && outcome.purchases == purchases, "from \(from - t)")
         }
+    }
+
+    /// A whole order that comes again is no purchase; a new total takes the place of the former.
+    @Test func outcomesOfWholeOrders() {
+        let user = Array("u".utf8)
+        var log = EventLog()
+        user.withUnsafeBufferPointer { user in
+            for (at, order, amount) in [(1, 7, 10.0), (2, 7, 10), (3, 8, 5), (4, 7, 16)] as [(Int64, UInt64, Double)] {
+                var event = clvd_event()
+                (event.user, event.user_length) = (user.baseAddress, 1)
+                (event.type, event.flags) = (EventType.purchase.rawValue, UInt8(clvd_flag_whole_order.rawValue))
+                (event.time_ms, event.order_hash, event.amount) = (at * 86_400_000, order, amount)
+                log.add(event)
+            }
+        }
+        let all = log.outcome(0, from: 0, days: 10)
+        #expect(all.money == 21 && all.purchases == 2)
+        let last = log.outcome(0, from: 3 * 86_400_000, days: 10)
+        #expect(last.money == 6 && last.purchases == 0)
     }
 
     // MARK: Recovery

@@ -52,7 +52,10 @@ private func event(_ changes: [String: String?] = [:], more: String = "") -> Str
             "invalid UTF-8"),
         Case(event(["user_id": nil]), clvd_status_missing_user, "field user_id (/user_id): missing"),
         Case(event(["user_id": "null"]), clvd_status_missing_user, "field user_id (/user_id): missing"),
-        Case(event(["user_id": "\"\""]), clvd_status_invalid_user, "field user_id (/user_id): empty"),
+        Case(event(["user_id": "\"\""]), clvd_status_missing_user, "field user_id (/user_id): empty"),
+        Case(
+            event(["user_id": "\"Undefined\""]), clvd_status_missing_user,
+            "field user_id (/user_id): string \"Undefined\" stands for a missing id"),
         Case(event(["user_id": #""a\u0000b""#]), clvd_status_invalid_user, "field user_id (/user_id): holds a NUL"),
         Case(
             event(["user_id": "\"" + String(repeating: "x", count: 513) + "\""]), clvd_status_invalid_user,
@@ -78,6 +81,16 @@ private func event(_ changes: [String: String?] = [:], more: String = "") -> Str
         Case(event(["order_id": "{}"]), clvd_status_wrong_type, "field order_id (/order_id): expected a string"),
         Case(event(["event_type": nil]), clvd_status_missing_type, "field event_type (/event_type): missing"),
         Case(event(["amount": "-0.01"]), clvd_status_negative_amount, "field amount (/amount): -0.01 is negative"),
+        Case(
+            event(["amount": "1234567.5"]), clvd_status_absurd_amount,
+            "field amount (/amount): 1,234,567.5 is above the limit of 1,000,000 USD"),
+        Case(
+            event(["amount": "1000000.01"]), clvd_status_absurd_amount,
+            "1,000,000.01 is above the limit of 1,000,000 USD"),
+        Case(event(["amount": "-1234.5"]), clvd_status_negative_amount, "(/amount): -1,234.5 is negative"),
+        Case(
+            event(["quantity": "1e300"]), clvd_status_absurd_amount,
+            "(/quantity): 1e+300 is above the limit of 1,000,000"),
         Case(event(["quantity": "-1"]), clvd_status_negative_amount, "field quantity (/quantity): -1 is negative"),
         Case(event(["amount": "1000000.01"]), clvd_status_absurd_amount, "field amount (/amount)"),
         Case(event(["amount": "1e999"]), clvd_status_absurd_amount, "field amount (/amount): inf"),

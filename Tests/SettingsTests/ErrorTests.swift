@@ -106,6 +106,16 @@ import Testing
             found.map(\.description) == [
                 "CLVD_LEARNING_MAX_LANDMARK: there is no such setting, did you mean CLVD_LEARNING_MAX_LANDMARKS?"
             ])
+        for (wrong, right) in [
+            ("CLVD_SNAPSHOT_DIRECTORY", "CLVD_SNAPSHOTS_DIRECTORY"),
+            ("CLVD_STORE_DIRECTORY", "CLVD_SNAPSHOTS_DIRECTORY"),
+            ("CLVD_KAFAK_BOOTSTRAP_SERVERS", "CLVD_KAFKA_BOOTSTRAP_SERVERS"),
+        ] {
+            let found = try problems(nil, [wrong: "1"]).map(\.description)
+            #expect(found == ["\(wrong): there is no such setting, did you mean \(right)?"])
+        }
+        let fromElsewhere = ["CLVD_TEST_BOOTSTRAP": "localhost:9092", "CLVD_IMAGE_TAG": "1.2"]
+        #expect(try load(nil, fromElsewhere) == Settings())
         let fromKubernetes = [
             "CLVD_SERVICE_HOST": "10.0.0.1", "CLVD_PORT_9090_TCP": "x", "CLVD_KAFKA_PORT_9092_TCP_ADDR": "10.0.0.2",
             "CLVD_KAFKA_SERVICE_PORT": "9092", "CLVD_KAFKA_PORT": "tcp://10.0.0.2:9092",

@@ -89,6 +89,7 @@ let changed: Settings = {
     e.state.maxUsers = 1000
     e.state.hashSeed = .max
     e.state.sessionGapMinutes = 31
+    e.state.orderGapDays = 3
     e.state.subtractRefunds = false
     e.model.recurrent = .gru
     e.model.units = 32

@@ -29,6 +29,7 @@ typedef enum clvd_status {
     clvd_status_ok = 0,
     clvd_status_tombstone = 1,
     clvd_status_ignored_type = 2,
+    clvd_status_filtered = 3,            ///< the mapping's filter leaves it out
     clvd_status_first_rejection = 15,
     clvd_status_unreadable = 15,         ///< stands for a batch that cannot be read and is stepped over
     clvd_status_invalid_json = 16,
@@ -76,6 +77,12 @@ typedef enum clvd_event_type {
 } clvd_event_type;
 #undef CLVD_EVENT_TYPE_CODE
 
+/// What is to be known of the money of an event, a bit each.
+typedef enum clvd_event_flag {
+    clvd_flag_whole_order = 1,  ///< the record is all of its order: a later one of the same order takes its place
+    clvd_flag_no_money = 2      ///< a purchase, refund or return that names no amount, no price and no priced items
+} clvd_event_flag;
+
 /// A decoded record. `status` says which of the other fields mean anything.
 typedef struct clvd_event {
     int64_t offset;
@@ -87,7 +94,7 @@ typedef struct clvd_event {
     uint32_t user_length;
     uint32_t event_id_length;
     uint64_t event_id_hash;         ///< 0 when absent
-    uint64_t order_hash;            ///< 0 when absent
+    uint64_t order_hash;            ///< 0 when absent; of the session where orders are told by sessions
     uint64_t session_hash;          ///< 0 when absent
     uint64_t category_hash;         ///< 0 when absent
     uint64_t product_hash;          ///< 0 when absent
@@ -96,7 +103,8 @@ typedef struct clvd_event {
     double quantity;                ///< 0 when absent
     uint8_t type;                   ///< clvd_event_type
     uint8_t status;                 ///< clvd_status
-    uint16_t rejected_field;        ///< clvd_field that a rejection is about; 0: the record as a whole
+    uint8_t rejected_field;         ///< clvd_field that a rejection is about; 0: the record as a whole
+    uint8_t flags;                  ///< clvd_event_flag
     uint32_t record;                ///< index of the source record in its batch
 } clvd_event;
 

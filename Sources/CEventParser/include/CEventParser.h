@@ -87,6 +87,44 @@ void clvd_parser_destroy(clvd_parser *parser);
 /// False: malformed pointer, too many places, or one place inside another.
 bool clvd_parser_add_source(clvd_parser *parser, clvd_field field, const char *pointer, clvd_time_unit unit);
 
+/// How the value at a place is written, where that is not how clvd reads it.
+typedef struct clvd_rule {
+    const char *constant;   ///< what stands for anything that is there (but `false`), or NULL
+    double divisor;         ///< of a number; 1 for none
+    bool decimal_comma;     ///< a number in text has a decimal comma: `1.234,56`
+    bool whole;             ///< an id with nothing but zeros after a point is the integer: `17850.0`
+} clvd_rule;
+/// `clvd_parser_add_source` for a place with a rule. False also for a divisor that is not positive.
+bool clvd_parser_add_ruled_source(
+    clvd_parser *parser, clvd_field field, const char *pointer, clvd_time_unit unit, const clvd_rule *rule);
+bool clvd_parser_add_ruled_item_source(
+    clvd_parser *parser, clvd_field field, const char *pointer, const clvd_rule *rule);
+/// What `field` is where none of its places holds anything. After its last place.
+bool clvd_parser_add_default(clvd_parser *parser, clvd_field field, const char *text);
+/// A zero at a place of `field` does not count when a later place has something else. Its places have rules.
+bool clvd_parser_set_nonzero(clvd_parser *parser, clvd_field field);
+/// A purchase with a negative amount or quantity is a refund. The places of both have rules.
+void clvd_parser_set_negative_refunds(clvd_parser *parser);
+
+/// Begins a condition: records whose value at `pointer` is none of the values that `clvd_parser_add_condition_value`
+/// adds (NULL: nothing there, or JSON null) are `clvd_status_filtered`; with `negated`, those whose value is one of
+/// them. After all other places.
+bool clvd_parser_add_condition(clvd_parser *parser, const char *pointer, bool negated);
+bool clvd_parser_add_condition_value(clvd_parser *parser, const char *text);
+
+/// A record that is no event and has an array at `pointer` is rejected as a batch. After all other places.
+bool clvd_parser_add_batch(clvd_parser *parser, const char *pointer);
+
+/// Adds a word that counts as no id, whatever its case ("undefined"), in `user_id`, `event_id`, `order_id` and
+/// `session_id`. With the first one, so do ids of nothing but spaces. 1 to 63 bytes.
+bool clvd_parser_add_placeholder(clvd_parser *parser, const char *word);
+/// Records without a user are `clvd_status_filtered`, not rejected.
+void clvd_parser_set_guests_ignored(clvd_parser *parser);
+
+/// The text at the place that counts for `field` in the last decoded row, as the rules have made it; no data where
+/// there is none. Valid until the next row.
+clvd_text clvd_parser_field_text(clvd_parser *parser, clvd_field field, clvd_time_unit *unit);
+
 /// Adds a header that stands in for `event_id` or `event_time` (ISO 8601) when the body has none.
 bool clvd_parser_add_header(clvd_parser *parser, clvd_field field, const char *name);
 void clvd_parser_set_header_lookup(clvd_parser *parser, clvd_header_lookup lookup);
@@ -106,8 +144,27 @@ bool clvd_parser_add_type(clvd_parser *parser, const char *name, uint8_t type);
 /// `default_type` is used when an event has no type, or `CLVD_TYPE_REQUIRED`.
 void clvd_parser_set_types(clvd_parser *parser, clvd_unknown_type unknown, uint8_t default_type);
 
+/// Whether names of types are compared without case, spaces, underscores and hyphens (`order_completed` is
+/// `Order Completed`). Before the first `clvd_parser_add_type`.
+void clvd_parser_set_loose_names(clvd_parser *parser, bool loose);
+
+/// Counts, from now on, the names of event types that are not in the table: of at most `most` names one by one.
+void clvd_parser_count_unknown_types(clvd_parser *parser, uint32_t most);
+/// The `index`-th of these names (its first 128 bytes) and how many records have brought it; false beyond the last.
+bool clvd_parser_unknown_type(const clvd_parser *parser, uint32_t index, clvd_text *name, uint64_t *count);
+/// Records with further names.
+uint64_t clvd_parser_further_unknown_types(const clvd_parser *parser);
+
 /// Whether numeric fields may be written as strings (`"19.90"`), as some sources do.
 void clvd_parser_set_numeric_strings(clvd_parser *parser, bool accepted);
+
+/// What the records of orders are.
+typedef struct clvd_order_rules {
+    bool whole;              ///< a record is a whole order, not a line of one
+    bool from_session;       ///< purchases without an order id belong to the order of their session
+    bool refund_from_items;  ///< a refund that names priced items gives back those, and at most its amount
+} clvd_order_rules;
+void clvd_parser_set_orders(clvd_parser *parser, clvd_order_rules rules);
 bool clvd_parser_set_limits(clvd_parser *parser, const clvd_limits *limits);
 /// Currency of all results; `assumed` is taken when an event names none. Three letters each.
 bool clvd_parser_set_currency(clvd_parser *parser, const char *base, const char *assumed);

@@ -71,6 +71,9 @@ public struct EngineConfiguration: Sendable, Equatable, Codable {
         public var hashSeed: UInt64 = 0x5DEE_CE66_D1CE_4E5B
         /// A pause longer than this starts a new session when the events carry no session id.
         public var sessionGapMinutes: Int = 30
+        /// A line whose order has had none for more days than this opens a new order: a subscription that charges under
+        /// one id. Less than a week, for weekly ones; lines of one checkout come within days.
+        public var orderGapDays: Int = 6
         /// Refunds reduce the value of a user (their amount is subtracted).
         public var subtractRefunds: Bool = true
         public init() {}

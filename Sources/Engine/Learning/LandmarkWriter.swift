@@ -113,9 +113,9 @@ struct LandmarkWriter {
     ///   - newest: the user's newest landmark as its header names it; 0 for none.
     func label(
         _ pool: borrowing LandmarkPool, user slot: UInt32, newest: UInt32, _ event: UnsafePointer<clvd_event>,
-        _ line: OrderLine
+        _ record: OrderRecord
     ) {
-        guard newest != 0, line.rules != 0 else { return }
+        guard newest != 0, record.rules != 0 else { return }
         let time = event.pointee.time_ms
         pool.forEachOpen(of: slot, newest: newest, at: time) { landmark in
             let instant = LandmarkPool.header(landmark).pointee.instant
@@ -124,10 +124,10 @@ struct LandmarkWriter {
             while bin < binEnds.count && time > instant + binEnds[bin] { bin += 1 }
             guard bin < binEnds.count else { return }
             let labels = landmark.at(layout.labels, as: Float.self)
-            for i in rules.indices where line.rules & 1 << UInt32(i) != 0 {
+            for i in rules.indices where record.rules & 1 << UInt32(i) != 0 {
                 let label = LabelEvent(
-                    type: event.pointee.type, category: event.pointee.category_hash, money: Float(line.money),
-                    isNew: line.newRules & 1 << UInt32(i) != 0)
+                    type: event.pointee.type, category: event.pointee.category_hash, money: Float(record.money),
+                    isNew: record.newRules & 1 << UInt32(i) != 0)
                 rules[i].kind.add(label, to: labels + rules[i].cell(bin: bin))
             }
         }

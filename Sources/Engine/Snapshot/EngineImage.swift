@@ -19,7 +19,7 @@ public struct EngineImage {
     /// What describes the sections; JSON in the manifest.
     public struct Metadata: Codable, Equatable, Sendable {
         /// Version of the meaning of the sections.
-        public static let currentFormat = 6
+        public static let currentFormat = 7
         public var format: Int
         public var position: Int64
         var schedule: Engine.Schedule
@@ -151,7 +151,7 @@ extension Engine {
     public func restore(_ metadata: EngineImage.Metadata, section: (String) throws -> UnsafeRawBufferPointer) throws {
         precondition(ordered.isEmpty && position == 0, "restore into a fresh engine")
         try checkCompatible(metadata)
-        for image in metadata.tasks { try insert(task(image, section)) }
+        for image in metadata.tasks { try insert(task(image, format: metadata.format, section)) }
         try restoreModel(metadata, section: section)
     }
 
@@ -186,17 +186,21 @@ extension Engine {
     ) throws -> Bool {
         guard let image = metadata.tasks.first(where: { $0.id == id }) else { return false }
         try checkCompatible(metadata)
-        try insert(task(image, section))
+        try insert(task(image, format: metadata.format, section))
         return true
     }
 
     private func task(
-        _ image: PartitionTask.Image, _ section: (String) throws -> UnsafeRawBufferPointer
+        _ image: PartitionTask.Image, format: Int, _ section: (String) throws -> UnsafeRawBufferPointer
     ) throws -> PartitionTask {
         let name = "task-\(image.id.topic)-\(image.id.partition)"
+        var image = image
+        let slots = try section("\(name)-users")
+        let converted = format == StateFormat.former ? try Format6.slots(slots, &image.users, settings) : nil
+        defer { converted?.deallocate() }
         return try PartitionTask(
-            image: image, settings: settings, slots: section("\(name)-users"), longKeys: section("\(name)-keys"),
-            landmarks: section("\(name)-landmarks"))
+            image: image, settings: settings, slots: converted.map { UnsafeRawBufferPointer($0) } ?? slots,
+            longKeys: section("\(name)-keys"), landmarks: section("\(name)-landmarks"))
     }
 
     /// What decides the layout of state and weights and the meaning of labels must be equal; rates, thresholds and

@@ -38,8 +38,8 @@ struct StateCheck {
         if Int(h.ringCount) > UserLayout.ringCount { return "count of the event ring" }
         if h.sinceBoundary > h.ringCount { return "events since the boundary state" }
         guard StateCheck.instants.contains(h.lastEventMs) else { return "time of the last event" }
-        if h.paneClock != Panes.index(h.lastEventMs) { return "clock of the panes" }
-        guard h.valueToDate.isFinite, h.orderAmount.isFinite, h.orderBAmount.isFinite else { return "money" }
+        guard h.valueToDate.isFinite else { return "money" }
+        if Int(h.orderNext) >= Orders.capacity { return "next place in the ring of orders" }
         guard h.lastValue.isFinite, h.lastChurn.isFinite else { return "latest prediction" }
         guard areFinite(slot + layout.panes, floats: Panes.count) else { return "money of a pane" }
         let ring = EventRing(slot, layout)
@@ -178,7 +178,8 @@ extension TaskCounters {
     fileprivate var isWhole: Bool {
         let all = [
             records, accepted, duplicates, ignored, tombstones, erased, deadLetters, repeated, updates, alertsRaised,
-            alertsCleared, alertsForSilence, rescored, landmarks, evictedIdle, evictedByCap,
+            alertsCleared, alertsForSilence, rescored, landmarks, evictedIdle, evictedByCap, purchasesWithoutMoney,
+            refundsWithoutOrder,
         ]
         return reasons.count == TaskCounters().reasons.count && (all + reasons).allSatisfy(StateCheck.counts.contains)
     }

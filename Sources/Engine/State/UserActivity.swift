@@ -2,78 +2,48 @@ import CEventParser
 import CKernels
 import Glibc
 
-/// What one event means for the orders of its user.
-struct OrderLine {
-    /// Hash of the order's id; 0 when the event has none.
-    var order: UInt32
-    var isPurchase: Bool
-    /// Whether the event is a further line of one of the user's last two orders.
-    var continues: Bool
-    /// What the event adds to the user's value, base currency; negative for a refund that is subtracted.
-    var money: Double
-    /// Label rules that the event matches (a bit each).
-    var rules: UInt32
-    /// Those of them for which no earlier line of the order has counted.
-    var newRules: UInt32
-}
-
 /// Counts one event into the state of its user: windows, totals, orders, session and event ring. Everything but
 /// the recurrent state.
 struct UserActivity {
     let layout: UserLayout
     /// Without a session id, a gap longer than this opens a new session, ms.
     let sessionGapMs: Int64
-    let subtractRefunds: Bool
+    let orders: OrderRules
     let categoryBuckets: Int
-
-    /// Reads the event as a line of an order. Changes nothing; to be called before `count`.
-    /// - Parameter rules: label rules that the event matches (a bit each).
-    @inline(__always)
-    func orderLine(
-        _ h: UnsafeMutablePointer<UserHeader>, _ event: UnsafePointer<clvd_event>, rules: UInt32
-    ) -> OrderLine {
-        let e = event.pointee
-        let isPurchase = e.type == EventType.purchase.rawValue
-        let isRefund = e.type == EventType.refund.rawValue
-        let order = UInt32(truncatingIfNeeded: e.order_hash)
-        let continues = isPurchase && order != 0 && (order == h.pointee.orderA || order == h.pointee.orderB)
-        let money = isPurchase ? e.amount : isRefund && subtractRefunds ? -e.amount : 0
-        let known = !continues ? 0 : order == h.pointee.orderA ? h.pointee.orderARules : h.pointee.orderBRules
-        return OrderLine(
-            order: order, isPurchase: isPurchase, continues: continues, money: money, rules: rules,
-            newRules: rules & ~known)
-    }
 
     /// Counts an event and appends it to the event ring.
     /// - Parameter now: ms; the event's time, but not before the user's last event.
     /// - Returns: the event as stored.
     func count(
-        _ event: UnsafePointer<clvd_event>, _ line: OrderLine, in slot: UserSlot, now: Int64
+        _ event: UnsafePointer<clvd_event>, _ record: OrderRecord, in slot: UserSlot, now: Int64
     ) -> StoredEvent {
         let h = slot.header
         let e = event.pointee
         let seconds = UInt32(clamping: now / 1000)
         let first = h.pointee.events == 0
         let opensSession = opensSession(h, e.session_hash, first: first, now: now)
+        orders.count(slot, record, time: e.time_ms)
         let pane = Panes.index(now)
         let panes = Panes(slot + layout.panes)
         if first {
             h.pointee.firstSeen = seconds
-            h.pointee.paneClock = pane
-        } else if pane > h.pointee.paneClock {
+        } else {
             panes.advance(from: h.pointee.paneClock, to: pane)
-            h.pointee.paneClock = pane
         }
-        if line.isPurchase { countPurchase(h, line, amount: Float(e.amount), seconds: seconds) }
+        if record.isPurchase && !record.isRepeat { countPurchase(h, isNew: !record.continues, seconds: seconds) }
         let stage = FunnelStage.code(ofType: e.type)
         panes.add(
-            pane: Panes.index(e.time_ms), clock: h.pointee.paneClock, stage: stage, money: Float(line.money),
-            orderTotal: line.isPurchase ? h.pointee.orderAmount : -1, continues: line.continues)
-        countTotals(h, stage: stage, money: line.money, first: first, now: now)
+            pane: Panes.index(e.time_ms), clock: pane, stage: stage, money: Float(record.money),
+            orderTotal: record.isPurchase && !(record.isRepeat && record.money == 0) ? Float(record.total) : -1,
+            continues: record.continues)
+        countTotals(h, stage: stage, money: record.money, first: first, now: now)
+        // An order that comes again is no purchase to the model, only its change of money is news.
+        let type = record.isRepeat ? EventType.other.rawValue : e.type
+        let amount = record.isRepeat || e.amount == 0 ? record.money : e.amount
         let code =
-            EventType.embedded(e.type) << EventRing.typeShift | (opensSession ? EventRing.sessionBit : 0)
+            EventType.embedded(type) << EventRing.typeShift | (opensSession ? EventRing.sessionBit : 0)
             | StepInputs.bucket(category: e.category_hash, buckets: categoryBuckets)
-        let stored = StoredEvent(time: seconds, code: code, amount: clvd_half_of_float(log1pf(Float(abs(e.amount)))))
+        let stored = StoredEvent(time: seconds, code: code, amount: clvd_half_of_float(log1pf(Float(abs(amount)))))
         EventRing(slot, layout).push(h, time: stored.time, code: stored.code, amount: stored.amount)
         h.pointee.sinceBoundary += 1
         return stored
@@ -100,26 +70,8 @@ struct UserActivity {
     }
 
     @inline(__always)
-    private func countPurchase(
-        _ h: UnsafeMutablePointer<UserHeader>, _ line: OrderLine, amount: Float, seconds: UInt32
-    ) {
-        if line.continues {
-            if line.order != h.pointee.orderA {
-                swap(&h.pointee.orderA, &h.pointee.orderB)
-                swap(&h.pointee.orderAmount, &h.pointee.orderBAmount)
-                swap(&h.pointee.orderARules, &h.pointee.orderBRules)
-            }
-            h.pointee.orderAmount += amount
-            h.pointee.orderARules |= line.rules
-        } else {
-            h.pointee.orderBAmount = h.pointee.orderAmount
-            h.pointee.orderAmount = amount
-            h.pointee.orderBRules = h.pointee.orderARules
-            h.pointee.orderARules = line.rules
-            h.pointee.orderB = h.pointee.orderA
-            h.pointee.orderA = line.order
-            h.pointee.purchases &+= 1
-        }
+    private func countPurchase(_ h: UnsafeMutablePointer<UserHeader>, isNew: Bool, seconds: UInt32) {
+        if isNew { h.pointee.purchases &+= 1 }
         if h.pointee.firstPurchase == 0 { h.pointee.firstPurchase = seconds }
         if seconds / Clock.secondsPerDay != h.pointee.lastPurchase / Clock.secondsPerDay {
             h.pointee.purchaseDays &+= 1
@@ -140,11 +92,8 @@ struct UserActivity {
         }
         h.pointee.events &+= 1
         h.pointee.valueToDate += money
+        let day = h.pointee.lastActiveDay
         h.pointee.lastEventMs = now
-        let day = UInt16(clamping: now / Clock.day)
-        if first || day != h.pointee.lastActiveDay {
-            h.pointee.daysActive &+= 1
-            h.pointee.lastActiveDay = day
-        }
+        if first || day != h.pointee.lastActiveDay { h.pointee.daysActive &+= 1 }
     }
 }

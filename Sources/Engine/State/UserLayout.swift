@@ -17,19 +17,9 @@ struct UserHeader {
     var identity: UInt32 = 0
     /// Newest landmark of the user (sequence number in the pool), 0 when none.
     var landmark: UInt32 = 0
-    /// Index of the pane of six hours that the panes were last advanced to.
-    var paneClock: Int32 = 0
     /// CLV and churn probability of the latest update.
     var lastValue: Float = 0
     var lastChurn: Float = 0
-    /// Hashes of the two orders that lines came for last (0 for one without an id), and their money so far.
-    var orderA: UInt32 = 0
-    var orderB: UInt32 = 0
-    var orderAmount: Float = 0
-    var orderBAmount: Float = 0
-    /// Label rules that lines of these orders have counted for (a bit each): an order counts once for a rule.
-    var orderARules: UInt32 = 0
-    var orderBRules: UInt32 = 0
     var session: UInt32 = 0
     var alertRaisedAt: UInt32 = 0
     /// Time and code of the event that left the ring last, and the last purchase before the ring.
@@ -39,7 +29,6 @@ struct UserHeader {
     var daysActive: UInt16 = 0
     /// Days (UTC) with a purchase.
     var purchaseDays: UInt16 = 0
-    var lastActiveDay: UInt16 = 0
     /// Bytes of the key.
     var keyLength: UInt16 = 0
     var ringCount: UInt8 = 0
@@ -51,6 +40,13 @@ struct UserHeader {
     var flags: UInt8 = 0
     /// Alerts raised so far, at most 255.
     var alerts: UInt8 = 0
+    /// Place of the next order in `Orders`, which is that of the oldest.
+    var orderNext: UInt8 = 0
+
+    /// Index of the pane of six hours that the panes stand at.
+    var paneClock: Int32 { Panes.index(lastEventMs) }
+    /// Day (UTC, since 1970) of the last event.
+    var lastActiveDay: UInt16 { UInt16(clamping: lastEventMs / Clock.day) }
 
     static let inUse: UInt8 = 1
     static let alertRaised: UInt8 = 2
@@ -62,13 +58,15 @@ struct UserHeader {
 
 /// Where everything of one user lies in its slot: one contiguous piece of memory, no pointers.
 ///
-///     header | key | dedup ring | event ring | panes | rolling state | boundary state
+///     header | key | dedup ring | event ring | orders | panes | rolling state | boundary state
 ///
 /// The recurrent state rests as h in 8 bits (h is in [-1, 1]) and c in half precision.
 struct UserLayout: Equatable {
     static let keyBytes = 36
     static let dedupCount = 8
     static let ringCount = 16
+    /// Orders that are remembered.
+    static let orderCount = 8
 
     let units: Int
     let hasCell: Bool
@@ -79,6 +77,12 @@ struct UserLayout: Equatable {
     let ringTime: Int
     let ringCode: Int
     let ringAmount: Int
+    let orderID: Int
+    let orderTotal: Int
+    let orderRefunded: Int
+    /// nil where no target needs the label rules of orders.
+    let orderRules: Int?
+    let orderDay: Int
     let panes: Int
     let rolling: Int
     let boundary: Int
@@ -87,10 +91,11 @@ struct UserLayout: Equatable {
     /// Bytes of a slot, a multiple of 8.
     let size: Int
 
-    init(units: Int, hasCell: Bool) {
+    /// - Parameter hasOrderRules: whether later lines of an order may count for a target (`OrderRules.categoryRules`).
+    init(units: Int, hasCell: Bool, hasOrderRules: Bool = false) {
         self.units = units
         self.hasCell = hasCell
-        var at = MemoryLayout<UserHeader>.stride
+        var at = MemoryLayout<UserHeader>.size
         func place(_ bytes: Int, align: Int) -> Int {
             at = (at + align - 1) / align * align
             defer { at += bytes }
@@ -103,6 +108,11 @@ struct UserLayout: Equatable {
         ringTime = place(4 * UserLayout.ringCount, align: 4)
         ringCode = place(2 * UserLayout.ringCount, align: 2)
         ringAmount = place(2 * UserLayout.ringCount, align: 2)
+        orderID = place(4 * UserLayout.orderCount, align: 4)
+        orderTotal = place(4 * UserLayout.orderCount, align: 4)
+        orderRefunded = place(4 * UserLayout.orderCount, align: 4)
+        orderRules = hasOrderRules ? place(4 * UserLayout.orderCount, align: 4) : nil
+        orderDay = place(2 * UserLayout.orderCount, align: 2)
         panes = place(Panes.bytes, align: 4)
         rolling = place(stateBytes, align: 2)
         boundary = place(stateBytes, align: 2)

@@ -54,11 +54,11 @@ struct TargetTable {
                 guard let type = EventType(name: name) else { preconditionFailure("unknown event type \(name)") }
                 mask |= 1 << UInt64(type.rawValue)
             }
-            // Refunds reduce the money that purchases bring.
+            // Refunds and returns reduce the money that purchases bring.
             if target.kind.isMoney && configuration.state.subtractRefunds
                 && mask & (1 << UInt64(EventType.purchase.rawValue)) != 0
             {
-                mask |= 1 << UInt64(EventType.refund.rawValue)
+                mask |= 1 << UInt64(EventType.refund.rawValue) | 1 << UInt64(EventType.return.rawValue)
             }
             return LabelRule(
                 kind: target.kind, cell: Int32(first[i]), types: mask,
@@ -73,6 +73,15 @@ struct TargetTable {
         var matching: UInt32 = 0
         for i in rules.indices where rules[i].counts(type: type, category: category) { matching |= 1 << UInt32(i) }
         return matching
+    }
+
+    /// The rules that a later line of an order may count for, as the first need not be of their category (a bit each).
+    var categoryRules: UInt32 {
+        let purchase: UInt64 = 1 << UInt64(EventType.purchase.rawValue)
+        return rules.indices.reduce(0) { bits, i in
+            let isOne = rules[i].category != 0 && !rules[i].isValue && rules[i].types & purchase != 0
+            return bits | (isOne ? 1 << UInt32(i) : 0)
+        }
     }
 
     /// The reading of a target at one of its horizons (days).

@@ -6,8 +6,6 @@ struct Columns {
     /// Of each column its slot in the parser, or -1 when the format does not know it.
     private let slots: [Int32]
     let slotCount: Int
-    /// Of each field the slots it may come from, in the format's order.
-    let places: [Field: [(slot: Int, unit: EventFormat.TimeUnit)]]
     /// What an amount is in when the row does not say.
     let currency: String?
 
@@ -67,13 +65,6 @@ struct Columns {
                 parser, "/" + name.replacing("~", with: "~0").replacing("/", with: "~1"))
         }
         slotCount = Int(clvd_parser_slot_count(parser))
-        let present = Set(slots)
-        places = format.fields.mapValues { places in
-            places.compactMap { place in
-                let slot = clvd_parser_find_slot(parser, place.pointer)
-                return present.contains(slot) ? (Int(slot), place.unit) : nil
-            }
-        }
         currency = format.currency
     }
 

@@ -62,14 +62,12 @@ final class NativeMessages {
         entries[index].key = UnsafeBufferPointer(start: nil, count: 0)
     }
 
-    /// A CSV row.
-    func append(_ event: clvd_event, _ slots: UnsafeMutableBufferPointer<clvd_text>, _ columns: Columns) {
-        func place(_ field: Field) -> (text: UnsafeBufferPointer<UInt8>, unit: EventFormat.TimeUnit)? {
-            for place in columns.places[field] ?? [] where slots[place.slot].length > 0 {
-                let text = slots[place.slot]
-                return (UnsafeBufferPointer(start: text.data, count: Int(text.length)), place.unit)
-            }
-            return nil
+    /// The CSV row that `parser` has just decoded, with the currency of rows that name none.
+    func append(_ event: clvd_event, _ parser: OpaquePointer, currency: String?) {
+        func place(_ field: Field) -> (text: UnsafeBufferPointer<UInt8>, unit: clvd_time_unit)? {
+            var unit = clvd_time_iso8601
+            let text = clvd_parser_field_text(parser, field.code, &unit)
+            return text.data.map { (UnsafeBufferPointer(start: $0, count: Int(text.length)), unit) }
         }
         let start = count
         append("{")
@@ -83,7 +81,7 @@ final class NativeMessages {
         }
         if let value = place(.currency) {
             member("currency", text: value.text)
-        } else if var currency = columns.currency {
+        } else if var currency {
             currency.withUTF8 { member("currency", text: $0) }
         }
         append("}")
@@ -110,7 +108,7 @@ final class NativeMessages {
         let isUnresolved =
             event.status == UInt8(clvd_status_missing_type.rawValue)
             || (event.status >= UInt8(clvd_status_first_rejection.rawValue)
-                && event.rejected_field == UInt16(clvd_field_event_type.rawValue))
+                && event.rejected_field == UInt8(clvd_field_event_type.rawValue))
         if isUnresolved {
             // Under another name: `native` would take an unknown type for `other`.
             member("source_event_type", text: source ?? UnsafeBufferPointer(start: nil, count: 0))
@@ -129,13 +127,13 @@ final class NativeMessages {
     }
 
     private func appendTime(
-        _ event: clvd_event, _ source: (text: UnsafeBufferPointer<UInt8>, unit: EventFormat.TimeUnit)?
+        _ event: clvd_event, _ source: (text: UnsafeBufferPointer<UInt8>, unit: clvd_time_unit)?
     ) {
         guard let source else { return }
         if event.status == UInt8(clvd_status_ok.rawValue) || event.time_ms != 0 {
             name("event_time_ms")
             append("\(event.time_ms)")
-        } else if source.unit == .milliseconds {
+        } else if source.unit == clvd_time_milliseconds {
             member("event_time_ms", number: source.text)
         } else {
             member("event_time", text: source.text)

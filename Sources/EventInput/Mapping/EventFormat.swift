@@ -10,25 +10,84 @@ public struct EventFormat: Sendable, Equatable {
     var encoding = RecordEncoding.json
     /// Options of the encoding that the format gives, by their keys.
     var encodingOptions: [String: String] = [:]
+    /// Where the body of the event is, if not at the top; places are looked for there first.
+    var roots: [String] = []
     var fields: [Field: [Place]] = [:]
+    /// What fields are where no place holds anything.
+    var defaults: [Field: String] = [:]
+    var guests = Guests.missing
+    /// Words that count as no id.
+    var placeholders = EventFormat.usualPlaceholders
     /// Arrays of items, and where the fields of an item stand in each.
     var items: [String] = []
-    var itemFields: [Field: [String]] = [:]
+    var itemFields: [Field: [Place]] = [:]
+    /// Which records count.
+    var conditions: [Condition] = []
+    /// Arrays of events, which make a record a batch.
+    var batches: [String] = []
     /// Arrays that hold one element at most.
     var single: [String] = []
     var headers: [Field: String] = [:]
     var types: [TypeName] = []
+    var names = Names.exact
     var unknownTypes = UnknownTypes.other
     /// A `clvd_event_type`, or `CLVD_TYPE_REQUIRED`.
     var defaultType = UInt8(CLVD_TYPE_REQUIRED)
     var numericStrings = false
+    var decimal = DecimalSign.point
+    var negative = NegativeNumbers.reject
+    /// Fields whose zeros count only when no later place has something else.
+    var nonzero: [Field] = []
+    /// Whether `17850.0` is the id 17850.
+    var wholeIDs = false
+    var order = OrderRecords.lines
+    /// Whether purchases without an order id belong to the order of their session.
+    var orderFromSession = false
+    /// Whether a refund that names priced items gives back those.
+    var refundFromItems = false
     /// Currency of events that name none.
     var currency: String?
 
     struct Place: Sendable, Equatable {
         var pointer: String
         var unit = TimeUnit.iso8601
+        /// What a number is divided by.
+        var divisor = 1.0
+        /// What stands for anything that is there.
+        var constant: String?
     }
+
+    /// What the value at a place must be, or, negated, must not be. nil: absent or JSON null.
+    struct Condition: Sendable, Equatable {
+        var pointer: String
+        var isNegated: Bool
+        var values: [String?]
+    }
+
+    /// What becomes of records without a user.
+    enum Guests: Sendable, Equatable {
+        /// They are dead letters.
+        case missing
+        /// They are filtered.
+        case ignored
+        /// These places have ids that tell guests apart.
+        case places([String])
+    }
+
+    enum DecimalSign: String, Sendable, CaseIterable {
+        case point, comma
+    }
+
+    /// What negative amounts and quantities of purchases are.
+    enum NegativeNumbers: String, Sendable, CaseIterable {
+        case reject, refund
+    }
+
+    /// Words that senders write where they have no id. One that is a customer's id somewhere is not among them.
+    static let usualPlaceholders = [
+        "undefined", "null", "none", "nil", "nan", "[object Object]", "(not set)", "n/a", "\\N", "true", "false",
+        "anonymous", "guest", "distinct_id", "00000000-0000-0000-0000-000000000000",
+    ]
 
     struct TypeName: Sendable, Equatable {
         var name: String
@@ -54,6 +113,11 @@ public struct EventFormat: Sendable, Equatable {
         }
     }
 
+    /// How names of event types are compared.
+    enum Names: String, Sendable, CaseIterable {
+        case exact, loose
+    }
+
     enum UnknownTypes: String, Sendable, CaseIterable {
         case other, ignore, reject
 
@@ -66,6 +130,14 @@ public struct EventFormat: Sendable, Equatable {
         }
     }
 
+    /// What a record of an order is.
+    enum OrderRecords: String, Sendable, CaseIterable {
+        /// A line of it: lines with one order id add up.
+        case lines
+        /// All of it: a later record with the same order id takes the place of the former.
+        case whole
+    }
+
     init(name: String, summary: String) {
         self.name = name
         self.summary = summary
@@ -74,12 +146,17 @@ public struct EventFormat: Sendable, Equatable {
     // MARK: Getting one
 
     /// Names of the formats that come with clvd.
-    public static let builtInNames = ["native", "segment", "ga4", "rees46"]
+    public static let builtInNames = [
+        "native", "segment", "ga4", "rees46", "shopify", "woocommerce", "posthog", "snowplow", "cloudevents",
+    ]
 
     // They are part of the program: one that cannot be read is a defect that the tests find.
     private static let builtIns: [String: EventFormat] = [
         "native": PackageResources.native_yaml, "segment": PackageResources.segment_yaml,
         "ga4": PackageResources.ga4_yaml, "rees46": PackageResources.rees46_yaml,
+        "shopify": PackageResources.shopify_yaml, "woocommerce": PackageResources.woocommerce_yaml,
+        "posthog": PackageResources.posthog_yaml, "snowplow": PackageResources.snowplow_yaml,
+        "cloudevents": PackageResources.cloudevents_yaml,
     ].reduce(into: [:]) { formats, file in
         let yaml = String(decoding: file.value, as: UTF8.self)
         formats[file.key] = try! EventFormat(yaml: yaml, source: file.key + ".yaml")
@@ -129,33 +206,6 @@ public struct EventFormat: Sendable, Equatable {
         }
         return try EventFormat(yaml: yaml, source: nameOrPath)
     }
-
-    // MARK: Compiling
-
-    /// Puts the mapping into `parser` and calls `refused` with the path of each key (`fields.user_id[0]`) whose value
-    /// the parser does not take.
-    func compile(into parser: OpaquePointer, refused: (String) -> Void = { _ in }) {
-        func check(_ key: @autoclosure () -> String, _ accepted: Bool) { if !accepted { refused(key()) } }
-        for field in Field.allCases {
-            for (index, place) in (fields[field] ?? []).enumerated() {
-                let accepted = clvd_parser_add_source(parser, field.code, place.pointer, place.unit.code)
-                check("fields.\(field)[\(index)]", accepted)
-            }
-            for (index, pointer) in (itemFields[field] ?? []).enumerated() {
-                check("items.\(field)[\(index)]", clvd_parser_add_item_source(parser, field.code, pointer))
-            }
-            if let name = headers[field] { check("headers.\(field)", clvd_parser_add_header(parser, field.code, name)) }
-        }
-        for (index, pointer) in items.enumerated() {
-            check("items.pointer[\(index)]", clvd_parser_add_items(parser, pointer))
-        }
-        for (index, pointer) in single.enumerated() {
-            check("single[\(index)]", clvd_parser_add_single(parser, pointer))
-        }
-        for type in types { check("types.\(type.name)", clvd_parser_add_type(parser, type.name, type.type)) }
-        clvd_parser_set_types(parser, unknownTypes.code, defaultType)
-        clvd_parser_set_numeric_strings(parser, numericStrings)
-    }
 }
 
 /// The fields that a mapping fills, named as formats write them.
@@ -188,6 +238,9 @@ enum Field: String, Sendable, CaseIterable, CustomStringConvertible {
         }
     }
 
+    /// Those that hold ids, which may be missing without anybody saying so.
+    static let ofIDs: [Field] = [.userID, .eventID, .orderID, .sessionID]
+    static let ofNumbers: [Field] = [.price, .quantity, .amount]
     static let ofItems: [Field] = [.productID, .category, .price, .quantity]
     static let ofHeaders: [Field] = [.eventID, .eventTime]
 }
@@ -220,15 +273,24 @@ public struct FormatError: Error, Sendable, Equatable, CustomStringConvertible {
 
 /// `; did you mean "user_id"?` for a near miss, else nothing.
 func suggestion(for word: String, among known: [String]) -> String {
+    let nearest = nearest(to: word, among: known) { word, name in word.count >= 3 && name.starts(with: word) }
+    return nearest.map { "; did you mean \"\($0)\"?" } ?? ""
+}
+
+/// The name that differs least from `word` in letters, if that is not much. `isNear` makes any other pair near, too.
+func nearest(
+    to word: String, among known: [String], isNear: (_ word: [Character], _ name: [Character]) -> Bool
+) -> String? {
     func letters(_ text: String) -> [Character] { text.lowercased().filter { $0 != "_" && $0 != "-" && $0 != " " } }
     let wanted = letters(String(word.prefix(40)))
     func edits(_ name: String) -> Int {
         let name = letters(name)
-        return wanted.count >= 3 && name.starts(with: wanted) ? 1 : distance(wanted, name)
+        let edits = distance(wanted, name)
+        return edits > 1 && isNear(wanted, name) ? 1 : edits
     }
     let nearest = known.map { ($0, edits($0)) }.min { $0.1 < $1.1 }
-    guard let (name, edits) = nearest, edits <= max(1, wanted.count / 3) else { return "" }
-    return "; did you mean \"\(name)\"?"
+    guard let (name, edits) = nearest, edits <= max(1, wanted.count / 3) else { return nil }
+    return name
 }
 
 /// Insertions, deletions and replacements that turn one text into the other.

@@ -7,7 +7,7 @@ struct FormatReader {
     let encodings: [RecordEncoding]
     private var problems: [FormatError.Problem] = []
     /// Lines of the values that the parser may still refuse, by the path of their key.
-    private var lines: [String: Int] = [:]
+    var lines: [String: Int] = [:]
 
     init(source: String, encodings: [RecordEncoding]) {
         self.source = source
@@ -34,8 +34,10 @@ struct FormatReader {
     }
 
     private static let keys = [
-        "name", "summary", "encoding", "fields", "items", "single", "headers", "types", "unknown_types", "default_type",
-        "numeric_strings", "currency",
+        "name", "summary", "encoding", "root", "fields", "defaults", "guest", "placeholders", "whole_ids", "items",
+        "where", "single", "batch", "headers", "types", "names", "unknown_types", "default_type", "numeric_strings",
+        "decimal", "negative", "nonzero", "currency",
+        "order", "order_from_session", "refund_from_items",
     ]
 
     private mutating func format(from entries: [Entry], line: Int?) -> EventFormat {
@@ -51,12 +53,19 @@ struct FormatReader {
         if let entry = value("fields") { format.fields = fields(entry) }
         if let entry = value("items") { (format.items, format.itemFields) = items(entry) }
         if let entry = value("single") { format.single = pointers(entry) }
+        readRules(value, into: &format)
         if let entry = value("types") { format.types = types(entry) }
+        if let entry = value("names"), let choice: EventFormat.Names = self.choice(entry) { format.names = choice }
         if let entry = value("unknown_types"), let choice: EventFormat.UnknownTypes = self.choice(entry) {
             format.unknownTypes = choice
         }
         if let entry = value("default_type"), let type = type(entry, ignorable: false) { format.defaultType = type }
         if let entry = value("numeric_strings"), let accepted = flag(entry) { format.numericStrings = accepted }
+        if let entry = value("order"), let choice: EventFormat.OrderRecords = self.choice(entry) {
+            format.order = choice
+        }
+        if let entry = value("order_from_session"), let flag = flag(entry) { format.orderFromSession = flag }
+        if let entry = value("refund_from_items"), let flag = flag(entry) { format.refundFromItems = flag }
         if let entry = value("currency"), let code = text(entry) {
             if CurrencyTable.isCode(code) {
                 format.currency = code.uppercased()
@@ -109,22 +118,22 @@ struct FormatReader {
     private mutating func fields(_ entry: Entry) -> [Field: [EventFormat.Place]] {
         var fields: [Field: [EventFormat.Place]] = [:]
         for entry in known(entry, Field.allCases) {
-            let places = list(entry.entry).compactMap { place($0, isTime: entry.field == .eventTime) }
+            let places = list(entry.entry).compactMap { place($0, of: entry.field) }
             if !places.isEmpty { fields[entry.field] = places }
         }
         return fields
     }
 
-    private mutating func items(_ entry: Entry) -> ([String], [Field: [String]]) {
+    private mutating func items(_ entry: Entry) -> ([String], [Field: [EventFormat.Place]]) {
         guard let entries = entries(of: entry.node, at: entry.path) else { return ([], [:]) }
         refuseUnknown(entries, ["pointer"] + Field.ofItems.map(\.rawValue))
-        var fields: [Field: [String]] = [:]
+        var fields: [Field: [EventFormat.Place]] = [:]
         var arrays: [String] = []
         for entry in entries {
             if entry.key == "pointer" {
                 arrays = pointers(entry)
             } else if let field = Field(rawValue: entry.key), Field.ofItems.contains(field) {
-                fields[field] = pointers(entry)
+                fields[field] = list(entry).compactMap { place($0, of: field) }
             }
         }
         if !entries.contains(where: { $0.key == "pointer" }) {
@@ -152,30 +161,31 @@ struct FormatReader {
 
     // MARK: Values
 
-    private mutating func place(_ entry: Entry, isTime: Bool) -> EventFormat.Place? {
-        guard isTime, entry.node.mapping != nil else {
-            return pointer(entry).map { EventFormat.Place(pointer: $0) }
-        }
+    private mutating func place(_ entry: Entry, of field: Field) -> EventFormat.Place? {
+        guard entry.node.mapping != nil else { return pointer(entry).map { EventFormat.Place(pointer: $0) } }
         guard let entries = entries(of: entry.node, at: entry.path) else { return nil }
-        refuseUnknown(entries, ["pointer", "unit"])
+        let isTime = field == .eventTime
+        refuseUnknown(
+            entries, ["pointer"] + (isTime ? ["unit"] : ["as"]) + (Field.ofNumbers.contains(field) ? ["divide"] : []))
         var place = EventFormat.Place(pointer: "")
         guard let pointerEntry = entries.first(where: { $0.key == "pointer" }) else {
-            report(entry, "has no pointer; write { pointer: /event_time, unit: iso8601 }")
+            report(entry, "has no pointer; write { pointer: /\(field)\(isTime ? ", unit: iso8601" : "") }")
             return nil
         }
-        if let unit = entries.first(where: { $0.key == "unit" }) {
+        if isTime, let unit = entries.first(where: { $0.key == "unit" }) {
             guard let choice: EventFormat.TimeUnit = choice(unit) else { return nil }
             place.unit = choice
         }
+        readRule(of: entries, into: &place)
         guard let pointer = pointer(pointerEntry) else { return nil }
         lines[entry.path] = entry.line
         place.pointer = pointer
         return place
     }
 
-    private mutating func pointers(_ entry: Entry) -> [String] { list(entry).compactMap { pointer($0) } }
+    mutating func pointers(_ entry: Entry) -> [String] { list(entry).compactMap { pointer($0) } }
 
-    private mutating func pointer(_ entry: Entry) -> String? {
+    mutating func pointer(_ entry: Entry) -> String? {
         guard let text = text(entry) else { return nil }
         lines[entry.path] = entry.line
         guard text.hasPrefix("/") else {
@@ -185,7 +195,7 @@ struct FormatReader {
         return text
     }
 
-    private mutating func type(_ entry: Entry, ignorable: Bool) -> UInt8? {
+    mutating func type(_ entry: Entry, ignorable: Bool) -> UInt8? {
         guard let name = text(entry) else { return nil }
         if ignorable, name == "ignore" { return UInt8(CLVD_TYPE_IGNORED) }
         let known = Self.typeNames
@@ -202,7 +212,7 @@ struct FormatReader {
         String(cString: clvd_event_type_name($0))
     }
 
-    private mutating func choice<Choice>(_ entry: Entry) -> Choice?
+    mutating func choice<Choice>(_ entry: Entry) -> Choice?
     where Choice: CaseIterable & RawRepresentable<String> {
         guard let text = text(entry) else { return nil }
         if let choice = Choice(rawValue: text) { return choice }
@@ -211,14 +221,14 @@ struct FormatReader {
         return nil
     }
 
-    private mutating func flag(_ entry: Entry) -> Bool? {
+    mutating func flag(_ entry: Entry) -> Bool? {
         guard let text = text(entry) else { return nil }
         if text == "true" || text == "false" { return text == "true" }
         report(entry, "\"\(text)\" is neither true nor false")
         return nil
     }
 
-    private mutating func text(_ entry: Entry) -> String? {
+    mutating func text(_ entry: Entry) -> String? {
         guard let text = entry.node.scalar?.string, entry.node.null == nil || entry.node.scalar?.style != .plain else {
             report(entry, "a text is expected here")
             return nil
@@ -231,7 +241,7 @@ struct FormatReader {
     }
 
     /// The elements of a list; a single value counts as a list of one.
-    private mutating func list(_ entry: Entry) -> [Entry] {
+    mutating func list(_ entry: Entry) -> [Entry] {
         let nodes = entry.node.sequence.map(Array.init) ?? [entry.node]
         if nodes.isEmpty { report(entry, "an empty list; name a place or leave the key out") }
         return nodes.enumerated().map { index, node in
@@ -242,14 +252,14 @@ struct FormatReader {
 
     // MARK: Mappings
 
-    private struct Entry {
+    struct Entry {
         var key: String
         var path: String
         var node: Node
         var line: Int?
     }
 
-    private mutating func entries(of node: Node, at path: String) -> [Entry]? {
+    mutating func entries(of node: Node, at path: String) -> [Entry]? {
         guard let mapping = node.mapping else {
             report(node.mark?.line, path, "a mapping is expected here (key: value)")
             return nil
@@ -264,7 +274,7 @@ struct FormatReader {
         }
     }
 
-    private mutating func known(_ entry: Entry, _ fields: [Field]) -> [(field: Field, entry: Entry)] {
+    mutating func known(_ entry: Entry, _ fields: [Field]) -> [(field: Field, entry: Entry)] {
         guard let entries = entries(of: entry.node, at: entry.path) else { return [] }
         refuseUnknown(entries, fields.map(\.rawValue))
         return entries.compactMap { entry in
@@ -272,7 +282,7 @@ struct FormatReader {
         }
     }
 
-    private mutating func refuseUnknown(_ entries: [Entry], _ keys: [String]) {
+    mutating func refuseUnknown(_ entries: [Entry], _ keys: [String]) {
         for entry in entries where !keys.contains(entry.key) {
             let guess = suggestion(for: entry.key, among: keys)
             report(entry, "unknown key\(guess.isEmpty ? "; known are \(keys.joined(separator: ", "))" : guess)")
@@ -281,9 +291,9 @@ struct FormatReader {
 
     // MARK: Problems
 
-    private mutating func report(_ entry: Entry, _ message: String) { report(entry.line, entry.path, message) }
+    mutating func report(_ entry: Entry, _ message: String) { report(entry.line, entry.path, message) }
 
-    private mutating func report(_ line: Int?, _ key: String, _ message: String) {
+    mutating func report(_ line: Int?, _ key: String, _ message: String) {
         problems.append(.init(line: line, key: key.isEmpty ? nil : key, message: message))
     }
 
@@ -295,10 +305,13 @@ struct FormatReader {
         format.compile(into: parser) { refused.append($0) }
         for key in refused {
             let message =
-                key.hasPrefix("types.")
-                ? "too many event types"
-                : "the parser does not take this pointer: it is malformed (~ must be ~0 or ~1, selectors are "
-                    + "[name=value]), lies inside another place, or is one of too many; correct or remove it"
+                key.hasPrefix("placeholders")
+                ? "longer than 63 bytes, or one of more than 1,000; remove it"
+                : key.hasPrefix("types.")
+                    ? "a name that is there already when case, spaces, underscores and hyphens do not count (names: loose), "
+                        + "or one of too many; remove it"
+                    : "the parser does not take this pointer: it is malformed (~ must be ~0 or ~1, selectors are "
+                        + "[name=value]), lies inside another place, or is one of too many; correct or remove it"
             report(lines[key], key, message)
         }
     }

@@ -229,7 +229,7 @@ import Testing
         func hashes(_ key: String) throws -> [UInt32] {
             let slot = try #require(engine.slot(key))
             let lows = slot.at(layout.dedupLow, as: UInt32.self)
-            return [slot.header.pointee.identity, slot.header.pointee.orderA]
+            return [slot.header.pointee.identity, Orders(slot, layout).id[0]]
                 + (0..<UserLayout.dedupCount).map { lows[$0] }
         }
         let theirs = try Set(keys.flatMap(hashes)).subtracting([0])

@@ -16,8 +16,8 @@ import Testing
         /// Number of the order, and whether an earlier line of it came before.
         var order: Int?
         var continues: Bool
-
-        var money: Double { type == .purchase ? amount : type == .refund ? -amount : 0 }
+        /// What it changes: a refund takes no more than there is.
+        var money: Double
     }
 
     /// A stream of a few users with what a recount needs: orders of several lines, two orders at once, late events,
@@ -65,8 +65,11 @@ import Testing
         ) {
             stream.add(user, type, at: time, amount: amount, order: order.map { "order-\($0)" })
             let now = max(time, byUser[user]?.last?.now ?? time)
+            let value = byUser[user, default: []].reduce(0) { $0 + $1.money }
             byUser[user, default: []].append(
-                Event(time: time, now: now, type: type, amount: amount, order: order, continues: continues))
+                Event(
+                    time: time, now: now, type: type, amount: amount, order: order, continues: continues,
+                    money: type == .purchase ? amount : type == .refund ? -min(amount, value) : 0))
             steps.append((user, byUser[user]!.count))
         }
     }

@@ -82,11 +82,10 @@ import Testing
                 "last event",
                 { Self.put(Int64.max, at: slot + Self.offset(\UserHeader.lastEventMs), in: &$0, Self.users) }
             ),
-            ("panes", { Self.put(Int32.min, at: slot + Self.offset(\UserHeader.paneClock), in: &$0, Self.users) }),
             ("money", { Self.put(Double.nan, at: slot + Self.offset(\UserHeader.valueToDate), in: &$0, Self.users) }),
             (
-                "money",
-                { Self.put(Float.infinity, at: slot + Self.offset(\UserHeader.orderBAmount), in: &$0, Self.users) }
+                "ring of orders",
+                { Self.put(UInt8(8), at: slot + Self.offset(\UserHeader.orderNext), in: &$0, Self.users) }
             ),
             ("prediction", { Self.put(Float.nan, at: slot + Self.offset(\UserHeader.lastChurn), in: &$0, Self.users) }),
             ("pane", { Self.put(Float.nan, at: slot + layout.panes + 4 * 17, in: &$0, Self.users) }),

@@ -35,7 +35,7 @@ final class TestStream {
     func add(
         _ user: String, _ type: EventType, at time: Int64, amount: Double = 0, id: String? = nil, order: String? = nil,
         session: String? = nil, category: String? = nil, partition: Int32 = 0,
-        status: clvd_status = clvd_status_ok, offset: Int64? = nil
+        flags: UInt8 = 0, status: clvd_status = clvd_status_ok, offset: Int64? = nil
     ) {
         var e = clvd_event()
         let key = intern(user)
@@ -51,6 +51,7 @@ final class TestStream {
         e.category_hash = category.map(TestStream.hash) ?? 0
         e.time_ms = time
         e.amount = amount
+        e.flags = flags
         e.type = type.rawValue
         e.status = UInt8(status.rawValue)
         e.partition = partition

@@ -418,8 +418,7 @@ import Verification
                 _ = try await running[chosen]!.status()
                 running[chosen] = nil
             default:
-                // Away and back are two.
-                moves += 1
+                moves += 1  // away and back are two
                 let before = begun(chosen)
                 running[chosen]!.send(SIGSTOP)
                 try produce(20)

@@ -64,6 +64,15 @@ const uint8_t *clvd_find_header(const void *headers, const char *name, uint32_t 
     return value;
 }
 
+int clvd_find_header_or_null(const void *headers, const char *name, const uint8_t **value, uint32_t *length) {
+    const void *found;
+    size_t size;
+    if (!headers || rd_kafka_header_get_last(headers, name, &found, &size)) return 0;
+    *value = found;
+    *length = (uint32_t)size;
+    return 1;
+}
+
 // MARK: Reading
 
 rd_kafka_resp_err_t clvd_pause(rd_kafka_t *rk, const char *topic, int32_t partition, int pauses) {
@@ -132,5 +141,24 @@ rd_kafka_resp_err_t clvd_produce_one(
         RD_KAFKA_V_VALUE((void *)record->value, record->value_length), RD_KAFKA_V_TIMESTAMP(timestamp_ms),
         RD_KAFKA_V_HEADERS(list), RD_KAFKA_V_END);
     if (error && list) rd_kafka_headers_destroy(list);
+    return error;
+}
+
+rd_kafka_resp_err_t clvd_produce_forwarded(
+    rd_kafka_t *rk, const clvd_outgoing *record, int64_t timestamp_ms, const rd_kafka_headers_t *headers,
+    const char *origin, int has_original_key, const void *original_key, size_t original_key_length) {
+    rd_kafka_headers_t *list = headers ? rd_kafka_headers_copy(headers) : rd_kafka_headers_new(2);
+    // Of these names there are ours only.
+    rd_kafka_header_remove(list, "clvd.origin");
+    rd_kafka_header_remove(list, "clvd.key");
+    rd_kafka_header_add(list, "clvd.origin", -1, origin, -1);
+    if (has_original_key)
+        rd_kafka_header_add(list, "clvd.key", -1, original_key, (ssize_t)original_key_length);
+    rd_kafka_resp_err_t error = rd_kafka_producev(
+        rk, RD_KAFKA_V_RKT(record->topic), RD_KAFKA_V_PARTITION(RD_KAFKA_PARTITION_UA), RD_KAFKA_V_MSGFLAGS(0),
+        RD_KAFKA_V_KEY((void *)record->key, record->key_length),
+        RD_KAFKA_V_VALUE((void *)record->value, record->value_length), RD_KAFKA_V_TIMESTAMP(timestamp_ms),
+        RD_KAFKA_V_HEADERS(list), RD_KAFKA_V_END);
+    if (error) rd_kafka_headers_destroy(list);
     return error;
 }

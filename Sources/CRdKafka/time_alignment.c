@@ -16,6 +16,7 @@ static const size_t most_bytes = 16 << 20;
 typedef struct waiting {
     rd_kafka_message_t *message;    ///< a record, what stands for an unreadable batch, or the event that the log ends here
     int64_t time;                   ///< of the record, ms; what is none is handed out at once
+    int64_t since;                  ///< when it came, ms; 0 where messages are not held back
 } waiting;
 
 /// Messages of a partition, in the order of its log: a ring.
@@ -35,6 +36,7 @@ typedef struct queue {
 
 struct clvd_alignment {
     int wait_ms;
+    int holds;
     queue *queues;
     size_t count;
     size_t latest;                  ///< queue of the latest message: messages arrive in runs of one partition
@@ -45,9 +47,10 @@ struct clvd_alignment {
     int has_stop;                   ///< a partition has a stop that was not told
 };
 
-clvd_alignment *clvd_alignment_new(int wait_ms) {
+clvd_alignment *clvd_alignment_new(int wait_ms, int holds) {
     clvd_alignment *alignment = calloc(1, sizeof *alignment);
     alignment->wait_ms = wait_ms;
+    alignment->holds = holds && wait_ms > 0;
     return alignment;
 }
 
@@ -176,7 +179,8 @@ static void push(clvd_alignment *a, queue *q, rd_kafka_message_t *m) {
         time = rd_kafka_message_timestamp(m, &type);
         if (type == RD_KAFKA_TIMESTAMP_NOT_AVAILABLE) time = -1;
     }
-    q->items[(q->first + q->count) & (q->capacity - 1)] = (waiting){.message = m, .time = time};
+    q->items[(q->first + q->count) & (q->capacity - 1)] = (waiting){
+        .message = m, .time = time, .since = a->holds ? now_ms() : 0};
     q->next = m->offset + !is_end(m);
     q->missing_since = 0;
     q->seen = 1;
@@ -351,7 +355,7 @@ static int is_any_missing(rd_kafka_t *rk, const clvd_topics *topics, clvd_alignm
 /// ahead of the missing ones they are.
 static int are_to_wait(const clvd_alignment *a, const clvd_batch *batch) {
     if (!aligns(a) || a->bytes >= most_waiting) return 0;
-    if (a->records > batch->capacity) return 1;
+    if (a->holds || a->records > batch->capacity) return 1;
     struct timespec t;
     clock_gettime(CLOCK_REALTIME, &t);
     int64_t fresh = (int64_t)t.tv_sec * 1000 - latest_age;
@@ -362,12 +366,21 @@ static int are_to_wait(const clvd_alignment *a, const clvd_batch *batch) {
     return 0;
 }
 
+/// Whether the earliest message is to wait, as one of another partition that is about to come may be earlier.
+static int is_held_back(const clvd_alignment *a, int64_t now) {
+    if (a->heap_count == a->count) return 0;
+    const waiting *earliest = head(&a->queues[a->heap[0]]);
+    return !is_end(earliest->message) && now - earliest->since < a->wait_ms;
+}
+
 /// Returns the earliest records, until a partition has none here although its log has more.
 static void hand_out(rd_kafka_t *rk, const clvd_topics *topics, clvd_alignment *a, clvd_batch *batch) {
     int waits = are_to_wait(a, batch);
     if (waits && is_any_missing(rk, topics, a)) return;
+    int64_t now = waits && a->holds ? now_ms() : 0;
     size_t bytes = 0;
     while (a->heap_count && batch->count < batch->capacity && bytes < most_bytes && batch->ends < 256) {
+        if (waits && a->holds && is_held_back(a, now)) return;
         queue *q = &a->queues[a->heap[0]];
         waiting next = *head(q);
         rd_kafka_message_t *m = next.message;

@@ -103,6 +103,7 @@ public final class Engine {
     func insert(_ task: PartitionTask) {
         precondition(tasks[task.id] == nil, "task \(task.id) is held already")
         if !learnsByMarks { task.pool.forgetMarks() }
+        task.newcomerMask = newcomerMask
         tasks[task.id] = task
         arrange()
     }
@@ -158,6 +159,25 @@ public final class Engine {
     package func stepStart(_ id: TaskID) -> (nextOffset: Int64?, clock: Int64?) {
         guard let start = tasks[id]?.stepStart else { return (nil, nil) }
         return (start.nextOffset >= 0 ? start.nextOffset : nil, start.clock)
+    }
+
+    // MARK: Newcomers
+
+    /// Which customers are noted when records bring them to a partition that has no state of them: those whose hash has
+    /// none of these bits. All bits: none is noted.
+    package var newcomerMask = UInt64.max {
+        didSet { for task in ordered { task.newcomerMask = newcomerMask } }
+    }
+
+    /// The customers that the last step brought to partitions: hash of the id, the same for all partitions, and offset of
+    /// the record.
+    package func forEachNewcomer(_ body: (TaskID, UInt64, Int64) throws -> Void) rethrows {
+        for task in ordered { for (hash, offset) in task.newcomers { try body(task.id, hash, offset) } }
+    }
+
+    /// Hashes of the customers that a partition has a state of, as newcomers have them.
+    package func forEachUserHash(of id: TaskID, _ body: (UInt64) -> Void) {
+        tasks[id]?.users.forEachHash(body)
     }
 
     // MARK: Steps

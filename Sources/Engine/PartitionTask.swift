@@ -47,6 +47,10 @@ final class PartitionTask {
     var slice = Slice(work: 0)
     /// How many of the records of the present share have been taken in.
     private(set) var taken = 0
+    /// Customers without a state here that records of this step were of: the seeded hash and the record's offset.
+    private(set) var newcomers: [(hash: UInt64, offset: Int64)] = []
+    /// Customers are noted whose hash has none of these bits; all bits: none is.
+    var newcomerMask = UInt64.max
     /// Position and clock when the present step or tick began.
     private(set) var stepStart: (nextOffset: Int64, clock: Int64?) = (-1, nil)
 
@@ -90,6 +94,7 @@ final class PartitionTask {
     /// To be called before each step and tick: the outbox is empty then.
     func beginStep() {
         outbox.reset()
+        newcomers.removeAll(keepingCapacity: true)
         stepStart = (nextOffset, clock.now)
     }
 
@@ -221,6 +226,7 @@ final class PartitionTask {
             // Timers may have evicted the user.
             if clock.timerHour != timerHour { slot = users.find(key, length, hash: hash) }
         }
+        if slot == UserTable.none && hash & newcomerMask == 0 { newcomers.append((hash, event.pointee.offset)) }
         if event.pointee.type == EventType.userDeleted.rawValue {
             flush(model)
             erase(slot, event, record: index)

@@ -85,10 +85,12 @@ public final class Consumer {
     ///   - batchRecords: most records of one poll.
     ///   - alignmentWaitMs: longest wait for the next record of a partition, so that records of all partitions come in the
     ///     order of their timestamps; 0: records come as they arrive.
+    ///   - holdsBack: records wait for `alignmentWaitMs` for earlier ones of partitions that have none here, also where
+    ///     none are known to be in the log.
     ///   - properties: librdkafka's names and values; they win over what is set here.
     public init(
         bootstrap: String, groupId: String, instanceId: String?, topics names: [String], batchRecords: Int,
-        alignmentWaitMs: Int = 0, properties: [String: String], logger: Logger
+        alignmentWaitMs: Int = 0, holdsBack: Bool = false, properties: [String: String], logger: Logger
     ) throws {
         var settings = [
             ("bootstrap.servers", bootstrap), ("group.id", groupId), ("enable.auto.commit", "false"),
@@ -115,7 +117,7 @@ public final class Consumer {
             (handles + i).initialize(to: nil)
         }
         topics = clvd_topics(names: cNames, handles: handles, count: Int32(names.count))
-        alignment = clvd_alignment_new(Int32(clamping: alignmentWaitMs))
+        alignment = clvd_alignment_new(Int32(clamping: alignmentWaitMs), holdsBack ? 1 : 0)
         batch = clvd_batch()
         batch.capacity = UInt32(batchRecords)
         batch.records = .allocate(capacity: batchRecords)

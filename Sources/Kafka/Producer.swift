@@ -30,15 +30,18 @@ public final class Producer {
         public var value: UnsafeRawBufferPointer?
         /// A record with headers is handed over by itself: for the few that need some.
         public var headers: [(name: String, text: String)]
+        /// How a record that came from elsewhere is passed on; its key and value stay as those of all others.
+        public var forwarding: Forwarding?
 
         public init(
             topic: Topic, key: UnsafeRawBufferPointer, value: UnsafeRawBufferPointer?,
-            headers: [(name: String, text: String)] = []
+            headers: [(name: String, text: String)] = [], forwarding: Forwarding? = nil
         ) {
             self.topic = topic
             self.key = key
             self.value = value
             self.headers = headers
+            self.forwarding = forwarding
         }
 
         fileprivate var outgoing: clvd_outgoing {
@@ -53,7 +56,7 @@ public final class Producer {
     private var outgoing: [clvd_outgoing] = []
     private var scratch: [rd_kafka_message_t] = []
     /// An empty value is not a tombstone: it needs an address.
-    fileprivate nonisolated(unsafe) static let empty = UnsafeRawPointer(
+    nonisolated(unsafe) static let empty = UnsafeRawPointer(
         UnsafeMutableRawPointer.allocate(byteCount: 1, alignment: 1))
 
     /// - Parameters:
@@ -91,14 +94,23 @@ public final class Producer {
     public func produce(_ records: some Collection<Record>) throws(KafkaError) {
         outgoing.removeAll(keepingCapacity: true)
         for r in records {
-            guard !r.headers.isEmpty else {
+            if r.headers.isEmpty, r.forwarding == nil {
                 outgoing.append(r.outgoing)
                 continue
             }
             try produceOutgoing()
-            try produce(r, headers: r.headers)
+            if let forwarding = r.forwarding {
+                try forward(r, forwarding)
+            } else {
+                try produce(r, headers: r.headers)
+            }
         }
         try produceOutgoing()
+    }
+
+    private func forward(_ record: Record, _ forwarding: Forwarding) throws(KafkaError) {
+        var out = record.outgoing
+        try retryWhileFull(or: out) { forwarding.produce(&out, by: client.handle) }
     }
 
     private func produceOutgoing() throws(KafkaError) {
@@ -128,13 +140,9 @@ public final class Producer {
 
     /// Hands one record with headers over; key and value are copied.
     public func produce(_ record: Record, headers: [(name: String, text: String)]) throws(KafkaError) {
-        var isTooLarge = false
-        try retryWhileFull("produce") {
-            let error = produceOne(record, headers, partition: nil, timestampMs: 0)
-            isTooLarge = error == RD_KAFKA_RESP_ERR_MSG_SIZE_TOO_LARGE
-            return isTooLarge ? RD_KAFKA_RESP_ERR_NO_ERROR : error
+        try retryWhileFull(or: record.outgoing) {
+            produceOne(record, headers, partition: nil, timestampMs: 0)
         }
-        if isTooLarge { throw tooLarge([record.outgoing]) }
     }
 
     /// Hands one record over with its timestamp (ms) and its headers; key and value are copied.
@@ -156,6 +164,18 @@ public final class Producer {
         var out = record.outgoing
         return clvd_produce_one(
             client.handle, &out, list, list.count, partition ?? RD_KAFKA_PARTITION_UA, timestampMs)
+    }
+
+    /// - Throws: also when the record is larger than the client sends, which the error names.
+    private func retryWhileFull(or record: clvd_outgoing, _ body: () -> rd_kafka_resp_err_t) throws(KafkaError) {
+        var isTooLarge = false
+        try retryWhileFull("produce") {
+            let error = body()
+            isTooLarge = error == RD_KAFKA_RESP_ERR_MSG_SIZE_TOO_LARGE
+            return isTooLarge ? RD_KAFKA_RESP_ERR_NO_ERROR : error
+        }
+        rd_kafka_poll(client.handle, 0)
+        if isTooLarge { throw tooLarge([record]) }
     }
 
     private func retryWhileFull(_ operation: String, _ body: () -> rd_kafka_resp_err_t) throws(KafkaError) {

@@ -9,6 +9,7 @@ import Synchronization
 /// The daemon: keeps a pipeline alive between a cluster and a folder of snapshots.
 public final class Daemon: Sendable {
     private let settings: Settings
+    private let stage: Stage?
     private let logger: Logger
     private let shared = SharedState()
     /// Remarks that were logged by an earlier life.
@@ -16,9 +17,12 @@ public final class Daemon: Sendable {
     /// A life of this length, s, has kept its name in the group: the next refusal is the first again.
     private static let settledSeconds = 600.0
 
-    /// - Parameter settings: valid ones.
-    public init(settings: Settings, logger: Logger) {
-        self.settings = settings
+    /// - Parameters:
+    ///   - settings: valid ones.
+    ///   - stage: the one that this daemon is, where there are two (`input.keying: repartition`); nil: it is all.
+    public init(settings: Settings, stage: Stage? = nil, logger: Logger) {
+        self.settings = stage.map { settings.settings(of: $0) } ?? settings
+        self.stage = stage
         self.logger = logger
     }
 
@@ -36,8 +40,11 @@ public final class Daemon: Sendable {
     ///   of the settings, or a `KafkaError` that is fatal or says that another instance has taken over (`isFenced`).
     public func run() throws {
         defer { shared.update { $0.phase = .stopped } }
-        let store = try SharedSnapshotFolder(
-            directory: settings.snapshots.directory, instance: settings.kafka.instanceId, logger: logger)
+        let store: any SnapshotRepository =
+            stage == .route
+            ? NoSnapshots(instance: settings.kafka.instanceId)
+            : try SharedSnapshotFolder(
+                directory: settings.snapshots.directory, instance: settings.kafka.instanceId, logger: logger)
         var delay = 0.5
         while !shared.isStopping {
             let began = monotonic()
@@ -50,7 +57,7 @@ public final class Daemon: Sendable {
                 if monotonic() - began > 60 { delay = 0.5 }
                 if monotonic() - began > Self.settledSeconds { shared.refusals = 0 }
                 if error is NameRefused { shared.refusals += 1 }
-                RuntimeMetrics.restarted()
+                RuntimeMetrics.restarted(stage)
                 shared.update { $0.restarts += 1 }
                 logger.error(
                     "the pipeline ends and begins again from the newest snapshot",
@@ -65,7 +72,7 @@ public final class Daemon: Sendable {
         shared.update { $0.phase = .starting }
         guard let (partitionCount, producerProperties) = try prepareTopics() else { return }
         let pipeline = try Pipeline(
-            settings, partitionCount: partitionCount, store: store, shared: shared, logger: logger,
+            settings, stage: stage, partitionCount: partitionCount, store: store, shared: shared, logger: logger,
             connections: try connect(producerProperties))
         try pipeline.run()
     }
@@ -76,7 +83,7 @@ public final class Daemon: Sendable {
             bootstrap: kafka.bootstrapServers, groupId: kafka.groupId,
             instanceId: kafka.staticMembership ? "\(kafka.groupId)-\(kafka.instanceId)" : nil,
             topics: settings.input.topics, batchRecords: settings.runtime.batchRecords,
-            alignmentWaitMs: settings.input.alignmentWaitMs,
+            alignmentWaitMs: settings.input.alignmentWaitMs, holdsBack: stage == .route,
             properties: kafka.properties.merging(["partition.assignment.strategy": kafka.assignment.rawValue]) { $1 },
             logger: logger)
         consumer.skips = SkippedOffsets(settings.input.skip)
@@ -101,7 +108,11 @@ public final class Daemon: Sendable {
                 let missing = settings.input.topics.filter { counts[$0] == nil }
                 if missing.isEmpty {
                     let total = counts.values.reduce(0, +)
-                    try admin.ensure(outputTopics(partitions: total), mayCreate: output.createTopics)
+                    let outputs =
+                        stage == .route
+                        ? [deadLetterTopic(partitions: total), eventsTopic(partitions: total, inputSettings(admin))]
+                        : outputTopics(partitions: total)
+                    try admin.ensure(outputs, mayCreate: output.createTopics)
                     return (total, try preflight(admin))
                 }
                 logger.warning(
@@ -120,11 +131,12 @@ public final class Daemon: Sendable {
     /// - Returns: what the producer needs.
     private func preflight(_ admin: Admin) throws -> [String: String] {
         let output = settings.output
-        let topics = settings.input.topics + [output.updatesTopic, output.alertsTopic, output.deadLetterTopic]
+        let outputs = [output.updatesTopic, output.deadLetterTopic] + (stage == .route ? [] : [output.alertsTopic])
+        let topics = settings.input.topics + outputs
         var cluster = ClusterSettings()
         var refusal: KafkaError?
         do { (cluster, refusal) = try admin.settings(ofTopics: topics) } catch { refusal = error }
-        let preflight = Preflight(settings, cluster, refusal: refusal?.description)
+        let preflight = Preflight(settings, stage: stage, cluster, refusal: refusal?.description)
         for remark in preflight.remarks where told.withLock({ !$0.contains(remark) }) {
             told.withLock { $0.append(remark) }
             let metadata = remark.metadata.mapValues { Logger.MetadataValue.string($0) }
@@ -134,19 +146,43 @@ public final class Daemon: Sendable {
         return preflight.producerProperties
     }
 
+    private func topic(_ name: String, partitions: Int, _ configuration: [String: String]) -> TopicSpec {
+        TopicSpec(
+            name: name, partitions: partitions, replicationFactor: settings.output.replicationFactor,
+            configuration: configuration)
+    }
+
     private func outputTopics(partitions: Int) -> [TopicSpec] {
         let output = settings.output
         let count = output.partitions > 0 ? output.partitions : partitions
-        func spec(_ name: String, _ configuration: [String: String]) -> TopicSpec {
-            TopicSpec(
-                name: name, partitions: count, replicationFactor: output.replicationFactor,
-                configuration: configuration)
-        }
         return [
-            spec(output.updatesTopic, ["cleanup.policy": "compact"]),
-            spec(output.alertsTopic, ["cleanup.policy": "delete"]),
-            spec(output.deadLetterTopic, ["cleanup.policy": "delete"]),
+            topic(output.updatesTopic, partitions: count, ["cleanup.policy": "compact"]),
+            topic(output.alertsTopic, partitions: count, ["cleanup.policy": "delete"]),
+            deadLetterTopic(partitions: partitions),
         ]
+    }
+
+    private func deadLetterTopic(partitions: Int) -> TopicSpec {
+        let output = settings.output
+        return topic(
+            output.deadLetterTopic, partitions: output.partitions > 0 ? output.partitions : partitions,
+            ["cleanup.policy": "delete"])
+    }
+
+    // MARK: The topic between the stages
+
+    /// What the brokers say of the input topics; nothing when they say nothing.
+    private func inputSettings(_ admin: Admin) -> [[String: String]] {
+        guard let told = try? admin.settings(ofTopics: settings.input.topics).settings else { return [] }
+        return settings.input.topics.compactMap { told.topics[$0] }
+    }
+
+    /// It keeps records as long as the inputs do, and takes the largest of theirs.
+    private func eventsTopic(partitions: Int, _ inputs: [[String: String]]) -> TopicSpec {
+        let configured = settings.input.eventsPartitions
+        return topic(
+            settings.output.updatesTopic, partitions: configured > 0 ? configured : partitions,
+            EventsTopic.configuration(inputs, count: settings.input.topics.count))
     }
 
     /// Sleeps, at most until a stop.

@@ -12,10 +12,14 @@ package final class GroupOffsetsClient {
     private let consumer: Consumer
     private let logger: Logger
     private let milliseconds: Int
+    private let hasState: Bool
 
-    /// - Parameter patience: how long brokers may say nothing, seconds.
-    package init(_ settings: Settings, patience: Double, logger: Logger) throws {
-        (self.settings, self.logger) = (settings, logger)
+    /// - Parameters:
+    ///   - settings: those of the stage.
+    ///   - hasState: whether the daemon of the group has a state, which snapshots keep.
+    ///   - patience: how long brokers may say nothing, seconds.
+    package init(_ settings: Settings, hasState: Bool = true, patience: Double, logger: Logger) throws {
+        (self.settings, self.hasState, self.logger) = (settings, hasState, logger)
         milliseconds = Int(patience * 1000)
         let kafka = settings.kafka
         admin = try Admin(bootstrap: kafka.bootstrapServers, properties: kafka.properties, logger: logger)
@@ -60,6 +64,7 @@ package final class GroupOffsetsClient {
         offsets.consent = StartPlan.Consent(
             latest: settings.input.start == .latest, gap: settings.snapshots.acceptGap,
             missingOffsets: settings.snapshots.acceptMissingOffsets, origin: settings.snapshots.acceptOrigin)
+        offsets.hasState = hasState
         offsets.fate = { [consumer, milliseconds] record, p in
             try consumer.fate(of: record, in: p, isCompacted: false, milliseconds: milliseconds)
         }

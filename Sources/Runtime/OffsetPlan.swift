@@ -33,6 +33,8 @@ package struct GroupOffsets {
     package var cluster: String?
     package var standings: [OffsetStanding]
     var shelf: SnapshotShelf
+    /// Whether the daemon has a state; otherwise a partition goes on where the group is.
+    var hasState = true
     /// What the settings allow.
     var consent = StartPlan.Consent()
     /// Looks for a record where it was.
@@ -184,6 +186,7 @@ package struct GroupOffsets {
             partition: p, low: s.log.lowerBound, high: s.log.upperBound, state: held?.offsets[p],
             origin: held?.origin?[p], furthest: shelf.catalog.furthest(p), committed: s.committed?.offset,
             metadata: s.committed?.metadata ?? "", group: group, cluster: cluster)
+        facts.isStateless = !hasState
         facts.stateRecord = try fate(facts.origin?.anchor, p)
         facts.groupRecord = try fate(facts.published.lastRecord, p)
         do throws(RecoveryError) {
@@ -202,6 +205,8 @@ package struct GroupOffsets {
             text += again > 0 ? ", reads \(again) records again without publishing" : ""
         } else if s.committed == nil {
             text += "begins at \(plan.from)"
+        } else if !hasState {
+            text += "goes on at \(plan.from)"
         } else {
             text += "makes the state again from \(plan.from)"
             text += again > 0 ? ", \(again) records without publishing" : ""

@@ -11,18 +11,20 @@ final class PartitionAssignment {
     private let commits: CommitGate
     private let snapshots: SnapshotSchedule
     private let keeper: SnapshotKeeper
+    private let keying: KeyingWatch
     /// When membership was known last, s.
     private var confirmedAt: Double
 
     init(
         _ context: LoopContext, _ table: PartitionTable, _ commits: CommitGate, _ snapshots: SnapshotSchedule,
-        _ keeper: SnapshotKeeper
+        _ keeper: SnapshotKeeper, _ keying: KeyingWatch
     ) {
         self.context = context
         self.table = table
         self.commits = commits
         self.snapshots = snapshots
         self.keeper = keeper
+        self.keying = keying
         confirmedAt = context.clock.now
     }
 
@@ -64,6 +66,7 @@ final class PartitionAssignment {
             starts[p] = PartitionOffset(offset: try acquire(p, id, committed[p]))
         }
         keeper.closeBase()
+        try keying.partitionsTaken(list.compactMap(table.id).sorted())
         reporter.rebase(engine)
         return starts
     }
@@ -81,6 +84,7 @@ final class PartitionAssignment {
             partition: p, low: log.low, high: log.high, state: engine.nextOffset(id), origin: adoption?.origin,
             furthest: furthest, committed: committed?.offset, metadata: committed?.metadata ?? "",
             group: table.group, cluster: table.cluster)
+        facts.isStateless = !context.hasState
         let published = facts.published
         facts.stateRecord = try fate(of: adoption?.origin?.anchor, in: p)
         facts.groupRecord =
@@ -181,7 +185,7 @@ final class PartitionAssignment {
         let start = clock.now
         let ids = Set(list.compactMap(table.id)).intersection(engine.taskIDs)
         do {
-            let info = commits.isQuiet && !ids.isEmpty ? try keeper.handOver(ids, of: engine) : nil
+            let info = commits.isQuiet && !ids.isEmpty && context.hasState ? try keeper.handOver(ids, of: engine) : nil
             reporter.partitionsReleased(list, info, seconds: clock.now - start)
         } catch let error as SnapshotError {
             snapshots.note(failure: error)

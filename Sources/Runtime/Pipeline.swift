@@ -18,6 +18,7 @@ package final class Pipeline {
     private let assignment: PartitionAssignment
     private let idleClock: IdleClock
     private let watch: LogWatch
+    private let keying: KeyingWatch
     private var continuity: Continuity
     private var openTransactions: OpenTransactionWatch
     private let producer: any RecordSink
@@ -25,15 +26,22 @@ package final class Pipeline {
     private let decoder: EventDecoder
     private let skips: SkippedOffsets
     private let events: UnsafeMutablePointer<clvd_event>
+    /// Records that came through the first stage, with the keys that they had before it.
+    private let originals: UnsafeMutablePointer<clvd_record>
+    /// nil: records change the engine's state.
+    private let router: Router?
     /// Errors of the clients as a whole that have been reported: of the consumer, of the producer.
     private var reportedErrors: [UInt64] = [0, 0]
 
     package var engine: Engine { context.engine }
 
-    /// - Parameter partitionCount: partitions of the input topics together.
+    /// - Parameters:
+    ///   - settings: those of the stage.
+    ///   - stage: nil: there is but one.
+    ///   - partitionCount: partitions of the input topics together.
     package init(
-        _ settings: Settings, partitionCount: Int, store: any SnapshotRepository, shared: SharedState, logger: Logger,
-        connections: Connections
+        _ settings: Settings, stage: Stage? = nil, partitionCount: Int, store: any SnapshotRepository,
+        shared: SharedState, logger: Logger, connections: Connections
     ) throws {
         let (consumer, clock) = (connections.source, connections.clock)
         producer = connections.sink
@@ -51,23 +59,30 @@ package final class Pipeline {
             isStopping: { shared.isStopping })
         context = LoopContext(
             settings: settings, shared: shared, logger: logger, engine: engine, consumer: consumer, clock: clock,
-            reporter: Reporter(settings, shared: shared, logger: logger, connections: connections))
+            reporter: Reporter(settings, stage: stage, shared: shared, logger: logger, connections: connections),
+            stage: stage)
+        router = stage == .route ? Router(topics: settings.input.topics, engine: engine) : nil
         let table = PartitionTable(
             group: settings.kafka.groupId, topics: settings.input.topics, batchRecords: settings.runtime.batchRecords,
             engine: engine, consumer: consumer)
         self.table = table
         let keeper = SnapshotKeeper(store, settings, logger: logger, clock: clock) { table.origin(of: $0) }
         watch = LogWatch(context, table)
+        keying = KeyingWatch(context, table)
         commits = CommitGate(context, table, committer, watch)
         snapshots = SnapshotSchedule(context, commits, keeper)
-        assignment = PartitionAssignment(context, table, commits, snapshots, keeper)
+        assignment = PartitionAssignment(context, table, commits, snapshots, keeper, keying)
         idleClock = IdleClock(context, table)
         continuity = Continuity(context)
         openTransactions = OpenTransactionWatch(context, table)
         events = .allocate(capacity: settings.runtime.batchRecords)
+        originals = .allocate(capacity: stage == .score ? settings.runtime.batchRecords : 0)
     }
 
-    deinit { events.deallocate() }
+    deinit {
+        events.deallocate()
+        originals.deallocate()
+    }
 
     /// Runs until `shared` says stop.
     /// - Throws: whatever ended this life.
@@ -139,15 +154,26 @@ package final class Pipeline {
     private func take(_ records: UnsafeBufferPointer<clvd_record>) throws {
         guard !records.isEmpty else { return }
         let records = table.ownedRecords(records)
-        decoder.decode(records, into: events)
+        let original = original(records)
+        decoder.decode(original, into: events)
         skips.mark(records, events, topics: context.settings.input.topics)
+        router?.route(records, events, to: committer.publication)
         let batch = UnsafeBufferPointer(start: UnsafePointer(events), count: records.count)
         try engine.step(batch, betweenSlices: betweenSlices)
-        engine.forEachOutput { entry in publish(entry, records) }
+        engine.forEachOutput { entry in publish(entry, original) }
         table.noteLast(records)
         idleClock.noteRecords(batch)
         commits.noteRecords(records.count)
+        try keying.stepTaken()
         context.shared.update { $0.records += Int64(records.count) }
+    }
+
+    /// The records as they were before the first stage.
+    /// - Returns: `records` itself, or memory that is valid until the next call.
+    private func original(_ records: UnsafeBufferPointer<clvd_record>) -> UnsafeBufferPointer<clvd_record> {
+        guard context.stage == .score else { return records }
+        for (i, r) in records.enumerated() { originals[i] = RecordOrigin.restoringKey(of: r) }
+        return UnsafeBufferPointer(start: originals, count: records.count)
     }
 
     private func tick() throws {
@@ -178,13 +204,18 @@ package final class Pipeline {
             var event = events[Int(entry.record)]
             let late = entry.reason == UInt8(clvd_status_too_late.rawValue)
             event.status = entry.reason
-            let place = topics[Int(record.topic)]
+            let here = RecordOrigin(
+                topic: topics[Int(record.topic)], partition: record.partition, offset: record.offset)
+            let origin = context.stage == .score ? RecordOrigin(of: record) : nil
             let explanation =
                 SkippedOffsets.explanation(record, status: entry.reason) ?? decoder.explain(record, event)
-            context.reporter.refused(entry.reason, "\(place)[\(record.partition)]@\(record.offset): \(explanation)")
+            let from = origin ?? here
+            context.reporter.refused(
+                entry.reason, "\(from.topic)[\(from.partition)]@\(from.offset): \(explanation)")
             committer.publication.append(
-                deadLetter: record, topic: place, reason: String(cString: clvd_status_name(entry.reason)),
-                explanation: explanation, stage: late ? "event_time" : "decode")
+                deadLetter: record, of: from, routed: origin.map { _ in here },
+                reason: String(cString: clvd_status_name(entry.reason)), explanation: explanation,
+                stage: late ? "event_time" : "decode")
         }
     }
 

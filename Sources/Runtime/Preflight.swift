@@ -19,6 +19,7 @@ struct Preflight: Equatable {
     }
 
     private let settings: Settings
+    private let stage: Stage?
     private let cluster: ClusterSettings
 
     /// How long a start may take beyond the snapshots: state is read, and what came after it is replayed.
@@ -30,16 +31,20 @@ struct Preflight: Equatable {
     private static let idExpirationMs = "604800000"
 
     /// - Parameters:
+    ///   - settings: those of the stage.
+    ///   - stage: nil: there is but one.
     ///   - cluster: what the brokers tell; what they do not tell is not checked.
     ///   - refusal: why they do not tell all; nil: they do.
     init(
-        _ settings: Settings, _ cluster: ClusterSettings, refusal: String? = nil, library: LibraryVersion = .current
+        _ settings: Settings, stage: Stage? = nil, _ cluster: ClusterSettings, refusal: String? = nil,
+        library: LibraryVersion = .current
     ) {
-        (self.settings, self.cluster) = (settings, cluster)
+        (self.settings, self.stage, self.cluster) = (settings, stage, cluster)
         checkLibrary(library)
         if let refusal { noteRefusal(refusal) }
         for topic in settings.input.topics { if let values = cluster.topics[topic] { checkInput(topic, values) } }
-        checkOutputs()
+        if stage == .route { fitRecords() } else { checkOutputs() }
+        if stage != nil { checkEvents() }
         fitBatches()
         if settings.delivery == .exactlyOnce { checkTransactions() }
     }
@@ -96,7 +101,8 @@ struct Preflight: Equatable {
                         remedy: "read a topic with cleanup.policy=delete, or set input.acceptCompacted: true"))
             }
         }
-        guard values["cleanup.policy"]?.contains("delete") != false else { return }
+        // The first stage goes on from where its group is, and needs nothing from before.
+        guard values["cleanup.policy"]?.contains("delete") != false, stage != .route else { return }
         checkRetention(topic, values)
     }
 
@@ -129,6 +135,44 @@ struct Preflight: Equatable {
 
     private static func isCompacted(_ values: [String: String]) -> Bool {
         values["cleanup.policy"]?.contains("compact") ?? false
+    }
+
+    // MARK: Between the stages
+
+    /// A record keeps its time on the way, by which partitions are aligned and times in the future are told.
+    private mutating func checkEvents() {
+        let topic = stage == .route ? settings.output.updatesTopic : settings.input.topics[0]
+        guard let values = cluster.topics[topic] else { return }
+        if let type = values["message.timestamp.type"], type != "CreateTime" {
+            problems.append(
+                SettingsProblem(
+                    path: "input.eventsTopic", problem: "\(topic) does not keep the timestamps of records",
+                    value: "message.timestamp.type=\(type)", remedy: "set message.timestamp.type=CreateTime on it"))
+        }
+        guard stage == .route, Self.isCompacted(values) else { return }
+        problems.append(
+            SettingsProblem(
+                path: "input.eventsTopic",
+                problem: "\(topic) is compacted: of each customer only the last record would be left",
+                value: "cleanup.policy=\(values["cleanup.policy"] ?? "")", remedy: "set cleanup.policy=delete on it"))
+    }
+
+    /// Makes the producer and the topic of events take the largest records of the inputs.
+    private mutating func fitRecords() {
+        guard let largest = EventsTopic.largest(settings.input.topics.compactMap { cluster.topics[$0] }) else { return }
+        let needed = largest + EventsTopic.headroom
+        if settings.kafka.properties["message.max.bytes"] == nil, needed > Self.batchBytes {
+            producerProperties["message.max.bytes"] = "\(min(needed, 1_000_000_000))"
+        }
+        let topic = settings.output.updatesTopic
+        guard let limit = cluster.topics[topic]?["max.message.bytes"].flatMap({ Int($0) }), limit < largest else {
+            return
+        }
+        remarks.append(
+            Remark(
+                text: "the topic of events takes smaller records than an input topic: one that does not fit stops the "
+                    + "stream. Raise its max.message.bytes",
+                metadata: ["topic": topic, "max_message_bytes": "\(limit)", "needed": "\(needed)"]))
     }
 
     // MARK: Output
@@ -210,7 +254,7 @@ struct Preflight: Equatable {
                     value: own ?? "\(timeout) by default",
                     remedy: "set it to \(most) or less, or raise transaction.max.timeout.ms of the brokers"))
         }
-        if settings.runtime.idleTickSeconds == 0 {
+        if settings.runtime.idleTickSeconds == 0, stage != .route {
             remarks.append(
                 Remark(
                     text: "runtime.idleTickSeconds is 0: a stream that is idle raises no alert for silence, and after "

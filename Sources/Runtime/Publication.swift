@@ -83,19 +83,40 @@ final class Publication {
         records.append(Producer.Record(topic: topic, key: key, value: value))
     }
 
-    /// - Parameter reason: the name of the record's status, such as `invalid_json`.
-    func append(deadLetter r: clvd_record, topic: String, reason: String, explanation: String, stage: String) {
+    /// A record that is passed on to the next stage.
+    /// - Parameter user: its customer, which becomes its key; nil: it keeps its own.
+    func append(forwarding r: clvd_record, from origin: RecordOrigin, user: UnsafeBufferPointer<UInt8>?) {
+        let key = UnsafeRawBufferPointer(start: r.key, count: Int(r.key_length))
+        var original = Forwarding.OriginalKey.same
+        if let user, !key.elementsEqual(user) { original = r.key == nil ? .none : .bytes(keep(key)) }
+        records.append(
+            Producer.Record(
+                topic: updates, key: keep(user.map { UnsafeRawBufferPointer($0) } ?? key),
+                value: r.value.map { keep(UnsafeRawBufferPointer(start: $0, count: Int(r.value_length))) },
+                forwarding: Forwarding(r, from: origin, originalKey: original)))
+    }
+
+    /// - Parameters:
+    ///   - origin: the place of the record.
+    ///   - routed: where the record is in the topic of events, when it comes through that.
+    ///   - reason: the name of the record's status, such as `invalid_json`.
+    func append(
+        deadLetter r: clvd_record, of origin: RecordOrigin, routed: RecordOrigin? = nil, reason: String,
+        explanation: String, stage: String
+    ) {
+        var headers: [(name: String, text: String)] = [
+            ("__connect.errors.topic", origin.topic),
+            ("__connect.errors.partition", String(origin.partition)),
+            ("__connect.errors.offset", String(origin.offset)),
+            ("__connect.errors.stage", stage),
+            ("__connect.errors.class.name", reason),
+            ("__connect.errors.exception.message", explanation),
+        ]
+        if let routed { headers.append((RecordOrigin.routedHeader, routed.text)) }
         deadLetters.append(
             DeadLetter(
                 key: keep(UnsafeRawBufferPointer(start: r.key, count: Int(r.key_length))),
                 value: r.value.map { keep(UnsafeRawBufferPointer(start: $0, count: Int(r.value_length))) },
-                headers: [
-                    ("__connect.errors.topic", topic),
-                    ("__connect.errors.partition", String(r.partition)),
-                    ("__connect.errors.offset", String(r.offset)),
-                    ("__connect.errors.stage", stage),
-                    ("__connect.errors.class.name", reason),
-                    ("__connect.errors.exception.message", explanation),
-                ]))
+                headers: headers))
     }
 }

@@ -9,6 +9,7 @@ internal import SnapshotStore
 /// Reports the loop's progress to the log, the metrics and the status, at a pace that costs next to nothing.
 final class Reporter {
     private let settings: Settings
+    private let stage: Stage?
     private let shared: SharedState
     private let logger: Logger
     private let clock: any LoopClock
@@ -29,10 +30,12 @@ final class Reporter {
     private var loggedDrifts: Int64 = 0
     private var phase = DaemonStatus.Phase.starting
 
-    init(_ settings: Settings, shared: SharedState, logger: Logger, connections: Connections) {
-        self.settings = settings
+    init(
+        _ settings: Settings, stage: Stage? = nil, shared: SharedState, logger: Logger, connections: Connections
+    ) {
+        (self.settings, self.stage) = (settings, stage)
         clock = connections.clock
-        metrics = RuntimeMetrics(factory: connections.metrics)
+        metrics = RuntimeMetrics(factory: connections.metrics.of(stage))
         self.shared = shared
         self.logger = logger
         reportAt = clock.now
@@ -130,6 +133,13 @@ final class Reporter {
 
     private func log(_ report: EngineReport, rate: Double, lag: Int64?) {
         let c = report.counters
+        if stage == .route {
+            return logger.info(
+                "progress",
+                metadata: [
+                    "routed": "\(c.records)", "per_second": "\(Int(rate))", "lag": "\(lag.map(String.init) ?? "-")",
+                ])
+        }
         var metadata: Logger.Metadata = [
             "records": "\(c.records)", "per_second": "\(Int(rate))", "lag": "\(lag.map(String.init) ?? "-")",
             "updates": "\(c.updates)", "duplicates": "\(c.duplicates)", "ignored": "\(c.ignored)",
@@ -228,6 +238,13 @@ final class Reporter {
         logger.warning(
             "partition is up to date; the other offsets are of records that compaction removed, markers or aborted records",
             metadata: metadata)
+    }
+
+    /// A customer of a sample was found in a second partition.
+    /// - Parameter customers: how many it stands for.
+    func customersSplit(_ customers: Int64, _ sample: KeyingSample) {
+        metrics.customersSplit(customers)
+        shared.update { $0.splitCustomers = (Int64(sample.split) * sample.factor, sample.share) }
     }
 
     /// Offsets of records that came do not follow one another.

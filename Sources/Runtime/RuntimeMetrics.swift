@@ -25,6 +25,7 @@ struct RuntimeMetrics {
     private let muted: FloatingPointCounter
     private let jumps: Counter
     private let skipped: Counter
+    private let split: Counter
     private let users: Gauge
     private let stateBytes: Gauge
     private let lag: Gauge
@@ -58,6 +59,7 @@ struct RuntimeMetrics {
         muted = FloatingPointCounter(label: "clvd_partition_records_muted_total", factory: factory)
         jumps = Counter(label: "clvd_offset_jumps_total", factory: factory)
         skipped = Counter(label: "clvd_offsets_skipped_total", factory: factory)
+        split = Counter(label: "clvd_split_customers_total", factory: factory)
         users = Gauge(label: "clvd_users", factory: factory)
         stateBytes = Gauge(label: "clvd_state_bytes", factory: factory)
         lag = Gauge(label: "clvd_consumer_lag_records", factory: factory)
@@ -67,7 +69,9 @@ struct RuntimeMetrics {
 
     func waitingBehindTransaction(seconds: Double) { transactionWait.record(seconds) }
     func commit() { commits.increment() }
-    static func restarted() { Counter(label: "clvd_restarts_total").increment() }
+    static func restarted(_ stage: Stage?) {
+        Counter(label: "clvd_restarts_total", factory: MetricsSystem.factory.of(stage)).increment()
+    }
     func snapshotFailed() { snapshotFailures.increment() }
     func unreadableBatch() { unreadableBatches.increment() }
 
@@ -84,6 +88,7 @@ struct RuntimeMetrics {
         skipped.increment(by: offsets)
     }
 
+    func customersSplit(_ count: Int64) { split.increment(by: count) }
     func partitionsReleased(_ count: Int) { released.increment(by: Int64(count)) }
 
     func snapshotTaken(at seconds: Double, bytes: Int64) {

@@ -21,6 +21,7 @@ final class SnapshotSchedule {
 
     /// Restores the newest own snapshot into a fresh engine.
     func restore() throws {
+        guard context.hasState else { return }
         context.shared.update { $0.phase = .restoring }
         position = try keeper.restoreOwn(context.engine) ?? 0
         context.reporter.rebase(context.engine)
@@ -28,6 +29,7 @@ final class SnapshotSchedule {
 
     /// Notes the outcome of a write that has ended, and begins one when it is time.
     func takeIfDue() throws {
+        guard context.hasState else { return }
         if let outcome = keeper.poll() { note(outcome) }
         let interval = Double(context.settings.snapshots.intervalSeconds)
         guard !keeper.isWriting, context.clock.now - begunAt >= interval, context.engine.position != position else {
@@ -46,6 +48,7 @@ final class SnapshotSchedule {
 
     /// Waits for a write that was begun, then writes the present state in this process, if it is news.
     func takeNow() throws {
+        guard context.hasState else { return }
         if let outcome = keeper.finish() { note(outcome) }
         guard context.engine.position != position, commits.isQuiet else { return }
         do {

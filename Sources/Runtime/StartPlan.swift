@@ -34,6 +34,8 @@ struct StartPlan: Equatable {
         /// What the log has where the records of the snapshot's and the group's fingerprints were.
         var stateRecord = RecordFate.unknown
         var groupRecord = RecordFate.unknown
+        /// The stage has no state: a partition goes on where its group is.
+        var isStateless = false
         var group = ""
         /// The cluster's id; nil: unknown.
         var cluster: String?
@@ -69,6 +71,7 @@ struct StartPlan: Equatable {
                 warning: "\(refusal.fact): beginning at \(f.low)")
         }
         let isAccepted = try checkCommit(f, consent)
+        if f.isStateless, let committed = f.committed { return try goingOn(f, at: committed, consent) }
         var plan = try f.state == nil ? withoutState(f, isAccepted, consent) : withState(f, consent)
         if let committed = f.committed, let furthest = f.furthest, furthest > committed { plan.rewoundFrom = furthest }
         return plan
@@ -100,7 +103,8 @@ struct StartPlan: Equatable {
         let own = f.published
         guard f.author != .foreign, (own.offset ?? committed) == committed else {
             // Earlier versions committed no text with a partition without a valid record.
-            let isOfOldVersion = f.metadata.isEmpty && f.origin == nil && committed == f.state ?? f.low
+            let isOfOldVersion =
+                !f.isStateless && f.metadata.isEmpty && f.origin == nil && committed == f.state ?? f.low
             guard isOfOldVersion else { throw .moved(f, to: committed) }
             return false
         }
@@ -110,6 +114,18 @@ struct StartPlan: Equatable {
             throw .moved(f, to: committed)
         }
         return isAccepted
+    }
+
+    private static func goingOn(
+        _ f: Facts, at committed: Int64, _ consent: Consent
+    ) throws(RecoveryError) -> StartPlan {
+        guard committed < f.low else {
+            return StartPlan(from: committed, firstUnpublishedOffset: committed, begin: f.published.begin)
+        }
+        guard consent.gap else { throw .outOfRange(f.partition, wanted: committed, low: f.low, high: f.high) }
+        return StartPlan(
+            from: f.low, firstUnpublishedOffset: f.low, begin: f.published.begin,
+            warning: "\(f.low - committed) records are gone from the log and were not read")
     }
 
     private static func withState(_ f: Facts, _ consent: Consent) throws(RecoveryError) -> StartPlan {

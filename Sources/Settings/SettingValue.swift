@@ -92,6 +92,7 @@ extension ScalarValue where Self: RawRepresentable & CaseIterable, RawValue == S
 }
 extension Settings.Delivery: ScalarValue {}
 extension Settings.InputSettings.Start: ScalarValue {}
+extension Settings.InputSettings.Keying: ScalarValue {}
 extension Settings.KafkaSettings.Assignment: ScalarValue {}
 extension Settings.LogLevel: ScalarValue {}
 extension EngineConfiguration.Target.Kind: ScalarValue {}

@@ -53,6 +53,20 @@ public struct Settings: Sendable, Equatable {
         public var format: String = "native"
         /// Where to begin when the group has committed nothing and there is no snapshot.
         public var start: Start = .earliest
+        /// What of customers whose records are in more than one partition.
+        public enum Keying: String, Sendable, Equatable, CaseIterable {
+            /// The daemon refuses them, but for single ones.
+            case strict
+            /// They have several states.
+            case asIs = "as-is"
+            /// A first stage writes all records to a topic of their own, keyed by customer.
+            case repartition
+        }
+        public var keying: Keying = .strict
+        /// The topic that the first stage writes, for `repartition`; empty: the group's name and `-events`.
+        public var eventsTopic: String = ""
+        /// Its partitions when it is created; 0: as many as the input topics have.
+        public var eventsPartitions: Int = 0
         /// Read compacted topics, from which the state cannot be made again after a crash.
         public var acceptCompacted: Bool = false
         /// How long partitions that are ahead wait for one that has delivered no records yet, ms; 0: not aligned.
@@ -64,6 +78,9 @@ public struct Settings: Sendable, Equatable {
         public var currency = CurrencyTable()
         public init() {}
     }
+
+    /// The topic between the two stages of `input.keying: repartition`.
+    public var eventsTopic: String { input.eventsTopic.isEmpty ? "\(kafka.groupId)-events" : input.eventsTopic }
 
     public struct OutputSettings: Sendable, Equatable {
         public var updatesTopic: String = "clv-updates"

@@ -61,10 +61,19 @@ extension Settings {
                 SettingsProblem(
                     path: path, problem: "must be \(rule.phrase)", value: topic.inline, remedy: "correct the name"))
         }
-        let outputs = [
-            ("output.updatesTopic", output.updatesTopic), ("output.alertsTopic", output.alertsTopic),
-            ("output.deadLetterTopic", output.deadLetterTopic),
-        ]
+        // The topic between the stages is read and written.
+        let between = input.keying == .repartition ? [("input.eventsTopic", eventsTopic)] : []
+        if let (path, topic) = between.first, !isTopic(topic) {
+            problems.append(
+                SettingsProblem(
+                    path: path, problem: "must be a topic name, and so must the group's name with -events",
+                    value: topic.inline, remedy: "name the topic", related: ["kafka.groupId"]))
+        }
+        let outputs =
+            between + [
+                ("output.updatesTopic", output.updatesTopic), ("output.alertsTopic", output.alertsTopic),
+                ("output.deadLetterTopic", output.deadLetterTopic),
+            ]
         for (path, topic) in inputs + outputs {
             if let owner = owners[topic] {
                 problems.append(
@@ -122,7 +131,8 @@ extension Settings {
     }
 
     private var skipProblems: [SettingsProblem] {
-        input.skip.enumerated().filter { !SkippedOffsets.isSound($1, topics: input.topics) }.map {
+        let topics = input.topics + (input.keying == .repartition ? [eventsTopic] : [])
+        return input.skip.enumerated().filter { !SkippedOffsets.isSound($1, topics: topics) }.map {
             SettingsProblem(
                 path: "input.skip[\($0)]", problem: "names no offset of input.topics", value: $1.inline,
                 remedy: "write topic/partition/offset or topic/partition/from-to", related: ["input.topics"])

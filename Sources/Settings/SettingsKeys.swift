@@ -71,6 +71,22 @@ extension Settings {
             "input.start", \.input.start,
             "Where to begin when the group has committed nothing and there is no snapshot."),
         SettingKey(
+            "input.keying", \.input.keying,
+            "Whether all records of a customer have to be in one partition, as they are when the customer's id is their "
+                + "key. Strict: the daemon stops when 1 % of the customers are in more than one. As-is: such customers "
+                + "have several states, which overwrite each other's updates. Repartition: a first stage writes the "
+                + "records, keyed by customer, to a topic that the second one reads."),
+        SettingKey(
+            "input.eventsTopic", \.input.eventsTopic,
+            "Topic between the two stages of input.keying: repartition; empty: the group's name and -events.",
+            Rule(phrase: "empty or a topic name of 1 to 249 letters, digits, '.', '_' and '-'") {
+                $0.isEmpty || isTopic($0)
+            }),
+        SettingKey(
+            "input.eventsPartitions", \.input.eventsPartitions,
+            "Partitions of that topic when it is created; 0: as many as the input topics have. Do not change them "
+                + "afterwards.", .within(0...100_000)),
+        SettingKey(
             "input.acceptCompacted", \.input.acceptCompacted,
             "Read topics that Kafka compacts. After a crash the state is then made again of what compaction left, and "
                 + "values to date may be wrong."),

@@ -27,25 +27,48 @@ struct OutputSource: Equatable {
         identity = RecordIdentity(user: r.keyBytes, event: event)
     }
 
-    /// Of a dead letter, whose headers are those of Kafka Connect. nil when it names none.
+    /// Of a dead letter, whose headers are those of Kafka Connect. Where its record came through a first stage, it is the
+    /// record that this has written. nil when it names none.
     init?(deadLetter r: clvd_record) {
-        self.init(r, headers: "__connect.errors.")
+        if let routed = Self.text(r, RecordOrigin.routedHeader).flatMap({ RecordOrigin($0) }) {
+            self.init(topic: routed.topic, partition: routed.partition, offset: routed.offset)
+        } else {
+            self.init(r, headers: "__connect.errors.")
+        }
         var length: UInt32 = 0
         // One that was longer than the topic takes has only some of its record's bytes.
         let isCut = Consumer.headerLookup(r.headers, "clvd.cut.from", &length) != nil
         identity = isCut ? .unknown : RecordIdentity(bytesOf: r)
     }
 
-    private init?(_ r: clvd_record, headers prefix: String) {
-        func text(_ name: String) -> String? {
-            var length: UInt32 = 0
-            guard let bytes = Consumer.headerLookup(r.headers, prefix + name, &length) else { return nil }
-            return String(decoding: UnsafeBufferPointer(start: bytes, count: Int(length)), as: UTF8.self)
+    /// Of what a first stage has written: a record that it passed on, or the dead letter of one that it stepped over. nil
+    /// for any other.
+    init?(routed r: clvd_record, isDeadLetter: Bool) {
+        if isDeadLetter {
+            guard Self.text(r, RecordOrigin.routedHeader) == nil,
+                let reason = Self.text(r, "__connect.errors.class.name"), ["skipped", "unreadable"].contains(reason)
+            else { return nil }
+            self.init(deadLetter: r)
+        } else {
+            guard let origin = RecordOrigin(of: r) else { return nil }
+            self.init(topic: origin.topic, partition: origin.partition, offset: origin.offset)
+            identity = RecordIdentity(bytesOf: RecordOrigin.restoringKey(of: r))
         }
-        guard let topic = text("topic"), let partition = text("partition").flatMap({ Int32($0) }),
-            let offset = text("offset").flatMap({ Int64($0) })
+    }
+
+    private init?(_ r: clvd_record, headers prefix: String) {
+        guard let topic = Self.text(r, prefix + "topic"),
+            let partition = Self.text(r, prefix + "partition").flatMap({ Int32($0) }),
+            let offset = Self.text(r, prefix + "offset").flatMap({ Int64($0) })
         else { return nil }
         self.init(topic: topic, partition: partition, offset: offset)
+    }
+
+    /// The text of a header.
+    private static func text(_ r: clvd_record, _ name: String) -> String? {
+        var length: UInt32 = 0
+        guard let bytes = Consumer.headerLookup(r.headers, name, &length) else { return nil }
+        return String(decoding: UnsafeBufferPointer(start: bytes, count: Int(length)), as: UTF8.self)
     }
 
     // MARK: JSON

@@ -6,12 +6,14 @@ public enum PublishedOffsets {
     /// The last input record of each partition that has an output: an update, the tombstone of an erased user or a dead
     /// letter. Partitions that no output names are absent.
     /// - Parameters:
+    ///   - areRouted: the outputs are those of a first stage.
     ///   - patience: how long brokers may say nothing, seconds.
     ///   - progress: how many records of how many were read.
     /// - Throws: `VerificationError`, `KafkaError`.
     public static func read(
-        _ cluster: Verification.Cluster, updates: String, deadLetters: String, patience: Double = 30,
-        transactionPatience: Double = 90, progress: (Int64, Int64) -> Void = { _, _ in }
+        _ cluster: Verification.Cluster, updates: String, deadLetters: String, areRouted: Bool = false,
+        patience: Double = 30, transactionPatience: Double = 90,
+        progress: (Int64, Int64) -> Void = { _, _ in }
     ) throws -> [TopicPartition: Int64] {
         let topics = updates == deadLetters ? [updates] : [updates, deadLetters]
         let log = try TopicReader(cluster, topics: topics, patience: patience, seesAll: true).offsets()
@@ -22,7 +24,11 @@ public enum PublishedOffsets {
         ) { records in
             for r in records {
                 let isUpdate = topics[Int(r.topic)] == updates
-                guard let source = isUpdate ? OutputSource(update: r) : OutputSource(deadLetter: r) else { continue }
+                let source =
+                    areRouted
+                    ? OutputSource(routed: r, isDeadLetter: !isUpdate)
+                    : isUpdate ? OutputSource(update: r) : OutputSource(deadLetter: r)
+                guard let source else { continue }
                 let p = TopicPartition(source.topic, source.partition)
                 last[p] = max(last[p] ?? 0, source.offset)
             }

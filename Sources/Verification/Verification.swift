@@ -36,6 +36,8 @@ public struct Verification: Sendable {
     /// First offset of each partition; nil: where the log begins.
     public var from: Int64?
     public var to: End
+    /// Whether the inputs are the topic that a first stage writes: what counts is the key that a record had before it.
+    public var isRouted = false
     /// Whether updates may be gone because later ones of the same user replaced them.
     public var compacted = false
     /// How long brokers may say nothing, seconds.
@@ -61,6 +63,8 @@ public struct Verification: Sendable {
         case users = "Users"
         case records = "Records"
         case repeats = "Repeats"
+        case routed = "Events"
+        case inputs = "Inputs"
     }
 
     /// What was found. `records = updates + deadLetters + accounted + missing`.
@@ -85,10 +89,15 @@ public struct Verification: Sendable {
         public var orphans: Int64 = 0
         /// Records of the output topics that name no source.
         public var foreign: Int64 = 0
+        /// Customers of the input, and those of them that have records in more than one partition: of a sample, where
+        /// one stands for `oneIn` customers.
+        public var keying = Keying()
         public var compacted = false
         /// The first that are missing, double or strange, in the order they were found.
         public var findings: [Finding] = []
         public var partitions: [Partition] = []
+        /// What was found of the first stage; nil: there is none.
+        public var route: RouteReport?
 
         /// Why records need no output.
         public struct Reasons: Encodable, Sendable, Equatable {
@@ -103,6 +112,22 @@ public struct Verification: Sendable {
             public init(duplicates: Int64 = 0, ignored: Int64 = 0, tombstones: Int64 = 0, superseded: Int64 = 0) {
                 (self.duplicates, self.ignored) = (duplicates, ignored)
                 (self.tombstones, self.superseded) = (tombstones, superseded)
+            }
+        }
+
+        /// Whether customers stay in one partition.
+        public struct Keying: Encodable, Sendable, Equatable {
+            public var customers = 0
+            public var splitCustomers = 0
+            public var oneIn: Int64 = 1
+            /// Two records of the first that was found in two partitions.
+            public var example: [Place] = []
+
+            /// A record.
+            public struct Place: Encodable, Sendable, Equatable {
+                public var topic: String
+                public var partition: Int32
+                public var offset: Int64
             }
         }
 
@@ -140,7 +165,7 @@ public struct Verification: Sendable {
 
         private enum CodingKeys: String, CodingKey {
             case records, updates, deadLetters, accounted, missing, double, strange, reasons, orphans, foreign
-            case compacted, findings, partitions
+            case keying, compacted, findings, partitions, route
         }
 
         public func encode(to encoder: any Encoder) throws {
@@ -155,9 +180,11 @@ public struct Verification: Sendable {
             try c.encode(reasons, forKey: .reasons)
             try c.encode(orphans, forKey: .orphans)
             try c.encode(foreign, forKey: .foreign)
+            try c.encode(keying, forKey: .keying)
             try c.encode(compacted, forKey: .compacted)
             try c.encode(findings, forKey: .findings)
             try c.encode(partitions, forKey: .partitions)
+            try c.encodeIfPresent(route, forKey: .route)
         }
     }
 }

@@ -21,6 +21,7 @@ public final class Verifier {
     /// The newest offset with an update of each user of a partition; only for compacted topics.
     private var newest: [UInt64: Int64] = [:]
     private var suspects: [Suspect] = []
+    private var keying = KeyingSample()
     /// The earliest offset at which the user and event id of a suspect had an update.
     private var originals: [UInt64: Int64] = [:]
     private var events: UnsafeMutablePointer<clvd_event>
@@ -84,7 +85,7 @@ public final class Verifier {
         // What is committed is asked for before the outputs are read: all outputs up to there are then in the log.
         let input = try TopicReader(
             task.cluster, topics: task.inputs, patience: task.patience, skips: task.skips)
-        try lay(out: ranges(of: input))
+        try lay(out: task.ranges(of: input))
         report.compacted = task.compacted
         try readOutputs(progress)
         if task.compacted { try noteNewest(input, progress) }
@@ -94,36 +95,6 @@ public final class Verifier {
     }
 
     // MARK: Ranges
-
-    private func ranges(of input: TopicReader) throws -> [TopicPartition: Range<Int64>] {
-        let log = try input.offsets()
-        let ends: [TopicPartition: Int64]
-        switch task.to {
-        case .log: ends = log.mapValues(\.upperBound)
-        case .offset(let offset): ends = log.mapValues { min(offset, $0.upperBound) }
-        case .committed(let group):
-            let committed = try committed(log.keys.sorted(), by: group)
-            guard !committed.isEmpty else {
-                throw VerificationError(
-                    "group \(group) has committed nothing of \(task.inputs.joined(separator: ", ")); check the group, "
-                        + "or verify to the end of the log")
-            }
-            ends = committed
-        }
-        return log.reduce(into: [:]) { ranges, entry in
-            let low = entry.value.lowerBound
-            ranges[entry.key] = low..<max(low, ends[entry.key] ?? low)
-        }
-    }
-
-    private func committed(_ list: [TopicPartition], by group: String) throws -> [TopicPartition: Int64] {
-        let consumer = try Consumer(
-            bootstrap: task.cluster.bootstrap, groupId: group, instanceId: nil, topics: task.inputs, batchRecords: 1,
-            properties: task.cluster.properties,
-            logger: Logger(label: "clvd.verify") { _ in SwiftLogNoOpLogHandler() })
-        defer { consumer.close() }
-        return try consumer.committed(list, milliseconds: Int(task.patience * 1000)).mapValues(\.offset)
-    }
 
     private func lay(out ranges: [TopicPartition: Range<Int64>]) {
         for (p, range) in ranges.sorted(by: { $0.key < $1.key }) {
@@ -224,9 +195,10 @@ public final class Verifier {
                     }
                     guard updated || settled else { return true }
                     guard isFirst, partitions[i][identity: r.offset] != .unknown else { return false }
-                    if !updated { compare(i, deadLetterOf: r) }
+                    if !updated { compare(i, deadLetterOf: task.isRouted ? RecordOrigin.restoringKey(of: r) : r) }
                     return updated
                 } each: { i, record, event in
+                    if isFirst { noteCustomer(i, event) }
                     if partitions[i].updated.contains(record.offset) {
                         compare(i, updateOf: event)
                     } else if !judge(i, record, event) {
@@ -238,6 +210,22 @@ public final class Verifier {
             }
             isFirst = false
             try resolve(input, progress)
+        }
+    }
+
+    /// Notes in which partition the customer of a valid record is.
+    private func noteCustomer(_ i: Int, _ e: clvd_event) {
+        guard e.status == UInt8(clvd_status_ok.rawValue) else { return }
+        let place = KeyingSample.Sighting(topic: Int32(i), partition: 0, offset: .at(e.offset))
+        let pair = keying.note(clvd_hash(e.user, Int(e.user_length)), at: place)
+        report.keying.customers = keying.customers
+        report.keying.splitCustomers = keying.split
+        report.keying.oneIn = keying.factor
+        guard let pair, report.keying.example.isEmpty else { return }
+        report.keying.example = [pair.first, pair.second].compactMap { sighting in
+            guard case .at(let offset) = sighting.offset else { return nil }
+            let p = partitions[Int(sighting.topic)].partition
+            return .init(topic: p.topic, partition: p.partition, offset: offset)
         }
     }
 
@@ -380,7 +368,7 @@ public final class Verifier {
                 last = (r.topic, r.partition, indices[TopicPartition(task.inputs[Int(r.topic)], r.partition)])
             }
             guard let i = last.index, partitions[i].range.contains(r.offset), condition(i, r) else { continue }
-            picked[places.count] = r
+            picked[places.count] = task.isRouted ? RecordOrigin.restoringKey(of: r) : r
             places.append(i)
         }
         guard !places.isEmpty else { return }

@@ -37,6 +37,12 @@ struct OffsetsCommand: ParsableCommand {
         @Option(help: ArgumentHelp("How long brokers may say nothing.", valueName: "seconds"))
         var timeout = 30.0
 
+        @Option(
+            help: ArgumentHelp(
+                "With input.keying: repartition: the group of route, which reads the input topics, or of score, which "
+                    + "reads the topic of events and makes snapshots.", valueName: "stage"))
+        var stage = Stage.score
+
         @Flag(help: "Print the result as JSON.")
         var json = false
 
@@ -47,7 +53,12 @@ struct OffsetsCommand: ParsableCommand {
         }
 
         func settings() throws -> Settings {
-            try Settings.load(path: config, environment: ProcessInfo.processInfo.environment)
+            let settings = try Settings.load(path: config, environment: ProcessInfo.processInfo.environment)
+            if settings.input.keying == .repartition { return settings.settings(of: stage) }
+            guard stage == .score else {
+                throw ValidationError("--stage \(stage.rawValue) needs input.keying: repartition.")
+            }
+            return settings
         }
     }
 
@@ -63,7 +74,8 @@ struct OffsetsCommand: ParsableCommand {
             let (bootstrap, group) = (settings.kafka.bootstrapServers, settings.kafka.groupId)
             do {
                 let quiet = Logger(label: "clvd.offsets") { _ in SwiftLogNoOpLogHandler() }
-                let client = try GroupOffsetsClient(settings, patience: place.timeout, logger: quiet)
+                let client = try GroupOffsetsClient(
+                    settings, hasState: place.stage == .score, patience: place.timeout, logger: quiet)
                 try body(Session(settings: settings, client: client, place: place))
             } catch let error as KafkaError where error.isOfGroup {
                 throw CommandFailure(
@@ -104,7 +116,7 @@ struct OffsetsCommand: ParsableCommand {
             return try PublishedOffsets.read(
                 .init(bootstrap: settings.kafka.bootstrapServers, properties: settings.kafka.properties),
                 updates: settings.output.updatesTopic, deadLetters: settings.output.deadLetterTopic,
-                patience: place.timeout
+                areRouted: place.stage == .route, patience: place.timeout
             ) { done, _ in reporter.update(done: done) }
         }
 
@@ -382,3 +394,5 @@ extension OffsetsCommand {
         }
     }
 }
+
+extension Stage: ExpressibleByArgument {}

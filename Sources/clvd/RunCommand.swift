@@ -19,27 +19,36 @@ struct RunCommand: AsyncParsableCommand {
             SIGTERM or SIGINT drains: nothing more is read, what was taken in is committed, a snapshot is written. A \
             second one ends the process at once; the next start recovers.
 
+            With input.keying: repartition, two stages run side by side: route reads the input topics and writes their \
+            records, keyed by customer, to the topic of events; score reads that. Each may run in a process of its own \
+            (--stage). When one ends by an error, so does the other; SIGTERM drains route first.
+
             Exit codes: 0 drained; 1 a failure; 3 the state cannot be brought to where the group has committed (the \
             message says what is missing and what to set); 4 another instance has taken over; 64 arguments, 78 settings \
             that cannot be used.
 
             EXAMPLES
               clvd run --config /etc/clvd/clvd.yaml
+              clvd run --config clvd.yaml --stage route     # with input.keying: repartition
               CLVD_KAFKA_BOOTSTRAP_SERVERS=kafka:9092 CLVD_INPUT_TOPICS=shop clvd run
             """)
 
     @Option(help: ArgumentHelp("The settings. (default: none, only the defaults)", valueName: "file"))
     var config: String?
 
+    @Option(help: ArgumentHelp("With input.keying: repartition: route, score or all.", valueName: "stage"))
+    var stage = StageChoice.all
+
     func run() async throws {
         let settings = try Settings.load(path: config, environment: ProcessInfo.processInfo.environment)
         var logger = Logger(label: "clvd") { StreamLogHandler.standardError(label: $0) }
         logger.logLevel = Logger.Level(settings.runtime.logLevel)
-        let service = DaemonThread(Daemon(settings: settings, logger: logger))
         var group = ServiceGroupConfiguration(
-            services: [
-                .init(service: service, successTerminationBehavior: .gracefullyShutdownGroup)
-            ],
+            services: try daemons(settings, logger).map {
+                ServiceGroupConfiguration.ServiceConfiguration(
+                    service: DaemonThread($0), successTerminationBehavior: .gracefullyShutdownGroup,
+                    failureTerminationBehavior: .gracefullyShutdownGroup)
+            },
             gracefulShutdownSignals: [.sigterm, .sigint], logger: logger)
         group.maximumGracefulShutdownDuration = nil
         do {
@@ -59,6 +68,27 @@ struct RunCommand: AsyncParsableCommand {
                 code: .configuration)
         }
     }
+
+    /// The daemons of this process: those that are to end first come last.
+    private func daemons(_ settings: Settings, _ logger: Logger) throws -> [Daemon] {
+        guard settings.input.keying == .repartition else {
+            guard stage == .all else {
+                throw ValidationError(
+                    "--stage \(stage.rawValue) needs input.keying: repartition; here it is "
+                        + "\(settings.input.keying.rawValue), by which there is one stage.")
+            }
+            return [Daemon(settings: settings, logger: logger)]
+        }
+        let stages: [Stage] = stage == .all ? [.score, .route] : stage == .route ? [.route] : [.score]
+        return stages.map { stage in
+            var logger = logger
+            logger[metadataKey: "stage"] = "\(stage.rawValue)"
+            return Daemon(settings: settings, stage: stage, logger: logger)
+        }
+    }
+
+    /// Which stages run in this process.
+    enum StageChoice: String, ExpressibleByArgument, CaseIterable { case all, route, score }
 }
 
 extension ExitCode {

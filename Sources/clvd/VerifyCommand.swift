@@ -3,6 +3,7 @@ import EventInput
 import Foundation
 import Kafka
 import Logging
+import Runtime
 import Settings
 import Terminal
 import Verification
@@ -20,6 +21,9 @@ struct VerifyCommand: ParsableCommand {
             these is missing; what has more than one output is double. An output whose customer or event is not that of \
             the record it names is strange: the input topic was made anew since. So is a dead letter of other bytes.
 
+            With input.keying: repartition in --config, it follows records through both stages: from the input topics to \
+            the topic of events, and from there to the outputs.
+
             By default it looks at what the group has committed, which a running daemon may go on adding to. \
             It takes four and a quarter bytes of memory a record, and 60 bytes for each of up to a million repeats at a \
             time; --from and --to look at a part.
@@ -27,6 +31,9 @@ struct VerifyCommand: ParsableCommand {
             Where the topic of updates is compacted (the brokers are asked), an update may be gone because a later one \
             of the same customer replaced it: such records count as superseded. To tell this from an update that never \
             was, verify before the log cleaner comes, with --no-compacted. Compacted topics take 40 bytes a customer.
+
+            Customers with records in more than one partition are told as well. They are a fault of the input, not of the \
+            outputs, and do not change the exit code.
 
             Delivery at least once repeats outputs after a crash: --allow-double (or delivery in --config) counts them \
             without complaint.
@@ -113,10 +120,14 @@ struct VerifyCommand: ParsableCommand {
         let settings =
             try config.map { try Settings.load(path: $0, environment: ProcessInfo.processInfo.environment) }
             ?? Settings()
-        let task = try task(settings)
-        let report: Verification.Report
+        let isRouted = settings.input.keying == .repartition && input.isEmpty
+        var task = try task(isRouted ? settings.settings(of: .score) : settings)
+        task.isRouted = isRouted
+        var report: Verification.Report
         do {
+            let route = try routeTask(settings).map(verifyRoute)
             report = try verify(task)
+            report.route = route
         } catch let error as KafkaError {
             throw CommandFailure(
                 "\(task.cluster.bootstrap): \(error). Check --bootstrap, that the brokers can be reached, and this "
@@ -126,7 +137,25 @@ struct VerifyCommand: ParsableCommand {
         }
         if json { try Report.json(report) } else { tell(report) }
         let mayRepeat = allowDouble || (config != nil && settings.delivery == .atLeastOnce)
-        if report.missing > 0 || report.strange > 0 || (report.double > 0 && !mayRepeat) { throw ExitCode(2) }
+        let (missing, double, strange) =
+            report.route.map {
+                (report.missing + $0.missing, report.double + $0.double, report.strange + $0.strange)
+            } ?? (report.missing, report.double, report.strange)
+        if missing > 0 || strange > 0 || (double > 0 && !mayRepeat) { throw ExitCode(2) }
+    }
+
+    /// The first stage, where the settings have one and no option names other topics.
+    private func routeTask(_ settings: Settings) throws -> Verification? {
+        guard settings.input.keying == .repartition, input.isEmpty else { return nil }
+        let route = settings.settings(of: .route)
+        var task = try task(route)
+        (task.inputs, task.updates, task.from) = (route.input.topics, route.output.updatesTopic, nil)
+        task.to = to == .log ? .log : .committed(group: route.kafka.groupId)
+        return task
+    }
+
+    private func verifyRoute(_ task: Verification) throws -> RouteReport {
+        try withProgress { try RouteVerifier(task).run(progress: $0) }
     }
 
     private func task(_ settings: Settings) throws -> Verification {
@@ -155,10 +184,17 @@ struct VerifyCommand: ParsableCommand {
     }
 
     private func verify(_ task: Verification) throws -> Verification.Report {
+        try withProgress { try Verifier(task).run(progress: $0) }
+    }
+
+    /// Runs `body`, which tells its progress.
+    private func withProgress<T>(
+        _ body: ((Verification.Phase, Int64, Int64) -> Void) throws -> T
+    ) throws -> T {
         var phase: Verification.Phase?
         var reporter: ProgressReporter?
         defer { reporter?.finish() }
-        return try Verifier(task).run { now, done, total in
+        return try body { now, done, total in
             guard progress else { return }
             if now != phase {
                 reporter?.finish()
@@ -169,7 +205,30 @@ struct VerifyCommand: ParsableCommand {
         }
     }
 
+    private func tell(_ route: RouteReport) {
+        Report.line("input topics to the topic of events")
+        Report.facts([
+            ("records", Human.count(route.records)), ("routed", Human.count(route.routed)),
+            ("dead letters", Human.count(route.deadLetters)), ("missing", Human.count(route.missing)),
+            ("double", Human.count(route.double)), ("strange", Human.count(route.strange)),
+        ])
+        tell(route.findings, of: route.missing + route.double + route.strange)
+        Report.line()
+        Report.line("topic of events to outputs")
+    }
+
+    private func tell(_ findings: [Verification.Report.Finding], of count: Int64) {
+        guard !findings.isEmpty else { return }
+        Report.line()
+        for f in findings {
+            Report.line("\(f.kind.rawValue)  \(f.topic)[\(f.partition)] offset \(f.offset): \(f.remark)")
+        }
+        let rest = count - Int64(findings.count)
+        if rest > 0 { Report.line("… and \(Human.count(rest)) more") }
+    }
+
     private func tell(_ report: Verification.Report) {
+        if let route = report.route { tell(route) }
         let reasons = report.reasons
         var parts = [
             "\(Human.count(reasons.duplicates)) duplicates", "\(Human.count(reasons.ignored)) ignored",
@@ -189,13 +248,16 @@ struct VerifyCommand: ParsableCommand {
         if report.foreign > 0 {
             Report.note("\(Human.count(report.foreign)) records of the output topics name no source.")
         }
-        guard !report.findings.isEmpty else { return }
-        Report.line()
-        for f in report.findings {
-            Report.line("\(f.kind.rawValue)  \(f.topic)[\(f.partition)] offset \(f.offset): \(f.remark)")
+        if report.keying.splitCustomers > 0 {
+            let (keying, places) = (report.keying, report.keying.example)
+            Report.note(
+                "\(Human.count(Int64(keying.splitCustomers))) of \(Human.count(Int64(keying.customers))) customers"
+                    + (keying.oneIn > 1 ? " of a sample (1 in \(keying.oneIn))" : "")
+                    + " are in more than one partition, one of them in "
+                    + places.map { "\($0.topic)[\($0.partition)] at offset \($0.offset)" }.joined(separator: " and in ")
+                    + ": each partition has a state of its own of such a customer. Use the customer's id as the key.")
         }
-        let rest = report.missing + report.double + report.strange - Int64(report.findings.count)
-        if rest > 0 { Report.line("… and \(Human.count(rest)) more") }
+        tell(report.findings, of: report.missing + report.double + report.strange)
     }
 
     /// Up to where to look.

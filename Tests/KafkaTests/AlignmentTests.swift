@@ -90,6 +90,33 @@ import Testing
         #expect(Self.disorder(Array(read.prefix(4000))) <= 100)
     }
 
+    /// What comes a moment later of another partition may be earlier: a record waits for that, but not for good.
+    @Test func whatComesEarlierIsWaitedFor() throws {
+        let cluster = try TestCluster()
+        let name = try cluster.topic("held", partitions: 2)
+        let consumer = try cluster.consumer([name], group: name, alignmentWaitMs: 2000, holdsBack: true)
+        try consume(consumer, ends: 2)
+        var read: [Int64] = []
+        func poll(seconds: Double, until count: Int) throws {
+            try consume(consumer, seconds: seconds) { poll in
+                read += poll.records.map(\.timestamp_ms)
+                return read.count >= count
+            }
+        }
+        try cluster.produce(["late"], to: name, partition: 0) { _ in 2000 }
+        try poll(seconds: 0.5, until: 1)
+        #expect(read.isEmpty, "held back")
+        try cluster.produce(["early"], to: name, partition: 1) { _ in 1000 }
+        try poll(seconds: 20, until: 2)
+        #expect(read == [1000, 2000])
+        let began = ContinuousClock.now
+        try cluster.produce(["alone"], to: name, partition: 0) { _ in 3000 }
+        try poll(seconds: 20, until: 3)
+        #expect(read == [1000, 2000, 3000])
+        #expect((.seconds(1.5)...(.seconds(10))).contains(ContinuousClock.now - began))
+        consumer.close()
+    }
+
     /// Of records of the same time, those of the lower partition come first, whatever the order of assignment.
     @Test func equalTimesComeInTheOrderOfPartitions() throws {
         let cluster = try TestCluster()

@@ -39,11 +39,11 @@ final class TestCluster {
 
     func consumer(
         _ topics: [String], group: String, batchRecords: Int = 1000, alignmentWaitMs: Int = 0,
-        properties: [String: String] = [:]
+        holdsBack: Bool = false, properties: [String: String] = [:]
     ) throws -> Consumer {
         let consumer = try Consumer(
             bootstrap: bootstrap, groupId: group, instanceId: nil, topics: topics, batchRecords: batchRecords,
-            alignmentWaitMs: alignmentWaitMs, properties: properties, logger: logger)
+            alignmentWaitMs: alignmentWaitMs, holdsBack: holdsBack, properties: properties, logger: logger)
         try consumer.subscribe()
         return consumer
     }

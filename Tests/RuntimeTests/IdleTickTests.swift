@@ -32,6 +32,8 @@ import Testing
         var settings = Settings()
         settings.engine = .small
         settings.learning(false)
+        // The records are dealt out in turn.
+        settings.input.keying = .asIs
         settings.delivery = .atLeastOnce
         settings.runtime.idleTickSeconds = 60
         settings.snapshots.intervalSeconds = 1_000_000

@@ -25,6 +25,8 @@ import Testing
         var settings = Settings()
         settings.engine = .small
         settings.learning(false)
+        // Its records are dealt out in turn.
+        settings.input.keying = .asIs
         settings.delivery = .atLeastOnce
         settings.output.commitIntervalMs = 0
         settings.runtime.idleTickSeconds = 0

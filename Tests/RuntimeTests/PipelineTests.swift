@@ -28,6 +28,8 @@ import Testing
         var settings = Settings()
         settings.engine = .small
         settings.learning(false)
+        // The records are dealt out in turn.
+        settings.input.keying = .asIs
         settings.delivery = .atLeastOnce
         settings.output.commitIntervalMs = commitIntervalMs
         settings.runtime.idleTickSeconds = 0

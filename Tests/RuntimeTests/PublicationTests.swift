@@ -70,7 +70,8 @@ import Testing
                     (r.key, r.key_length) = (key.map { _ in k.baseAddress ?? here! }, UInt32(key?.count ?? 0))
                     (r.value, r.value_length) = (value.map { _ in v.baseAddress ?? here! }, UInt32(value?.count ?? 0))
                     publication.append(
-                        deadLetter: r, topic: "in", reason: "invalid_json", explanation: "no", stage: "decode")
+                        deadLetter: r, of: RecordOrigin(topic: "in", partition: 3, offset: 42), reason: "invalid_json",
+                        explanation: "no", stage: "decode")
                 }
             }
             let letter = try #require(publication.deadLetters.last)
@@ -105,7 +106,9 @@ import Testing
         key.withUnsafeBufferPointer { k in
             value.withUnsafeBufferPointer { v in
                 (r.key, r.key_length, r.value, r.value_length) = (k.baseAddress, 60, v.baseAddress, 1000)
-                publication.append(deadLetter: r, topic: "in", reason: "too_large", explanation: "", stage: "decode")
+                publication.append(
+                    deadLetter: r, of: RecordOrigin(topic: "in", partition: 0, offset: 0), reason: "too_large",
+                    explanation: "", stage: "decode")
             }
         }
         let letter = try #require(publication.deadLetters.last)

@@ -4,6 +4,7 @@ import Kafka
 import Settings
 import SnapshotStore
 import Testing
+import Verification
 
 @testable import Runtime
 
@@ -358,5 +359,92 @@ import Testing
             "rebalances: \(moves) (\(done.sorted { $0.key < $1.key }.map { "\($0) \($1)" }.joined(separator: ", "))), "
                 + "\(site.settings.delivery.rawValue), \(learning ? "learning" : "not learning"), records: \(produced), "
                 + "missing: \(missing), double: \(double), seed: \(seed)")
+    }
+
+    /// Both stages of two instances, input that is not keyed by customer. Two first stages that read different partitions
+    /// have no order between them: a customer has one event between two looks, and none of them is too late.
+    @Test(.enabled(if: Cluster.isReal, "the mock takes no offsets while a group forms"))
+    func manyRebalancesOfBothStages() async throws {
+        let environment = ProcessInfo.processInfo.environment
+        let count = environment["CLVD_REBALANCES"].flatMap { Int($0) } ?? 3
+        let site = try Site.repartitioned(Cluster(), .exactlyOnce) {
+            $0.snapshots.intervalSeconds = 2
+            $0.engine.time.allowedLatenessSeconds = 30 * 86_400
+            $0.kafka.properties["transaction.timeout.ms"] = "10000"
+        }
+        var shop = Shop(seed: 24, users: 400)
+        var random = Shop(seed: 2000 + (environment["CLVD_SEED"].flatMap { UInt64($0) } ?? 1))
+        let producer = try site.cluster.producer()
+        var running: [String: RunningProgram] = ["0": try RunningProgram(site)]
+        var (events, seen, moves): ([Input], Set<[UInt8]>, Int) = ([], [], 0)
+        func logs() -> String { running.map { "instance \($0)\n\($1.errors)" }.sorted().joined(separator: "\n---\n") }
+        func produce(_ n: Int) throws {
+            var new: [Input] = []
+            while new.count < n {
+                let event = shop.next()
+                if seen.insert(event.key!).inserted { new.append(event) }
+            }
+            try site.feed(Site.spread(new, seed: UInt64(events.count)), by: producer)
+            events += new
+        }
+        func settle() async throws {
+            try await site.throughBothStages(events.count, logs())
+            seen = []
+        }
+        func begun(_ name: String) -> Int { running[name]!.count("partition begins") }
+        try produce(40)
+        try await settle()
+        var done: [String: Int] = [:]
+        while moves < count {
+            let names = running.keys.sorted()
+            let actions = names.count == 1 ? ["add"] : ["stop", "kill", "pause"]
+            let (action, chosen) = (actions[random.random(actions.count)], names[random.random(names.count)])
+            done[action, default: 0] += 1
+            moves += 1
+            try produce(20)
+            switch action {
+            case "add":
+                let name = running["0"] == nil ? "0" : "1"
+                running[name] = try RunningProgram(site.instance(name))
+                try produce(20)
+                try await eventually(60, "partitions of \(name)\n\(logs())") { begun(name) > 0 }
+            case "stop":
+                running[chosen]!.terminate()
+                #expect(try await running[chosen]!.status() == 0, "\(running[chosen]!.errors)")
+                running[chosen] = nil
+            case "kill":
+                try await Task.sleep(for: .milliseconds(random.random(400)))
+                running[chosen]!.kill()
+                _ = try await running[chosen]!.status()
+                running[chosen] = nil
+            default:
+                moves += 1  // away and back are two
+                let before = begun(chosen)
+                running[chosen]!.send(SIGSTOP)
+                try produce(20)
+                try await settle()
+                running[chosen]!.send(SIGCONT)
+                try await eventually(60, "the return of \(chosen)\n\(logs())") { begun(chosen) > before }
+            }
+            try produce(20)
+            try await settle()
+        }
+        for (name, program) in running {
+            program.terminate()
+            #expect(try await program.status() == 0, "instance \(name)\n\(program.errors)")
+        }
+        let route = try site.verifiedRoute(records: events.count)
+        try site.settings(of: .score).verified(records: events.count)
+        let own = try await site.stages(events.count)
+        #expect(own == (0, 0))
+        let (state, expected) = (
+            try site.customers(), try await Site.inOnePartition(events, site.settings.engine)
+        )
+        print(
+            "both stages, random keys, two topics: \(moves) rebalances (\(done.sorted { $0.key < $1.key })), "
+                + "\(route.records) records, missing \(own.missing), double \(own.double); statistics of "
+                + "\(state.intersection(expected).count) of \(expected.count) customers as of one partition, bit for bit"
+        )
+        #expect(state == expected && !expected.isEmpty)
     }
 }

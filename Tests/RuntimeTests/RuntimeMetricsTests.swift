@@ -25,6 +25,8 @@ import Testing
             (self.source, self.clock) = (source, clock)
             var settings = Settings()
             settings.engine = .small
+            // The records are dealt out in turn.
+            settings.input.keying = .asIs
             settings.delivery = .atLeastOnce
             settings.output.commitIntervalMs = 0
             settings.runtime.idleTickSeconds = 0

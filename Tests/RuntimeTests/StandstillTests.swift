@@ -45,6 +45,8 @@ import Testing
     private func pipeline(_ source: ScriptedSource, _ store: any SnapshotRepository) throws -> Pipeline {
         var settings = Settings()
         settings.engine = .small
+        // The records are dealt out in turn.
+        settings.input.keying = .asIs
         settings.delivery = .atLeastOnce
         settings.output.commitIntervalMs = 0
         settings.runtime.idleTickSeconds = 0

@@ -222,4 +222,46 @@ import Testing
             for part in c.says { #expect(error.description.contains(part), "\(error)") }
         }
     }
+
+    // MARK: Without a state
+
+    /// The facts of a stage that keeps none: own metadata unless other is given.
+    private static func stateless(
+        _ committed: Int64?, log: ClosedRange<Int64>, metadata: String? = nil
+    ) -> StartPlan.Facts {
+        var facts = Case(committed: committed, metadata: metadata, log: log).facts
+        (facts.isStateless, facts.origin) = (true, nil)
+        return facts
+    }
+
+    /// It goes on where its group is, and reads nothing again.
+    @Test func withoutAStateItGoesOnWhereTheGroupIs() throws {
+        let plan = try StartPlan.make(Self.stateless(7, log: 3...10), StartPlan.Consent())
+        #expect(plan == StartPlan(from: 7, firstUnpublishedOffset: 7, begin: 0))
+        #expect(try StartPlan.make(Self.stateless(nil, log: 3...10), StartPlan.Consent()).from == 3)
+        #expect(try StartPlan.make(Self.stateless(nil, log: 3...10), Self.latest).from == 10)
+    }
+
+    @Test func withoutAStateRecordsThatAreGoneAreRefused() throws {
+        let facts = Self.stateless(2, log: 5...10)
+        let error = #expect(throws: RecoveryError.self) { try StartPlan.make(facts, StartPlan.Consent()) }
+        #expect(error?.description.contains("3 records were removed before they were read") == true)
+        let plan = try StartPlan.make(facts, Self.gap)
+        #expect(plan.from == 5 && plan.firstUnpublishedOffset == 5)
+        #expect(plan.warning?.contains("3 records are gone") == true)
+    }
+
+    @Test(arguments: ["", "spark", "clvd2;at=6"]) func withoutAStateOffsetsOfOthersAreRefused(metadata: String) {
+        let facts = Self.stateless(7, log: 0...10, metadata: metadata)
+        let error = #expect(throws: RecoveryError.self) { try StartPlan.make(facts, StartPlan.Consent()) }
+        #expect(error?.description.contains("clvd did not commit") == true)
+        // No version without metadata had such a stage.
+        let old = Self.stateless(3, log: 3...10, metadata: "")
+        #expect(throws: RecoveryError.self) { try StartPlan.make(old, StartPlan.Consent()) }
+        let newer = Self.stateless(7, log: 0...10, metadata: "clvd9;at=7")
+        #expect(throws: RecoveryError.self) { try StartPlan.make(newer, StartPlan.Consent()) }
+        #expect(throws: RecoveryError.self) {
+            try StartPlan.make(Self.stateless(12, log: 0...10), StartPlan.Consent())
+        }
+    }
 }

@@ -143,7 +143,7 @@ import Verification
     }
 
     @Test func severalTopicsAndPartitions() async throws {
-        let site = try Site(Cluster(), .exactlyOnce, topics: 2, partitions: 3)
+        let site = try Site(Cluster(), .exactlyOnce, topics: 2, partitions: 3) { $0.input.keying = .asIs }
         var shop = Shop(users: 30)
         var produced: [Site.Source: [UInt8]?] = [:]
         var next: [[Int64]] = [[0, 0, 0], [0, 0, 0]]

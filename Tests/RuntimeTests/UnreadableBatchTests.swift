@@ -14,6 +14,7 @@ import Testing
         _ delivery: Settings.Delivery = .atLeastOnce, _ change: (inout Settings) -> Void = { _ in }
     ) throws -> Site {
         try Site(Cluster(), delivery, partitions: 2) {
+            $0.input.keying = .asIs
             $0.kafka.properties["receive.message.max.bytes"] = "2000000"
             $0.kafka.properties["fetch.max.bytes"] = "1000000"
             // A static member has to wait for its session.

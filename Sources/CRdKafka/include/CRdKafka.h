@@ -84,7 +84,9 @@ typedef struct clvd_batch {
 typedef struct clvd_alignment clvd_alignment;
 
 /// - wait_ms: longest wait for the next message of a partition whose log has one; 0: messages are not put in order.
-clvd_alignment *clvd_alignment_new(int wait_ms);
+/// - holds: a message is held back for `wait_ms` after it has come, unless each partition has one here: what is about to
+///   come of another partition may be earlier.
+clvd_alignment *clvd_alignment_new(int wait_ms, int holds);
 /// Adds an assigned partition that is read from an offset; `topic` is its index among the topics. Messages held for it
 /// are discarded.
 void clvd_alignment_add(clvd_alignment *alignment, int32_t topic, int32_t partition, int64_t offset);
@@ -132,6 +134,10 @@ rd_kafka_resp_err_t clvd_seek(rd_kafka_t *rk, const char *topic, int32_t partiti
 /// Looks up a header of a record by its NUL-terminated name; of several, the last one counts. A `clvd_header_lookup`.
 const uint8_t *clvd_find_header(const void *headers, const char *name, uint32_t *length);
 
+/// The same, telling a header without a value from none.
+/// - Returns: whether there is one; `value` is NULL when it has no value.
+int clvd_find_header_or_null(const void *headers, const char *name, const uint8_t **value, uint32_t *length);
+
 /// A record to produce. Key and value are not copied: they must stay valid until the record is delivered.
 typedef struct clvd_outgoing {
     const void *key;
@@ -156,6 +162,15 @@ typedef struct clvd_header {
 rd_kafka_resp_err_t clvd_produce_one(
     rd_kafka_t *rk, const clvd_outgoing *record, const clvd_header *headers, size_t count, int32_t partition,
     int64_t timestamp_ms);
+
+/// Passes a record on with another key. The key is copied, the value is not: it must stay valid until the record is
+/// delivered. The partition is chosen by the key.
+/// - headers: those that it came with, or NULL; they are copied.
+/// - origin: value of the header `clvd.origin`.
+/// - has_original_key: whether a header `clvd.key` says what the key was: `original_key`, or none at all (NULL).
+rd_kafka_resp_err_t clvd_produce_forwarded(
+    rd_kafka_t *rk, const clvd_outgoing *record, int64_t timestamp_ms, const rd_kafka_headers_t *headers,
+    const char *origin, int has_original_key, const void *original_key, size_t original_key_length);
 
 #ifdef __cplusplus
 }

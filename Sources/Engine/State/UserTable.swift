@@ -211,6 +211,14 @@ struct UserTable: ~Copyable {
         }
     }
 
+    /// The hash of each user's key.
+    func forEachHash(_ body: (UInt64) -> Void) {
+        for i in 0..<slotCount where slot(UInt32(i)).header.pointee.flags & UserHeader.inUse != 0 {
+            let k = key(of: slot(UInt32(i)))
+            body(hash(k.baseAddress!, k.count))
+        }
+    }
+
     private mutating func compactLongKeys() {
         var kept = ByteArena(capacity: longKeys.count - longKeyGarbage)
         for i in 0..<slotCount {

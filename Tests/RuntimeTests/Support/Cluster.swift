@@ -111,7 +111,10 @@ final class Cluster {
         var record = Record(
             partition: r.partition, offset: r.offset, key: bytes(r.key, r.key_length),
             value: bytes(r.value, r.value_length))
-        for name in deadLetterHeaders + ["clvd.cut.from", "clvd.source.topic", "clvd.source.offset"] {
+        let others = [
+            "clvd.cut.from", "clvd.source.topic", "clvd.source.offset", "clvd.origin", "clvd.key", "clvd.routed",
+        ]
+        for name in deadLetterHeaders + others {
             var length: UInt32 = 0
             let value = Consumer.headerLookup(r.headers, name, &length)
             if let value = bytes(value, length) { record.headers[name] = String(decoding: value, as: UTF8.self) }

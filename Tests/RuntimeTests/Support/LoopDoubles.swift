@@ -213,6 +213,8 @@ extension Pipeline {
         var settings = Settings()
         settings.engine = .small
         settings.learning(false)
+        // Its records are dealt out in turn.
+        settings.input.keying = .asIs
         change(&settings)
         let pipeline = try Pipeline(
             settings, partitionCount: partitions,

@@ -119,6 +119,7 @@ struct Site {
             to: !toTheEnd && (s.delivery == .atLeastOnce || Cluster.isReal)
                 ? .committed(group: s.kafka.groupId) : .log)
         task.skips = SkippedOffsets(s.input.skip)
+        task.isRouted = s.input.keying == .repartition
         let report = try Verifier(task).run()
         #expect(report.records == Int64(records))
         #expect(report.missing == 0 && report.orphans == 0 && report.foreign == 0, "\(report)")
@@ -172,8 +173,9 @@ final class RunningDaemon: Sendable {
     let log = Log()
     private let outcome = Mutex<Result<Void, any Error>?>(nil)
 
-    init(_ site: Site) {
-        daemon = Daemon(settings: site.settings, logger: log.logger)
+    /// - Parameter stage: where there are two.
+    init(_ site: Site, stage: Stage? = nil) {
+        daemon = Daemon(settings: site.settings, stage: stage, logger: log.logger)
         let thread = Thread { [self] in
             let result = Result { try daemon.run() }
             outcome.withLock { $0 = result }

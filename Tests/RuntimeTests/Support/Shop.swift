@@ -10,6 +10,8 @@ struct Input {
     var value: [UInt8]?
     var timestampMs: Int64
     var partition: Int32 = 0
+    /// Index of the input topic.
+    var topic = 0
     var fate = Fate.update
 }
 

@@ -1,0 +1,40 @@
+import CEventParser
+internal import Engine
+internal import Kafka
+
+/// The work of the first stage: passes each record on, keyed by its customer. It decides nothing but what an operator
+/// wants to be stepped over: what has no customer (a record that will be rejected, a tombstone, a type that is ignored)
+/// goes on with the key that it has, so that the second stage accounts for it.
+struct Router {
+    private let topics: [String]
+    private let engine: Engine
+
+    init(topics: [String], engine: Engine) { (self.topics, self.engine) = (topics, engine) }
+
+    /// Adds what becomes of records to a publication.
+    /// - Parameter events: of the records. Afterwards they only count: the engine is to take them in, which keeps the
+    ///   positions.
+    func route(
+        _ records: UnsafeBufferPointer<clvd_record>, _ events: UnsafeMutablePointer<clvd_event>, to out: Publication
+    ) {
+        var next: [TaskID: Int64] = [:]
+        for (i, r) in records.enumerated() {
+            let id = TaskID(topic: r.topic, partition: r.partition)
+            let isRepeat = r.offset < next[id] ?? engine.nextOffset(id) ?? 0
+            let event = events[i]
+            events[i].status = UInt8(clvd_status_ignored_type.rawValue)
+            guard !isRepeat else { continue }
+            next[id] = r.offset + 1
+            let origin = RecordOrigin(topic: topics[Int(r.topic)], partition: r.partition, offset: r.offset)
+            if let explanation = SkippedOffsets.explanation(r, status: event.status) {
+                out.append(
+                    deadLetter: r, of: origin, reason: String(cString: clvd_status_name(event.status)),
+                    explanation: explanation, stage: "decode")
+            } else {
+                let isEvent = event.status == UInt8(clvd_status_ok.rawValue)
+                let user = UnsafeBufferPointer(start: event.user, count: Int(event.user_length))
+                out.append(forwarding: r, from: origin, user: isEvent ? user : nil)
+            }
+        }
+    }
+}

@@ -108,16 +108,6 @@ bool clvd_parser_add_placeholder(clvd_parser *parser, const char *word) {
 
 void clvd_parser_set_guests_ignored(clvd_parser *parser) { parser->guests_ignored = true; }
 
-clvd_text clvd_parser_field_text(clvd_parser *parser, clvd_field field, clvd_time_unit *unit) {
-    bool is_id = field == clvd_field_user_id || field == clvd_field_event_id || field == clvd_field_order_id ||
-                 field == clvd_field_session_id;
-    const auto &places = parser->sources[field];
-    const clvd::Source *source = is_id ? parser->pick_id(places) : parser->pick(places);
-    if (source == nullptr) return {nullptr, 0};
-    *unit = static_cast<clvd_time_unit>(source->unit);
-    return {parser->slots.data[source->slot], parser->slots.lengths[source->slot]};
-}
-
 bool clvd_parser_add_header(clvd_parser *parser, clvd_field field, const char *name) {
     if ((field != clvd_field_event_id && field != clvd_field_event_time) || *name == '\0') return false;
     return guarded([&] {

@@ -121,10 +121,6 @@ bool clvd_parser_add_placeholder(clvd_parser *parser, const char *word);
 /// Records without a user are `clvd_status_filtered`, not rejected.
 void clvd_parser_set_guests_ignored(clvd_parser *parser);
 
-/// The text at the place that counts for `field` in the last decoded row, as the rules have made it; no data where
-/// there is none. Valid until the next row.
-clvd_text clvd_parser_field_text(clvd_parser *parser, clvd_field field, clvd_time_unit *unit);
-
 /// Adds a header that stands in for `event_id` or `event_time` (ISO 8601) when the body has none.
 bool clvd_parser_add_header(clvd_parser *parser, clvd_field field, const char *name);
 void clvd_parser_set_header_lookup(clvd_parser *parser, clvd_header_lookup lookup);

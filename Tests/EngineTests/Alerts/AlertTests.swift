@@ -130,7 +130,8 @@ import Testing
         let text = try #require(factors.first?["text"] as? String)
         #expect(text.hasPrefix("silent for \(whole)") && text.hasSuffix(" days"), "\(text)")
         let summary = try #require(alert.json["summary"] as? String)
-        #expect(summary.hasPrefix("Silent for \(PlainNumber.count(Double(whole), "day")); 1 order, 40.00 USD so far. Stays away for the next "))
+        let silence = "Silent for \(whole) day\(whole == 1 ? "" : "s")"
+        #expect(summary.hasPrefix("\(silence); 1 order, 40.00 USD so far. Stays away for the next "), "\(summary)")
         #expect(alert.json["backlog"] as? Bool == false)
         #expect(alert.json["orders"] as? Int == 1 && alert.json["currency"] as? String == "USD")
         #expect(alert.json["last_purchase_time"] as? String == "2021-01-04T00:00:00.000Z")

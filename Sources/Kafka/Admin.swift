@@ -90,6 +90,36 @@ extension Client {
     }
 }
 
+extension Client {
+    func delete(_ topics: [String], milliseconds: Int) throws(KafkaError) {
+        var requests: [OpaquePointer?] = topics.map { rd_kafka_DeleteTopic_new($0) }
+        defer { for r in requests { rd_kafka_DeleteTopic_destroy(r) } }
+        let queue = rd_kafka_queue_new(handle)
+        defer { rd_kafka_queue_destroy(queue) }
+        let options = rd_kafka_AdminOptions_new(handle, RD_KAFKA_ADMIN_OP_DELETETOPICS)
+        defer { rd_kafka_AdminOptions_destroy(options) }
+        rd_kafka_AdminOptions_set_request_timeout(options, Int32(milliseconds), nil, 0)
+        rd_kafka_DeleteTopics(handle, &requests, requests.count, options, queue)
+        guard let event = rd_kafka_queue_poll(queue, Int32(milliseconds) + 5000) else {
+            throw KafkaError("delete topics", RD_KAFKA_RESP_ERR__TIMED_OUT)
+        }
+        defer { rd_kafka_event_destroy(event) }
+        let error = rd_kafka_event_error(event)
+        if error != RD_KAFKA_RESP_ERR_NO_ERROR {
+            throw KafkaError("delete topics", error, reason: String(cString: rd_kafka_event_error_string(event)))
+        }
+        var count = 0
+        guard let result = rd_kafka_event_DeleteTopics_result(event),
+            let results = rd_kafka_DeleteTopics_result_topics(result, &count)
+        else { return }
+        for result in UnsafeBufferPointer(start: results, count: count) {
+            let error = rd_kafka_topic_result_error(result)
+            if error == RD_KAFKA_RESP_ERR_NO_ERROR || error == RD_KAFKA_RESP_ERR_UNKNOWN_TOPIC_OR_PART { continue }
+            throw KafkaError("delete topic \(String(cString: rd_kafka_topic_result_name(result)))", error)
+        }
+    }
+}
+
 /// What brokers say of their settings.
 public struct ClusterSettings: Sendable, Equatable {
     /// Settings by topic; those of a topic that were refused are absent.
@@ -216,6 +246,11 @@ public final class Admin {
     public var lastError: ClientError? {
         rd_kafka_poll(client.handle, 0)
         return client.lastError
+    }
+
+    /// Deletes topics. One that is not there is no error.
+    public func delete(_ topics: [String], milliseconds: Int = 15_000) throws(KafkaError) {
+        try client.delete(topics, milliseconds: milliseconds)
     }
 
     /// Creates those of `topics` that are missing.

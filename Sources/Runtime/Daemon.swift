@@ -14,6 +14,8 @@ public final class Daemon: Sendable {
     private let shared = SharedState()
     /// Remarks that were logged by an earlier life.
     private let told = Mutex<[Preflight.Remark]>([])
+    /// How often it is said what is waited for, s.
+    private static let reminderSeconds = 30.0
     /// A life of this length, s, has kept its name in the group: the next refusal is the first again.
     private static let settledSeconds = 600.0
 
@@ -102,6 +104,12 @@ public final class Daemon: Sendable {
     private func prepareTopics() throws -> (partitions: Int, producerProperties: [String: String])? {
         let (kafka, output) = (settings.kafka, settings.output)
         let admin = try Admin(bootstrap: kafka.bootstrapServers, properties: kafka.properties, logger: logger)
+        var toldAt = -Double.infinity
+        func tell(_ text: String, _ metadata: Logger.Metadata) {
+            guard monotonic() - toldAt >= Self.reminderSeconds else { return }
+            toldAt = monotonic()
+            logger.warning("\(text)", metadata: metadata)
+        }
         while !shared.isStopping {
             do {
                 let counts = try admin.partitionCounts(settings.input.topics, milliseconds: 5_000)
@@ -115,16 +123,25 @@ public final class Daemon: Sendable {
                     try admin.ensure(outputs, mayCreate: output.createTopics)
                     return (total, try preflight(admin))
                 }
-                logger.warning(
-                    "waiting for the input topics", metadata: ["missing": "\(missing.joined(separator: ", "))"])
+                tell(
+                    "waiting for the input topics",
+                    ["missing": "\(missing.joined(separator: ", "))", "remedy": "\(remedy(missing))"])
             } catch let error as KafkaError {
-                logger.warning(
+                tell(
                     "waiting for the cluster",
-                    metadata: ["bootstrap": "\(kafka.bootstrapServers)", "error": "\(error)"])
+                    ["bootstrap": "\(kafka.bootstrapServers)", "error": "\(error)"])
             }
             sleep(2)
         }
         return nil
+    }
+
+    /// How topics that are not there come to be.
+    private func remedy(_ missing: [String]) -> String {
+        guard stage != .score else { return "the stage route creates it; start an instance with --stage route or all" }
+        return missing.map {
+            TopicSpec(name: $0, partitions: 8).command(bootstrap: settings.kafka.bootstrapServers)
+        }.joined(separator: "; ")
     }
 
     /// Brokers that do not tell their settings do not hold anything up.

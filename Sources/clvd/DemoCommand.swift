@@ -26,7 +26,7 @@ struct DemoCommand: ParsableCommand {
               clvd demo --events data/CDNOW_master.txt
               clvd demo --events my-shop.csv.gz --format native
               clvd demo --simulate --json
-              clvd demo --events my-shop.jsonl --bootstrap localhost:9092
+              clvd demo --events my-shop.jsonl --bootstrap localhost:9092 --cleanup
             """)
 
     @Option(
@@ -45,6 +45,9 @@ struct DemoCommand: ParsableCommand {
     @Option(help: ArgumentHelp("A real cluster, host:port. (default: the embedded one)", valueName: "servers"))
     var bootstrap: String?
 
+    @Flag(help: "With --bootstrap: delete the demo's topics at the end. Without, they stay and are named.")
+    var cleanup = false
+
     @Option(
         help: ArgumentHelp("Settings for the daemon. (default: config/demo.yaml as built in)", valueName: "file"))
     var config: String?
@@ -58,6 +61,10 @@ struct DemoCommand: ParsableCommand {
     func validate() throws {
         guard simulate != (events != nil) else {
             throw ValidationError("Give an event file with --events, or --simulate.")
+        }
+        guard !cleanup || (bootstrap != nil && config == nil) else {
+            throw ValidationError(
+                "--cleanup goes with --bootstrap, and not with --config: it deletes only its own topics.")
         }
     }
 
@@ -75,6 +82,8 @@ struct DemoCommand: ParsableCommand {
         settings.input.format = file.isOfOtherFormat ? file.format.name : format
         let demo = try Demo(
             settings: settings, embedded: bootstrap == nil, isQuiet: json, title: "clvd demo — \(input.title)")
+        // Also after a failure.
+        defer { if bootstrap != nil { leave(settings) } }
         let result = try demo.run(file)
         if json { try Report.json(result.summary) } else { tell(result) }
         try Report.judge(
@@ -111,8 +120,37 @@ struct DemoCommand: ParsableCommand {
             path: config ?? path.path(), environment: ProcessInfo.processInfo.environment)
         settings.snapshots.directory = snapshots ?? folder.appending(path: "snapshots").path()
         settings.kafka.groupId += "-demo-\(UUID().uuidString.prefix(8))"
-        if let bootstrap { settings.kafka.bootstrapServers = bootstrap }
+        guard let bootstrap else { return settings }
+        settings.kafka.bootstrapServers = bootstrap
+        guard config == nil else { return settings }
+        // A demo must not read what another one has left.
+        let suffix = settings.kafka.groupId.suffix(9)
+        settings.input.topics = settings.input.topics.map { $0 + suffix }
+        settings.output.updatesTopic += suffix
+        settings.output.alertsTopic += suffix
+        settings.output.deadLetterTopic += suffix
         return settings
+    }
+
+    /// Says what stays on the cluster, or deletes it.
+    private func leave(_ settings: Settings) {
+        let (kafka, output) = (settings.kafka, settings.output)
+        let topics = settings.input.topics + [output.updatesTopic, output.alertsTopic, output.deadLetterTopic]
+        let names = topics.joined(separator: ", ")
+        guard cleanup else {
+            Report.note(
+                "These topics stay on \(kafka.bootstrapServers): \(names). So does the group \(kafka.groupId). "
+                    + (config == nil ? "With --cleanup they are deleted at the end." : ""))
+            return
+        }
+        do {
+            var logger = Logger(label: "clvd") { StreamLogHandler.standardError(label: $0) }
+            logger.logLevel = .error
+            try Admin(bootstrap: kafka.bootstrapServers, properties: kafka.properties, logger: logger).delete(topics)
+            Report.note("Deleted from \(kafka.bootstrapServers): \(names).")
+        } catch {
+            Report.note("\(error); these topics stay on \(kafka.bootstrapServers): \(names).")
+        }
     }
 
     // MARK: The end

@@ -137,4 +137,11 @@ import Testing
             other.errors.contains(
                 "Warning: 1 of 2 records (50.0 %) were refused, most often negative_amount (rees46.csv"))
     }
+
+    /// It deletes topics of its own making, never those that settings name.
+    @Test(arguments: [["--simulate", "--cleanup"], ["--simulate", "--bootstrap", "x:1", "--config", "c", "--cleanup"]])
+    func demoDeletesOnlyItsOwnTopics(arguments: [String]) throws {
+        let run = try clvd(["demo"] + arguments)
+        #expect(run.status == 64 && run.errors.contains("--cleanup goes with --bootstrap, and not with --config"))
+    }
 }

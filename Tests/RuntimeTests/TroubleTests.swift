@@ -32,6 +32,7 @@ import Verification
         site.settings.input.topics = ["missing-\(site.cluster.name)"]
         let daemon = RunningDaemon(site)
         try await eventually(20, "a word about the topic") { daemon.log.count("waiting for the input topics") > 0 }
+        #expect(daemon.log.count("--create --topic") == 1, "it says how to create it")
         #expect(daemon.log.text.contains("missing-\(site.cluster.name)"))
         try await daemon.stop(seconds: 5)
         #expect(try site.snapshots().isEmpty)

@@ -58,7 +58,7 @@ import Testing
 
     /// Sub-command and options exist.
     @Test(arguments: commands) func shownCommandsExist(_ command: Command) throws {
-        let isWord = { (word: String) in word.wholeMatch(of: /[a-z]+/) != nil }
+        let isWord = { (word: String) in word.wholeMatch(of: /[a-z]+(-[a-z]+)*/) != nil }
         var path = Array(command.words.prefix(while: isWord).prefix(2))
         var help = try clvd(path + ["--help"])
         // A second word may be a value.
@@ -132,7 +132,7 @@ import Testing
             return header.components(separatedBy: "  ").map { $0.trimmingCharacters(in: .whitespaces) }
                 .filter { !$0.isEmpty }
         }
-        let summary = try #require(run.output.range(of: "\n  events "))
+        let summary = try #require(run.output.range(of: "\n  top tenth, 30 days "))
         let printed = String(run.output[summary.lowerBound...])
         #expect(labels(block) == labels(printed))
         #expect(columns(block) == columns(printed) && !columns(block).isEmpty)

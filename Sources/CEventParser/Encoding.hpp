@@ -12,14 +12,30 @@ inline void clvd_parser::decode_json(const clvd_record *record, clvd_event *even
         reject(clvd_status_too_large, clvd_field_none, Reason::too_large, -1, record->value_length);
     } else {
         slots.clear();
-        JsonError error = document.read(record->value, record->value_length, &root, &slots, this);
+        // Serializers of a schema registry put a frame before the document.
+        uint32_t skipped = clvd::is_framed(record->value, record->value_length) ? clvd::frame_length : 0;
+        JsonError error =
+            document.read(record->value + skipped, record->value_length - skipped, &root, &slots, this);
         if (error == JsonError::none) {
             resolve(record, event);
         } else {
             reject_document(error);
+            if (skipped != 0) blame_frame(record);
         }
     }
     finish(event);
+}
+
+/// What is wrong with a framed record whose body is no JSON is the encoding.
+inline void clvd_parser::blame_frame(const clvd_record *record) {
+    const uint8_t *body = record->value + clvd::frame_length, *end = record->value + record->value_length;
+    while (body < end && (*body == ' ' || *body == '\t' || *body == '\r' || *body == '\n')) ++body;
+    if (body == end || (*body != '{' && *body != '[')) {
+        reject(clvd_status_invalid_json, clvd_field_none, Reason::framed);
+    }
+    fault.position += clvd::frame_length;
+    fault.is_framed = true;
+    fault.schema = clvd::schema_id(record->value);
 }
 
 inline void clvd_parser::reject_document(JsonError error) {

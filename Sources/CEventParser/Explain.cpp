@@ -197,6 +197,7 @@ void explain(Sentence &sentence, const clvd_parser &parser) {
         return;
     }
     place(sentence, parser, fault);
+    if (fault.is_framed) sentence.add("Confluent framing, schema id %u: ", fault.schema);
     switch (fault.reason) {
     case Reason::none: break;
     case Reason::json:
@@ -242,6 +243,9 @@ void explain(Sentence &sentence, const clvd_parser &parser) {
         sentence.add(" stands for a missing id");
         break;
     case Reason::negative_other: sentence.add("negative, and the event is neither a purchase nor a refund"); break;
+    case Reason::framed:
+        sentence.add("the body is not JSON; is it Avro? (encoding: avro in the format, and input.registry)");
+        break;
     case Reason::batch:
         sentence.add("a batch of %u events in one record; send each in a record of its own", elements(fault.value));
         break;

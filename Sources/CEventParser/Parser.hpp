@@ -40,6 +40,7 @@ enum class Reason : uint8_t {
     negative,
     negative_other,
     batch,
+    framed,
     too_high,
     unknown_currency,
 };
@@ -56,7 +57,9 @@ struct Fault {
     Reason reason = Reason::none;
     JsonError json = JsonError::none;
     int16_t slot = -1;
-    uint32_t position = 0;   // in the document
+    uint32_t position = 0;   // in the record
+    bool is_framed = false;
+    uint32_t schema = 0;     // of a framed record
     double number = 0;
     // The offending value: slots of items are overwritten by the next item.
     Kind kind = Kind::absent;
@@ -98,6 +101,16 @@ inline uint32_t currency_code(const uint8_t *text, size_t length) {
 
 inline uint32_t currency_code(const char *text) {
     return text == nullptr ? 0 : currency_code(reinterpret_cast<const uint8_t *>(text), std::strlen(text));
+}
+
+/// The frame of a schema registry's serializers: a byte 0 and the id of the schema, big-endian.
+constexpr uint32_t frame_length = 5;
+
+/// No JSON document begins with 0.
+inline bool is_framed(const uint8_t *value, uint32_t length) { return length > frame_length && value[0] == 0; }
+
+inline uint32_t schema_id(const uint8_t *value) {
+    return uint32_t{value[1]} << 24 | uint32_t{value[2]} << 16 | uint32_t{value[3]} << 8 | value[4];
 }
 
 inline bool is_integer(const uint8_t *p, uint32_t length) {
@@ -353,6 +366,7 @@ struct clvd_parser {
     // Each encoding fills `slots` and then calls `resolve`; another one is one more function here.
     void decode_json(const clvd_record *record, clvd_event *event);
     void reject_document(JsonError error);
+    void blame_frame(const clvd_record *record);
     void decode_row(const clvd_text *columns, const clvd_record *record, clvd_event *event);
 
     // MARK: Records
@@ -363,6 +377,7 @@ struct clvd_parser {
         event->partition = record->partition;
         event->topic = record->topic;
         fault.status = clvd_status_ok;
+        fault.is_framed = false;
         for (size_t i = 0; i < items.size(); ++i) totals[i] = ItemTotal();
     }
 

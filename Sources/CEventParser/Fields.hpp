@@ -91,6 +91,7 @@ inline bool clvd_parser::resolve_time(const clvd_record *record, clvd_event *eve
     const Source *source = pick(sources[clvd_field_event_time]);
     int16_t slot = source == nullptr ? -1 : source->slot;
     clvd_text text;
+    uint8_t unit = source == nullptr ? 0 : source->unit;
     if (source == nullptr) {
         if (!header(clvd_field_event_time, record->headers, &text)) {
             return reject(clvd_status_missing_time, clvd_field_event_time, Reason::missing);
@@ -106,9 +107,13 @@ inline bool clvd_parser::resolve_time(const clvd_record *record, clvd_event *eve
         if (kind == Kind::number) {
             text = {slots.data[slot], slots.lengths[slot]};
         } else if (!characters(*source, &text)) {
-            return reject(clvd_status_wrong_type, clvd_field_event_time, Reason::not_a_time, slot);
+            if (kind != Kind::instant) {
+                return reject(clvd_status_wrong_type, clvd_field_event_time, Reason::not_a_time, slot);
+            }
+            text = {slots.data[slot], slots.lengths[slot]};
+            unit = clvd_time_milliseconds;
         }
-        if (!read_time(source->unit, kind, text, &event->time_ms)) {
+        if (!read_time(unit, kind, text, &event->time_ms)) {
             return reject(clvd_status_invalid_time, clvd_field_event_time, Reason::not_a_time, slot);
         }
     }

@@ -15,6 +15,7 @@
 #include "Document.hpp"
 #include "Mapping.hpp"
 #include "Number.hpp"
+#include "NumberTexts.hpp"
 #include "RuleSet.hpp"
 #include "Time.hpp"
 #include "Types.hpp"
@@ -40,6 +41,9 @@ enum class Reason : uint8_t {
     negative,
     negative_other,
     batch,
+    avro,
+    no_frame,
+    no_schema,
     framed,
     too_high,
     unknown_currency,
@@ -60,6 +64,7 @@ struct Fault {
     uint32_t position = 0;   // in the record
     bool is_framed = false;
     uint32_t schema = 0;     // of a framed record
+    const char *detail = nullptr;  // what an encoding finds wrong with the bytes
     double number = 0;
     // The offending value: slots of items are overwritten by the next item.
     Kind kind = Kind::absent;
@@ -125,6 +130,12 @@ inline bool is_integer(const uint8_t *p, uint32_t length) {
 
 }  // namespace clvd
 
+namespace clvd {
+
+struct AvroProgram;
+
+}  // namespace clvd
+
 struct clvd_parser {
     using Fault = clvd::Fault;
     using ItemTotal = clvd::ItemTotal;
@@ -175,6 +186,7 @@ struct clvd_parser {
     uint8_t *arena = nullptr;                    // unescaped users and event ids
     size_t arena_capacity = 0;
     size_t arena_used = 0;
+    clvd::NumberTexts numbers;                   // of encodings that do not write numbers in digits
 
     clvd_parser() {
         limits.max_record_bytes = 1 << 20;
@@ -367,6 +379,7 @@ struct clvd_parser {
     void decode_json(const clvd_record *record, clvd_event *event);
     void reject_document(JsonError error);
     void blame_frame(const clvd_record *record);
+    void decode_avro(const clvd::AvroProgram &program, uint32_t skipped, const clvd_record *record, clvd_event *event);
     void decode_row(const clvd_text *columns, const clvd_record *record, clvd_event *event);
 
     // MARK: Records

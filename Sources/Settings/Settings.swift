@@ -60,8 +60,18 @@ public struct Settings: Sendable, Equatable {
         /// Records and unreadable batches that are stepped over, each with a dead letter: `topic/partition/offset`, or
         /// `topic/partition/from-to`.
         public var skip: [String] = []
+        /// Where the schemas of Avro records are.
+        public var registry = RegistrySettings()
         public var limits = InputLimits()
         public var currency = CurrencyTable()
+        public init() {}
+    }
+
+    public struct RegistrySettings: Sendable, Equatable {
+        /// Empty: there is none.
+        public var url: String = ""
+        /// `name:password`, `Bearer TOKEN`, or empty.
+        public var auth: String = ""
         public init() {}
     }
 

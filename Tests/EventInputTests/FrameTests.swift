@@ -46,7 +46,7 @@ import Testing
     @Test func aFrameIsNoFrameWithoutBody() throws {
         let decoder = try decoder()
         _ = decoder.decode(bytes: Self.frame + [6])
-        for bytes in [[0], Self.frame, [0x20]] {
+        for bytes in [[0], [0, 0, 0, 0, 7], [0x20]] as [[UInt8]] {
             let short = decoder.decode(bytes: bytes)
             #expect(short.status == clvd_status_invalid_json && !short.explanation.contains("framing"))
         }

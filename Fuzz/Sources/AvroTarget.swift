@@ -13,7 +13,8 @@ struct AvroTarget {
           event_time: [/at, { pointer: /t, unit: s }]
           event_type: [/kind]
           amount: [/total]
-          category: [/params/[key=group]/value, /params/0/value]
+          category: /params/[key=group]/value
+          session_id: /params/0/value
           currency: [/tags/currency]
         items: { pointer: [/lines], product_id: [/sku], price: [/price], quantity: [/count] }
         single: [/events]

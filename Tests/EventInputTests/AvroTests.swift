@@ -96,8 +96,8 @@ private func content(_ decoded: Decoded) -> String {
               event_id: [/id]
               amount: [/gone, /total]
               currency: [/tags/empty, /tags/currency]
-              category: [/params/[key=group]/value]
-              session_id: [/params/[key=visit]/value]
+              category: /params/[key=group]/value
+              session_id: /params/[key=visit]/value
               order_id: [/user/parent/no]
             items: { pointer: [/lines], product_id: [/sku], price: [/price], quantity: [/count] }
             types: { purchase: purchase, view: view }

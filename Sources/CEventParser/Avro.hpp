@@ -38,10 +38,8 @@ struct clvd_avro {
             parser->reject(clvd_status_wrong_type, clvd_field_none, clvd::Reason::no_frame);
         } else {
             parser->reject(clvd_status_wrong_type, clvd_field_none, clvd::Reason::no_schema);
-            parser->fault.is_framed = framed;
-            parser->fault.schema = id;
-            parser->fault.detail =
-                found == schemas.end() ? "the schema is not known" : found->second.refusal.c_str();
+            parser->frame = {
+                framed, id, found == schemas.end() ? "the schema is not known" : found->second.refusal.c_str()};
         }
         parser->finish(event);
     }
@@ -62,10 +60,8 @@ inline void clvd_parser::decode_avro(
             resolve(record, event);
         } else {
             reject(clvd_status_wrong_type, clvd_field_none, Reason::avro);
-            fault.detail = detail;
             fault.position = reader.position() + skipped;
-            fault.is_framed = skipped != 0;
-            if (fault.is_framed) fault.schema = clvd::schema_id(record->value);
+            frame = {skipped != 0, skipped != 0 ? clvd::schema_id(record->value) : 0, detail};
         }
     }
     finish(event);

@@ -34,8 +34,7 @@ inline void clvd_parser::blame_frame(const clvd_record *record) {
         reject(clvd_status_invalid_json, clvd_field_none, Reason::framed);
     }
     fault.position += clvd::frame_length;
-    fault.is_framed = true;
-    fault.schema = clvd::schema_id(record->value);
+    frame = {true, clvd::schema_id(record->value), nullptr};
 }
 
 inline void clvd_parser::reject_document(JsonError error) {
@@ -46,6 +45,7 @@ inline void clvd_parser::reject_document(JsonError error) {
     reject(status, clvd_field_none, Reason::json);
     fault.json = error;
     fault.position = document.position();
+    frame.is_framed = false;
 }
 
 inline void clvd_parser::decode_row(const clvd_text *columns, const clvd_record *record, clvd_event *event) {
@@ -63,6 +63,7 @@ inline void clvd_parser::decode_row(const clvd_text *columns, const clvd_record 
         reject(clvd_status_invalid_utf8, clvd_field_none, Reason::json);
         fault.json = JsonError::invalid_utf8;
         fault.position = 0;
+        frame.is_framed = false;
     } else {
         resolve(record, event);
     }

@@ -197,7 +197,10 @@ void too_high(Sentence &sentence, const clvd_parser &parser, const clvd::Fault &
 
 /// A record whose values cannot be had.
 void undecodable(Sentence &sentence, const clvd_parser &parser, const clvd::Fault &fault) {
-    if (fault.is_framed) sentence.add("Confluent framing, schema id %u: ", fault.schema);
+    const clvd::Frame &frame = parser.frame;
+    if (frame.is_framed && fault.reason != Reason::too_large && fault.reason != Reason::no_frame) {
+        sentence.add("Confluent framing, schema id %u: ", frame.schema);
+    }
     switch (fault.reason) {
     case Reason::json:
         if (fault.json == JsonError::invalid_utf8) {
@@ -212,11 +215,11 @@ void undecodable(Sentence &sentence, const clvd_parser &parser, const clvd::Faul
     case Reason::too_large:
         sentence.add("%.0f bytes, the limit is %u", fault.number, parser.limits.max_record_bytes);
         break;
-    case Reason::avro: sentence.add("Avro: %s, at byte %u", fault.detail, fault.position); break;
+    case Reason::avro: sentence.add("Avro: %s, at byte %u", frame.detail, fault.position); break;
     case Reason::no_frame:
         sentence.add("no Confluent frame (a byte 0, then the id of its schema); is it of another encoding?");
         break;
-    case Reason::no_schema: sentence.add("%s", fault.detail); break;
+    case Reason::no_schema: sentence.add("%s", frame.detail); break;
     case Reason::framed:
         sentence.add("the body is not JSON; is it Avro? (encoding: avro in the format, and input.registry)");
         break;

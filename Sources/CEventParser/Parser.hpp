@@ -62,13 +62,17 @@ struct Fault {
     JsonError json = JsonError::none;
     int16_t slot = -1;
     uint32_t position = 0;   // in the record
-    bool is_framed = false;
-    uint32_t schema = 0;     // of a framed record
-    const char *detail = nullptr;  // what an encoding finds wrong with the bytes
     double number = 0;
     // The offending value: slots of items are overwritten by the next item.
     Kind kind = Kind::absent;
     clvd_text value = {nullptr, 0};
+};
+
+/// What else is to be said of a record whose bytes are at fault. Beside `Fault`, which is copied for each record.
+struct Frame {
+    bool is_framed = false;
+    uint32_t schema = 0;           // of a framed record
+    const char *detail = nullptr;  // what is wrong with the bytes, or the schema
 };
 
 struct Rate {
@@ -179,6 +183,7 @@ struct clvd_parser {
     Slots slots;
     ItemTotal totals[clvd::maximum_alternatives];
     Fault fault;
+    clvd::Frame frame;
     std::vector<uint8_t> scratch;                // an unescaped string that is only hashed or compared
 
     // MARK: State of one batch
@@ -390,7 +395,6 @@ struct clvd_parser {
         event->partition = record->partition;
         event->topic = record->topic;
         fault.status = clvd_status_ok;
-        fault.is_framed = false;
         for (size_t i = 0; i < items.size(); ++i) totals[i] = ItemTotal();
     }
 

@@ -228,7 +228,8 @@ private func content(_ decoded: Decoded) -> String {
         (#""string""#, "7f", "a length is negative"), (#""string""#, "fe", "the record ends early"),
         (#""long""#, "ffffffffffffffffff03", "an integer has more than 64 bits"),
         (#""long""#, "80808080808080808080", "an integer has more than 64 bits"),
-        // 2^62 nulls, and a block of -2^63 entries that ends after the record.
+        // Two blocks of eight nulls in a record of ten bytes; 2^62 nulls; and a block of -2^63 entries that ends after the record.
+        (#"{"type":"array","items":"null"}"#, "10 10 00", "the record ends early"),
         (#"{"type":"array","items":"null"}"#, "80808080808080808001", "the record ends early"),
         (#"{"type":"array","items":"null"}"#, "ffffffffffffffffff01 02", "a block ends after the record"),
         (#"{"type":"map","values":"null"}"#, "02 02", "the record ends early"),

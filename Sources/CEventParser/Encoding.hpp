@@ -12,10 +12,13 @@ inline void clvd_parser::decode_json(const clvd_record *record, clvd_event *even
         reject(clvd_status_too_large, clvd_field_none, Reason::too_large, -1, record->value_length);
     } else {
         slots.clear();
-        // Serializers of a schema registry put a frame before the document.
-        uint32_t skipped = clvd::is_framed(record->value, record->value_length) ? clvd::frame_length : 0;
-        JsonError error =
-            document.read(record->value + skipped, record->value_length - skipped, &root, &slots, this);
+        uint32_t skipped = 0;
+        JsonError error = document.read(record->value, record->value_length, &root, &slots, this);
+        // Serializers of a schema registry put a frame before the document; plain ones pay nothing for that.
+        if (error != JsonError::none && clvd::is_framed(record->value, record->value_length)) {
+            skipped = clvd::frame_length;
+            error = document.read(record->value + skipped, record->value_length - skipped, &root, &slots, this);
+        }
         if (error == JsonError::none) {
             resolve(record, event);
         } else {

@@ -91,7 +91,6 @@ inline bool clvd_parser::resolve_time(const clvd_record *record, clvd_event *eve
     const Source *source = pick(sources[clvd_field_event_time]);
     int16_t slot = source == nullptr ? -1 : source->slot;
     clvd_text text;
-    uint8_t unit = source == nullptr ? 0 : source->unit;
     if (source == nullptr) {
         if (!header(clvd_field_event_time, record->headers, &text)) {
             return reject(clvd_status_missing_time, clvd_field_event_time, Reason::missing);
@@ -111,9 +110,10 @@ inline bool clvd_parser::resolve_time(const clvd_record *record, clvd_event *eve
                 return reject(clvd_status_wrong_type, clvd_field_event_time, Reason::not_a_time, slot);
             }
             text = {slots.data[slot], slots.lengths[slot]};
-            unit = clvd_time_milliseconds;
+            static const Source milliseconds = {-1, clvd_time_milliseconds};
+            source = &milliseconds;
         }
-        if (!read_time(unit, kind, text, &event->time_ms)) {
+        if (!read_time(source->unit, kind, text, &event->time_ms)) {
             return reject(clvd_status_invalid_time, clvd_field_event_time, Reason::not_a_time, slot);
         }
     }

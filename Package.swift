@@ -35,6 +35,7 @@ let package = Package(
             name: "CKernels", cSettings: strictC + [.unsafeFlags(["-O2"])],  // tests in debug builds run through it
             linkerSettings: [.linkedLibrary("m")]),
         .target(name: "CHash", cSettings: strictC),
+        .target(name: "CHTTP", cSettings: strictC, linkerSettings: [.linkedLibrary("curl")]),
         .target(name: "CSnapshot", cSettings: strictC, linkerSettings: [.linkedLibrary("xxhash")]),
 
         // Kafka at the edge; knows nothing of users or models.
@@ -47,6 +48,8 @@ let package = Package(
             name: "EventInput",
             dependencies: ["CEventParser", .product(name: "Yams", package: "Yams")],
             resources: [.embedInCode("Formats")], swiftSettings: strict),
+        // Where the schemas of Avro records are.
+        .target(name: "SchemaRegistry", dependencies: ["CHTTP", "EventInput"], swiftSettings: strict),
         // Simulated users with known truth, and the CDNOW log, as streams of events.
         .target(name: "Simulation", dependencies: ["CEventParser", "CHash"], swiftSettings: strict),
         // What is drawn on a terminal: live view, progress bars, tables.
@@ -71,7 +74,7 @@ let package = Package(
         .target(
             name: "Runtime",
             dependencies: [
-                "Engine", "EventInput", "Kafka", "SnapshotStore", "Settings",
+                "Engine", "EventInput", "Kafka", "SchemaRegistry", "SnapshotStore", "Settings",
                 .product(name: "Logging", package: "swift-log"),
                 .product(name: "Metrics", package: "swift-metrics"),
                 .product(name: "ServiceLifecycle", package: "swift-service-lifecycle"),
@@ -98,8 +101,7 @@ let package = Package(
             name: "clvd",
             dependencies: [
                 "Evaluation", "Inspection", "Replay", "Runtime", "Simulation", "Terminal", "Settings", "EventInput",
-                "Engine",
-                "Kafka", "SnapshotStore", "Verification", "CEventParser",
+                "Engine", "Kafka", "SchemaRegistry", "SnapshotStore", "Verification", "CEventParser",
                 .product(name: "ArgumentParser", package: "swift-argument-parser"),
                 .product(name: "Logging", package: "swift-log"),
                 .product(name: "ServiceLifecycle", package: "swift-service-lifecycle"),
@@ -124,6 +126,8 @@ let package = Package(
 
         .testTarget(name: "KafkaTests", dependencies: ["Kafka", "CEventParser"], swiftSettings: strict),
         .testTarget(name: "EventInputTests", dependencies: ["EventInput", "CEventParser"], swiftSettings: strict),
+        .testTarget(
+            name: "SchemaRegistryTests", dependencies: ["EventInput", "SchemaRegistry"], swiftSettings: strict),
         .testTarget(
             name: "EngineTests",
             dependencies: ["Engine", "EventInput", "CEventParser", "CHash", "CKernels", "TestSupport"],

@@ -12,11 +12,18 @@ inline void clvd_parser::decode_json(const clvd_record *record, clvd_event *even
         reject(clvd_status_too_large, clvd_field_none, Reason::too_large, -1, record->value_length);
     } else if (record->headers == nullptr || !reject_noted(record)) {
         slots.clear();
+        uint32_t skipped = 0;
         JsonError error = document.read(record->value, record->value_length, &root, &slots, this);
+        // Serializers of a schema registry put a frame before the document; plain ones pay nothing for that.
+        if (error != JsonError::none && clvd::is_framed(record->value, record->value_length)) {
+            skipped = clvd::frame_length;
+            error = document.read(record->value + skipped, record->value_length - skipped, &root, &slots, this);
+        }
         if (error == JsonError::none) {
             resolve(record, event);
         } else {
             reject_document(error);
+            if (skipped != 0) blame_frame(record);
         }
     }
     finish(event);
@@ -31,6 +38,7 @@ inline bool clvd_parser::reject_noted(const clvd_record *record) {
     if (note.data == nullptr) return false;
     auto *text = reinterpret_cast<const char *>(note.data);
     // Whoever may write to the topic may write this header: it is bounded, and cannot make an event of a record.
+    constexpr uint32_t maximum_note = 1024;
     uint32_t length = note.length < maximum_note ? note.length : 0;
     auto *colon = static_cast<const char *>(std::memchr(text, ':', length));
     if (colon == nullptr || !simdjson::validate_utf8(text, length)) return false;
@@ -46,6 +54,17 @@ inline bool clvd_parser::reject_noted(const clvd_record *record) {
     return false;
 }
 
+/// What is wrong with a framed record whose body is no JSON is the encoding.
+inline void clvd_parser::blame_frame(const clvd_record *record) {
+    const uint8_t *body = record->value + clvd::frame_length, *end = record->value + record->value_length;
+    while (body < end && (*body == ' ' || *body == '\t' || *body == '\r' || *body == '\n')) ++body;
+    if (body == end || (*body != '{' && *body != '[')) {
+        reject(clvd_status_invalid_json, clvd_field_none, Reason::framed);
+    }
+    fault.position += clvd::frame_length;
+    frame = {true, clvd::schema_id(record->value), nullptr};
+}
+
 inline void clvd_parser::reject_document(JsonError error) {
     clvd_status status = error == JsonError::invalid_utf8 ? clvd_status_invalid_utf8
         : error == JsonError::several_events              ? clvd_status_wrong_type
@@ -54,6 +73,7 @@ inline void clvd_parser::reject_document(JsonError error) {
     reject(status, clvd_field_none, Reason::json);
     fault.json = error;
     fault.position = document.position();
+    frame.is_framed = false;
 }
 
 inline void clvd_parser::decode_row(const clvd_text *columns, const clvd_record *record, clvd_event *event) {
@@ -71,6 +91,7 @@ inline void clvd_parser::decode_row(const clvd_text *columns, const clvd_record 
         reject(clvd_status_invalid_utf8, clvd_field_none, Reason::json);
         fault.json = JsonError::invalid_utf8;
         fault.position = 0;
+        frame.is_framed = false;
     } else {
         resolve(record, event);
     }

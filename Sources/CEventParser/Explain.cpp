@@ -3,7 +3,7 @@
 #include <cstdarg>
 #include <cstdio>
 
-#include "Parser.hpp"
+#include "Avro.hpp"
 
 namespace {
 
@@ -107,6 +107,7 @@ void found(Sentence &sentence, const clvd::Fault &fault) {
     case Kind::null: sentence.add("null"); return;
     case Kind::boolean: sentence.excerpt(fault.value); return;
     case Kind::number: sentence.add("number "); sentence.excerpt(fault.value); return;
+    case Kind::instant: sentence.add("time "); sentence.excerpt(fault.value); return;
     case Kind::array: sentence.add("an array"); return;
     case Kind::object: sentence.add("an object"); return;
     case Kind::absent: sentence.add("nothing"); return;
@@ -160,8 +161,12 @@ void currency(Sentence &sentence, uint32_t code) {
                  static_cast<int>(code & 255));
 }
 
-/// Elements of a JSON array that is known to be well formed.
+/// Elements of an array: a JSON array that is known to be well formed, or their number.
 unsigned elements(clvd_text array) {
+    if (array.length > 0 && array.data[0] != '[') {
+        double count;
+        return clvd::parse_number(array.data, array.data + array.length, true, &count) ? static_cast<unsigned>(count) : 0;
+    }
     unsigned count = 0;
     int depth = 0;
     bool quoted = false, any = false;
@@ -221,6 +226,29 @@ void note(Sentence &sentence, clvd_text text) {
     }
 }
 
+/// A record whose values cannot be had.
+void undecodable(Sentence &sentence, const clvd_parser &parser, const clvd::Fault &fault) {
+    const clvd::Frame &frame = parser.frame;
+    if (frame.is_framed && fault.reason != Reason::too_large && fault.reason != Reason::no_frame) {
+        sentence.add("Confluent framing, schema id %u: ", frame.schema);
+    }
+    switch (fault.reason) {
+    case Reason::json: json(sentence, fault); break;
+    case Reason::too_large:
+        sentence.add("%.0f bytes, the limit is %u", fault.number, parser.limits.max_record_bytes);
+        break;
+    case Reason::avro: sentence.add("Avro: %s, at byte %u", frame.detail, fault.position); break;
+    case Reason::no_frame:
+        sentence.add("no Confluent frame (a byte 0, then the id of its schema); is it of another encoding?");
+        break;
+    case Reason::no_schema: sentence.add("%s", frame.detail); break;
+    case Reason::framed:
+        sentence.add("the body is not JSON; is it Avro? (encoding: avro in the format, and input.registry)");
+        break;
+    default: break;
+    }
+}
+
 void explain(Sentence &sentence, const clvd_parser &parser) {
     const clvd::Fault &fault = parser.fault;
     if (fault.status < clvd_status_first_rejection) {
@@ -231,11 +259,13 @@ void explain(Sentence &sentence, const clvd_parser &parser) {
     place(sentence, parser, fault);
     switch (fault.reason) {
     case Reason::none:
-    case Reason::noted: break;
-    case Reason::json: json(sentence, fault); break;
+    case Reason::noted:
+    case Reason::json:
     case Reason::too_large:
-        sentence.add("%.0f bytes, the limit is %u", fault.number, parser.limits.max_record_bytes);
-        break;
+    case Reason::avro:
+    case Reason::no_frame:
+    case Reason::no_schema:
+    case Reason::framed: undecodable(sentence, parser, fault); break;
     case Reason::missing: sentence.add("missing"); break;
     case Reason::empty: sentence.add("empty"); break;
     case Reason::too_long:
@@ -278,12 +308,9 @@ void explain(Sentence &sentence, const clvd_parser &parser) {
     }
 }
 
-}  // namespace
-
-extern "C" {
-
-uint32_t clvd_parser_explain(
-    clvd_parser *parser, const clvd_record *record, const clvd_event *event, char *text, uint32_t capacity) {
+/// Decodes the record once more, for the sentence.
+template <class Decode>
+uint32_t explain_again(clvd_parser *parser, const clvd_event *event, char *text, uint32_t capacity, Decode decode) {
     Sentence sentence(text, capacity);
     if (event->status == clvd_status_too_late) {
         sentence.add("field event_time: later than the allowed lateness");
@@ -293,14 +320,33 @@ uint32_t clvd_parser_explain(
     if (parser->arena == nullptr && !parser->reserve_arena(1)) return 0;
     size_t used = parser->arena_used;
     clvd::NameTally::Pause names(parser->unknown_types), currencies(parser->currencies);
+    auto numbers = parser->numbers.mark();
     clvd_event again;
     bool fits = guarded([&] {
-        parser->decode_json(record, &again);
+        decode(&again);
         return true;
     });
     parser->arena_used = used;
     if (fits) explain(sentence, *parser);
+    parser->numbers.rewind(numbers);
     return sentence.length();
+}
+
+}  // namespace
+
+extern "C" {
+
+uint32_t clvd_parser_explain(
+    clvd_parser *parser, const clvd_record *record, const clvd_event *event, char *text, uint32_t capacity) {
+    return explain_again(
+        parser, event, text, capacity, [&](clvd_event *again) { parser->decode_json(record, again); });
+}
+
+uint32_t clvd_avro_explain(
+    clvd_parser *parser, const clvd_avro *avro, const clvd_record *record, const clvd_event *event, char *text,
+    uint32_t capacity) {
+    return explain_again(
+        parser, event, text, capacity, [&](clvd_event *again) { avro->decode(parser, record, again); });
 }
 
 uint32_t clvd_parser_explain_row(

@@ -106,7 +106,12 @@ inline bool clvd_parser::resolve_time(const clvd_record *record, clvd_event *eve
         if (kind == Kind::number) {
             text = {slots.data[slot], slots.lengths[slot]};
         } else if (!characters(*source, &text)) {
-            return reject(clvd_status_wrong_type, clvd_field_event_time, Reason::not_a_time, slot);
+            if (kind != Kind::instant) {
+                return reject(clvd_status_wrong_type, clvd_field_event_time, Reason::not_a_time, slot);
+            }
+            text = {slots.data[slot], slots.lengths[slot]};
+            static const Source milliseconds = {-1, clvd_time_milliseconds};
+            source = &milliseconds;
         }
         if (!read_time(source->unit, kind, text, &event->time_ms)) {
             return reject(clvd_status_invalid_time, clvd_field_event_time, Reason::not_a_time, slot);

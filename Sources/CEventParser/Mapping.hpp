@@ -150,8 +150,9 @@ enum class Kind : uint8_t {
     string,    // without quotes, nothing to unescape
     escaped,   // without quotes, with escapes
     text,      // a column
-    array,
+    array,     // as written; of Avro the number of its elements
     object,
+    instant,   // milliseconds since 1970, in digits
 };
 
 /// The values a document gave to the slots of a mapping. The first value at a pointer wins.

@@ -1,8 +1,6 @@
-// The parser: a compiled mapping, and the state of the current record and batch.
-//
-// Decoding has two stages with one seam, the slots. An encoding (Encoding.hpp: JSON documents, rows of columns) puts the
-// values of a record into the slots of the mapping; the mapping (Fields.hpp) makes an event of the slots, and knows
-// nothing of the encoding but the kind of each value.
+// The parser: a compiled mapping, and the state of the current record and batch. Decoding has two stages with one seam,
+// the slots. An encoding (Encoding.hpp) puts the values of a record into the slots of the mapping; the mapping
+// (Fields.hpp) makes an event of the slots, and knows nothing of the encoding but the kind of each value.
 #pragma once
 
 #include <cmath>
@@ -16,6 +14,7 @@
 #include "Document.hpp"
 #include "Mapping.hpp"
 #include "Number.hpp"
+#include "NumberTexts.hpp"
 #include "RuleSet.hpp"
 #include "Time.hpp"
 #include "Types.hpp"
@@ -41,6 +40,10 @@ enum class Reason : uint8_t {
     negative,
     negative_other,
     batch,
+    avro,
+    no_frame,
+    no_schema,
+    framed,
     too_high,
     unknown_currency,
     noted,             // the record says it itself, by `CLVD_REFUSAL_HEADER`
@@ -58,11 +61,18 @@ struct Fault {
     Reason reason = Reason::none;
     JsonError json = JsonError::none;
     int16_t slot = -1;
-    uint32_t position = 0;   // in the document
+    uint32_t position = 0;   // in the record
     double number = 0;
     // The offending value: slots of items are overwritten by the next item.
     Kind kind = Kind::absent;
     clvd_text value = {nullptr, 0};
+};
+
+/// What else is to be said of a record whose bytes are at fault. Beside `Fault`, which is copied for each record.
+struct Frame {
+    bool is_framed = false;
+    uint32_t schema = 0;           // of a framed record
+    const char *detail = nullptr;  // what is wrong with the bytes, or the schema
 };
 
 struct Rate {
@@ -102,6 +112,16 @@ inline uint32_t currency_code(const char *text) {
     return text == nullptr ? 0 : currency_code(reinterpret_cast<const uint8_t *>(text), std::strlen(text));
 }
 
+/// The frame of a schema registry's serializers: a byte 0 and the id of the schema, big-endian.
+constexpr uint32_t frame_length = 5;
+
+/// No JSON document begins with 0.
+inline bool is_framed(const uint8_t *value, uint32_t length) { return length > frame_length && value[0] == 0; }
+
+inline uint32_t schema_id(const uint8_t *value) {
+    return uint32_t{value[1]} << 24 | uint32_t{value[2]} << 16 | uint32_t{value[3]} << 8 | value[4];
+}
+
 inline bool is_integer(const uint8_t *p, uint32_t length) {
     const uint8_t *end = p + length;
     if (p < end && *p == '-') ++p;
@@ -111,6 +131,12 @@ inline bool is_integer(const uint8_t *p, uint32_t length) {
     }
     return true;
 }
+
+}  // namespace clvd
+
+namespace clvd {
+
+struct AvroProgram;
 
 }  // namespace clvd
 
@@ -158,6 +184,7 @@ struct clvd_parser {
     Slots slots;
     ItemTotal totals[clvd::maximum_alternatives];
     Fault fault;
+    clvd::Frame frame;
     std::vector<uint8_t> scratch;                // an unescaped string that is only hashed or compared
 
     // MARK: State of one batch
@@ -165,6 +192,7 @@ struct clvd_parser {
     uint8_t *arena = nullptr;                    // unescaped users and event ids
     size_t arena_capacity = 0;
     size_t arena_used = 0;
+    clvd::NumberTexts numbers;                   // of encodings that do not write numbers in digits
 
     clvd_parser() {
         limits.max_record_bytes = 1 << 20;
@@ -355,9 +383,10 @@ struct clvd_parser {
 
     // Each encoding fills `slots` and then calls `resolve`; another one is one more function here.
     void decode_json(const clvd_record *record, clvd_event *event);
-    static constexpr uint32_t maximum_note = 1024;
     void reject_document(JsonError error);
     bool reject_noted(const clvd_record *record);
+    void blame_frame(const clvd_record *record);
+    void decode_avro(const clvd::AvroProgram &program, uint32_t skipped, const clvd_record *record, clvd_event *event);
     void decode_row(const clvd_text *columns, const clvd_record *record, clvd_event *event);
 
     // MARK: Records

@@ -33,6 +33,15 @@ public final class EventDecoder {
 
     deinit { clvd_parser_destroy(parser) }
 
+    /// Gets the schemas that `records` were written with and that are not known yet. To be called before `decode`, which
+    /// rejects records of other schemas.
+    /// - Throws: when one of them cannot be had now; what was got is kept for the next call.
+    public func prepare(
+        _ records: UnsafeBufferPointer<clvd_record>, schemas: (any SchemaSource)?
+    ) throws(SchemaUnavailable) {
+        try self.records.prepare(records, schemas)
+    }
+
     /// Decodes `records` into as many `events`; `events[i].record == i`. Strings of the events point into the
     /// records, their headers or this decoder, and stay valid until the next call.
     public func decode(

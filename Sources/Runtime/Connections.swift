@@ -1,3 +1,4 @@
+package import EventInput
 import Foundation
 package import Kafka
 package import Metrics
@@ -102,11 +103,14 @@ package struct Connections {
     package var sink: any RecordSink
     package var clock: any LoopClock
     package var metrics: any MetricsFactory
+    /// Where the schemas of records are, if they need any.
+    package var schemas: (any SchemaSource)?
 
     package init(
         source: any RecordSource, sink: any RecordSink, clock: any LoopClock,
-        metrics: any MetricsFactory = MetricsSystem.factory
+        metrics: any MetricsFactory = MetricsSystem.factory, schemas: (any SchemaSource)? = nil
     ) {
+        self.schemas = schemas
         self.source = source
         self.sink = sink
         self.clock = clock

@@ -1,7 +1,9 @@
 public import Engine
+internal import EventInput
 import Foundation
 internal import Kafka
 public import Logging
+internal import SchemaRegistry
 public import Settings
 internal import SnapshotStore
 import Synchronization
@@ -47,11 +49,14 @@ public final class Daemon: Sendable {
             ? NoSnapshots(instance: settings.kafka.instanceId)
             : try SharedSnapshotFolder(
                 directory: settings.snapshots.directory, instance: settings.kafka.instanceId, logger: logger)
+        let registry = settings.input.registry
+        try settings.requireRegistry(for: .load(settings.input.format))
+        let schemas = SchemaRegistry.source(registry.url, auth: registry.auth)?()
         var delay = 0.5
         while !shared.isStopping {
             let began = monotonic()
             do {
-                try live(store)
+                try live(store, schemas)
                 return
             } catch let error where Self.isPassing(error) {
                 // It could not drain, though it was asked to.
@@ -70,16 +75,18 @@ public final class Daemon: Sendable {
         }
     }
 
-    private func live(_ store: any SnapshotRepository) throws {
+    private func live(_ store: any SnapshotRepository, _ schemas: (any SchemaSource)?) throws {
         shared.update { $0.phase = .starting }
         guard let (partitionCount, producerProperties) = try prepareTopics() else { return }
         let pipeline = try Pipeline(
             settings, stage: stage, partitionCount: partitionCount, store: store, shared: shared, logger: logger,
-            connections: try connect(producerProperties))
+            connections: try connect(producerProperties, schemas))
         try pipeline.run()
     }
 
-    private func connect(_ producerProperties: [String: String]) throws -> Connections {
+    private func connect(
+        _ producerProperties: [String: String], _ schemas: (any SchemaSource)?
+    ) throws -> Connections {
         let kafka = settings.kafka
         let consumer = try Consumer(
             bootstrap: kafka.bootstrapServers, groupId: kafka.groupId,
@@ -93,7 +100,7 @@ public final class Daemon: Sendable {
             bootstrap: kafka.bootstrapServers,
             transactionalId: settings.delivery == .exactlyOnce ? "clvd-\(kafka.groupId)-\(kafka.instanceId)" : nil,
             properties: kafka.properties.merging(producerProperties) { $1 }, logger: logger)
-        return Connections(source: consumer, sink: producer, clock: SystemClock())
+        return Connections(source: consumer, sink: producer, clock: SystemClock(), schemas: schemas)
     }
 
     /// Waits for the cluster and the input topics, makes sure that the output topics exist, and looks at the settings of

@@ -1,5 +1,5 @@
 internal import Engine
-import EventInput
+internal import EventInput
 internal import Kafka
 internal import Logging
 internal import Settings

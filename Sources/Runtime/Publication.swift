@@ -1,6 +1,6 @@
 import CEventParser
 internal import Engine
-import EventInput
+internal import EventInput
 internal import Kafka
 
 /// Everything that is to be published between two commits. Its bytes do not move until the commit, so that the producer

@@ -313,7 +313,7 @@ final class Reporter {
     // MARK: Troubles
 
     /// What was being done when an error came that does not end anything.
-    enum Operation { case consume, consumer, producer, membership, idleTick }
+    enum Operation { case consume, consumer, producer, membership, idleTick, schema }
 
     /// What tells one kind of trouble from another. Texts do not, as they have timings and counts in them.
     struct Trouble: Hashable {
@@ -331,6 +331,17 @@ final class Reporter {
 
     /// - Parameter code: one of librdkafka's.
     func trouble(_ operation: Operation, _ code: Int32, _ text: String) {
+        trouble(operation, code, text, "trouble with Kafka")
+    }
+
+    /// Records wait for the schema that they were written with.
+    func missesSchema(_ error: SchemaUnavailable) {
+        trouble(
+            .schema, Int32(truncatingIfNeeded: error.id), "\(error)",
+            "records wait for their schema; they are read when the schema registry has it")
+    }
+
+    private func trouble(_ operation: Operation, _ code: Int32, _ text: String, _ message: Logger.Message) {
         let now = clock.now
         let kind = Trouble(operation: operation, code: code)
         if let last = troubles[kind], now - last < Self.troubleSeconds { return }
@@ -340,6 +351,6 @@ final class Reporter {
             troubles[oldest.key] = nil
         }
         troubles[kind] = now
-        logger.warning("trouble with Kafka", metadata: ["error": "\(text)"])
+        logger.warning(message, metadata: ["error": "\(text)"])
     }
 }

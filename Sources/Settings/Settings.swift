@@ -74,6 +74,8 @@ public struct Settings: Sendable, Equatable {
         /// Records and unreadable batches that are stepped over, each with a dead letter: `topic/partition/offset`, or
         /// `topic/partition/from-to`.
         public var skip: [String] = []
+        /// Where the schemas of Avro records are.
+        public var registry = RegistrySettings()
         public var limits = InputLimits()
         public var currency = CurrencyTable()
         public init() {}
@@ -81,6 +83,14 @@ public struct Settings: Sendable, Equatable {
 
     /// The topic between the two stages of `input.keying: repartition`.
     public var eventsTopic: String { input.eventsTopic.isEmpty ? "\(kafka.groupId)-events" : input.eventsTopic }
+
+    public struct RegistrySettings: Sendable, Equatable {
+        /// Empty: there is none.
+        public var url: String = ""
+        /// `name:password`, `Bearer TOKEN`, or empty.
+        public var auth: String = ""
+        public init() {}
+    }
 
     public struct OutputSettings: Sendable, Equatable {
         public var updatesTopic: String = "clv-updates"

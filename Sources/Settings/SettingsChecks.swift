@@ -11,6 +11,18 @@ extension Settings {
             + kafkaProblems() + topicProblems + inputProblems + horizonProblems + targetProblems + decisionProblems
     }
 
+    /// Refuses a format that needs a schema registry when there is none.
+    /// - Throws: `SettingsError`.
+    public func requireRegistry(for format: EventFormat) throws {
+        guard format.needsRegistry, input.registry.url.isEmpty else { return }
+        throw SettingsError(problems: [
+            SettingsProblem(
+                path: "input.registry.url", problem: "is empty", value: "\"\"",
+                remedy: "name the schema registry that format \(format.name) needs, or a schema in its encoding "
+                    + "({ name: avro, schema: order.avsc })", related: ["input.format"])
+        ])
+    }
+
     /// - Parameter library: the version of librdkafka that is to be used.
     func kafkaProblems(_ library: LibraryVersion = .current) -> [SettingsProblem] {
         let ours = [

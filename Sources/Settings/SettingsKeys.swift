@@ -12,6 +12,7 @@ extension Settings {
     static let sectionTitles: [String: String] = [
         "kafka": "The cluster, and this instance in it.",
         "input": "What is read.",
+        "input.registry": "Where the schemas of records are.",
         "input.limits": "A record beyond one of these limits is a dead letter.",
         "input.currency": "Amounts are converted to one base currency.",
         "output": "What is written.",
@@ -99,6 +100,17 @@ extension Settings {
             "Records to step over: topic/partition/offset or topic/partition/from-to. Each becomes a dead letter and "
                 + "nothing else; a batch that cannot be read no longer stops its partition. Keep an entry until a "
                 + "snapshot is past it."),
+        SettingKey(
+            "input.registry.url", \.input.registry.url,
+            "Schema registry with Confluent's REST API, for a format with encoding: avro. Empty: none.",
+            Rule(phrase: "empty or begin with http:// or https://") {
+                $0.isEmpty || $0.hasPrefix("http://") || $0.hasPrefix("https://")
+            }),
+        SettingKey(
+            "input.registry.auth", \.input.registry.auth,
+            "What the registry asks for: name:password (basic authentication) or Bearer TOKEN. May be file:/path, the "
+                + "contents of a file. Never shown.",
+            mask: { $0.isEmpty ? $0 : mask }),
         SettingKey(
             "input.limits.maxRecordBytes", \.input.limits.maxRecordBytes, "Largest record.", unit: "bytes",
             .within(1...1 << 30)),

@@ -31,6 +31,8 @@ public struct Verification: Sendable {
     public var format: EventFormat
     public var limits: InputLimits
     public var currency: CurrencyTable
+    /// Where the schemas of records are, if they need any.
+    public var schemas: (@Sendable () -> any SchemaSource)?
     /// Records that are stepped over and have a dead letter.
     public var skips = SkippedOffsets()
     /// First offset of each partition; nil: where the log begins.

@@ -13,6 +13,9 @@ import Logging
 public final class Verifier {
     private let task: Verification
     private let decoder: EventDecoder
+    private let schemas: (any SchemaSource)?
+    /// A schema that could not be had: records could not be read, and nothing is known.
+    private var unavailable: SchemaUnavailable?
     private var report = Verification.Report()
     /// Records asked about that have an output.
     private var asked: Int64 = 0
@@ -68,6 +71,7 @@ public final class Verifier {
         self.task = task
         decoder = try EventDecoder(
             format: task.format, limits: task.limits, currency: task.currency, headerLookup: Consumer.headerLookup)
+        schemas = task.schemas?()
         events = .allocate(capacity: 0)
         picked = .allocate(capacity: 0)
     }
@@ -90,6 +94,7 @@ public final class Verifier {
         try readOutputs(progress)
         if task.compacted { try noteNewest(input, progress) }
         try judge(input, progress)
+        if let unavailable { throw VerificationError("records cannot be read: \(unavailable)") }
         report.orphans = asked - report.updates - report.deadLetters
         return report
     }
@@ -373,6 +378,11 @@ public final class Verifier {
         }
         guard !places.isEmpty else { return }
         let chosen = UnsafeBufferPointer(start: UnsafePointer(picked), count: places.count)
+        do throws(SchemaUnavailable) {
+            try decoder.prepare(chosen, schemas: schemas)
+        } catch {
+            unavailable = unavailable ?? error
+        }
         decoder.decode(chosen, into: events)
         task.skips.mark(chosen, events, topics: task.inputs)
         for (n, i) in places.enumerated() { body(i, picked[n], events[n]) }

@@ -50,6 +50,7 @@ struct ConfigCommand: ParsableCommand {
             do {
                 let settings = try load(config)
                 let format = try EventFormat.load(settings.input.format)
+                try settings.requireRegistry(for: format)
                 if json { return try Report.json(Result(ok: true, problems: [])) }
                 Report.line("ok: \(config)")
                 Report.facts(summary(settings, format))

@@ -4,6 +4,7 @@ import Foundation
 import Kafka
 import Logging
 import Runtime
+import SchemaRegistry
 import Settings
 import Terminal
 import Verification
@@ -168,6 +169,8 @@ struct VerifyCommand: ParsableCommand {
             deadLetters: deadLetters ?? settings.output.deadLetterTopic,
             format: try EventFormat.load(format ?? settings.input.format), limits: settings.input.limits,
             currency: settings.input.currency, from: from, to: to.end(group: group ?? settings.kafka.groupId))
+        try settings.requireRegistry(for: task.format)
+        task.schemas = SchemaRegistry.source(settings.input.registry.url, auth: settings.input.registry.auth)
         task.patience = timeout
         task.skips = SkippedOffsets(settings.input.skip)
         task.compacted = try compacted ?? isCompacted(task)

@@ -139,7 +139,9 @@ import Testing
     }
 
     /// It deletes topics of its own making, never those that settings name.
-    @Test(arguments: [["--simulate", "--cleanup"], ["--simulate", "--bootstrap", "x:1", "--config", "c", "--cleanup"]])
+    @Test(arguments: [
+        ["--simulate", "--cleanup"], ["--simulate", "--bootstrap", "x:1", "--config", "c", "--cleanup"],
+    ])
     func demoDeletesOnlyItsOwnTopics(arguments: [String]) throws {
         let run = try clvd(["demo"] + arguments)
         #expect(run.status == 64 && run.errors.contains("--cleanup goes with --bootstrap, and not with --config"))

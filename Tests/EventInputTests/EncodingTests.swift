@@ -147,18 +147,18 @@ private func content(_ decoded: Decoded) -> String {
 
     @Test(arguments: [
         (
-            "encoding: avro",
-            "format mine.yaml: line 8, encoding: unknown encoding \"avro\"; known are json"
+            "encoding: protobuf",
+            "format mine.yaml: line 8, encoding: unknown encoding \"protobuf\"; known are json, avro"
         ),
         (
             "encoding: jsonl",
-            "format mine.yaml: line 8, encoding: unknown encoding \"jsonl\"; known are json; did you mean \"json\"?"
+            "format mine.yaml: line 8, encoding: unknown encoding \"jsonl\"; known are json, avro; did you mean \"json\"?"
         ),
         (
             "encoding: { name: json, schema: x.json }",
             "format mine.yaml: line 8, encoding.schema: unknown key; known are name"
         ),
-        ("encoding: { nam: json }", "format mine.yaml: line 8, encoding: has no name; known are json"),
+        ("encoding: { nam: json }", "format mine.yaml: line 8, encoding: has no name; known are json, avro"),
         ("encoding: [json]", "format mine.yaml: line 8, encoding: a text is expected here"),
     ])
     func unusableEncodingIsRefused(encoding: String, message: String) {

@@ -42,6 +42,7 @@ import Yams
         ).merging(["CLVD_KAFKA_GROUP_ID": changed.kafka.groupId.replacing("${", with: "$${")]) { $1 }
             .merging(["CLVD_KAFKA_INSTANCE_ID": "null", "CLVD_SNAPSHOTS_DIRECTORY": changed.snapshots.directory]) { $1 }
             .merging(["CLVD_KAFKA_BOOTSTRAP_SERVERS": changed.kafka.bootstrapServers]) { $1 }
+            .merging(["CLVD_INPUT_REGISTRY_AUTH": changed.input.registry.auth]) { $1 }
         #expect(try load(nil, environment) == changed)
     }
 

@@ -14,7 +14,7 @@ struct RecordEncoding: Sendable, Equatable {
     static let json = RecordEncoding(name: "json") { parser, _, _ in JSONRecords(parser) }
 
     /// All encodings.
-    static let all: [RecordEncoding] = [json]
+    static let all: [RecordEncoding] = [json, avro]
 
     static func == (a: RecordEncoding, b: RecordEncoding) -> Bool { a.name == b.name }
 }
@@ -23,6 +23,11 @@ struct RecordEncoding: Sendable, Equatable {
 /// called once for each batch. `clvd_parser_decode_row` takes slots of text; limits, tombstones and UTF-8 are its
 /// concern.
 protocol RecordDecoder: AnyObject {
+    /// Gets what `records` need and what is not at hand. To be called before `decode`.
+    func prepare(
+        _ records: UnsafeBufferPointer<clvd_record>, _ schemas: (any SchemaSource)?
+    ) throws(SchemaUnavailable)
+
     /// Decodes `records` into as many `events`, each with its index as `record` and always with a status; a record
     /// that is not in the encoding gets `clvd_status_wrong_type`. Strings stay valid until the next call.
     func decode(_ records: UnsafeBufferPointer<clvd_record>, into events: UnsafeMutablePointer<clvd_event>)
@@ -30,6 +35,11 @@ protocol RecordDecoder: AnyObject {
     /// One sentence that says why `event` of this record was rejected. Strings of the last batch stay valid. The status
     /// may be `clvd_status_too_late`, which the engine sets.
     func explain(_ record: clvd_record, _ event: clvd_event) -> String
+}
+
+extension RecordDecoder {
+    /// Nothing is needed.
+    func prepare(_: UnsafeBufferPointer<clvd_record>, _: (any SchemaSource)?) throws(SchemaUnavailable) {}
 }
 
 /// The sentence that `write` puts into a buffer of the given capacity, whose length it returns.

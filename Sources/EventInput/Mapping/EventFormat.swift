@@ -143,6 +143,9 @@ public struct EventFormat: Sendable, Equatable {
         self.summary = summary
     }
 
+    /// Whether its records need the schemas of a registry.
+    public var needsRegistry: Bool { encoding == .avro && encodingOptions["schema"] == nil }
+
     // MARK: Getting one
 
     /// Names of the formats that come with clvd.
@@ -204,7 +207,13 @@ public struct EventFormat: Sendable, Equatable {
         guard let yaml = String(validating: bytes, as: UTF8.self) else {
             throw failure("not UTF-8 text; save it as UTF-8")
         }
-        return try EventFormat(yaml: yaml, source: nameOrPath)
+        var format = try EventFormat(yaml: yaml, source: nameOrPath)
+        // Beside the mapping, wherever the program runs.
+        if let schema = format.encodingOptions["schema"], !schema.hasPrefix("/") {
+            format.encodingOptions["schema"] =
+                ((nameOrPath as NSString).deletingLastPathComponent as NSString).appendingPathComponent(schema)
+        }
+        return format
     }
 }
 

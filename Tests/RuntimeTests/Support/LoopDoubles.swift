@@ -1,4 +1,5 @@
 import CEventParser
+import EventInput
 import Kafka
 import Settings
 import SnapshotStore
@@ -18,6 +19,8 @@ final class ScriptedSource: RecordSource {
     }
 
     var next = Step.nothing
+    /// What every record holds instead of an event.
+    var value: [UInt8]?
     var onPoll: (ScriptedSource) -> Void = { _ in }
     var onUnassign: () -> Void = {}
     /// Ends of logs that the next poll reports.
@@ -85,7 +88,7 @@ final class ScriptedSource: RecordSource {
         for (i, input) in shop.events(count).enumerated() {
             let partition = partitions[i % partitions.count]
             var record = clvd_record()
-            let (key, value) = (bytes(input.key ?? []), bytes(input.value ?? []))
+            let (key, value) = (bytes(input.key ?? []), bytes(value ?? input.value ?? []))
             record.key = UnsafePointer(key.baseAddress?.assumingMemoryBound(to: UInt8.self))
             record.key_length = UInt32(key.count)
             record.value = UnsafePointer(value.baseAddress?.assumingMemoryBound(to: UInt8.self))
@@ -208,7 +211,8 @@ extension Pipeline {
     /// The beginning of a life that does not learn, between a scripted source and a sink that takes everything.
     static func scripted(
         _ source: ScriptedSource, _ sink: AcceptingSink = AcceptingSink(), in folder: Folder, partitions: Int,
-        _ clock: StepClock, _ log: Log, shared: SharedState = SharedState(), _ change: (inout Settings) -> Void
+        _ clock: StepClock, _ log: Log, shared: SharedState = SharedState(),
+        schemas: (any SchemaSource)? = nil, _ change: (inout Settings) -> Void
     ) throws -> Pipeline {
         var settings = Settings()
         settings.engine = .small
@@ -219,7 +223,7 @@ extension Pipeline {
         let pipeline = try Pipeline(
             settings, partitionCount: partitions,
             store: SharedSnapshotFolder(directory: folder.path, instance: "0", logger: log.logger), shared: shared,
-            logger: log.logger, connections: Connections(source: source, sink: sink, clock: clock))
+            logger: log.logger, connections: Connections(source: source, sink: sink, clock: clock, schemas: schemas))
         try pipeline.begin()
         return pipeline
     }

@@ -1,0 +1,33 @@
+/// Where the schemas are that framed records were written with.
+public protocol SchemaSource: AnyObject {
+    /// The schema of an id, which never changes. It takes a few seconds at most.
+    func schema(id: UInt32) throws(SchemaUnavailable) -> WriterSchema
+}
+
+/// A schema, and what it refers to.
+public struct WriterSchema: Sendable, Equatable {
+    /// `AVRO`, `JSON` or `PROTOBUF`.
+    public let type: String
+    public let text: String
+    /// Schemas that are referred to; each comes after those that it refers to itself.
+    public let references: [String]
+
+    public init(type: String, text: String, references: [String]) {
+        self.type = type
+        self.text = text
+        self.references = references
+    }
+}
+
+/// A schema that cannot be had now. The records that need it can wait for it.
+public struct SchemaUnavailable: Error, Sendable, Equatable, CustomStringConvertible {
+    public let id: UInt32
+    public let reason: String
+
+    public init(id: UInt32, reason: String) {
+        self.id = id
+        self.reason = reason
+    }
+
+    public var description: String { "schema \(id): \(reason)" }
+}

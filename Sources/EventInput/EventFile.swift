@@ -112,8 +112,8 @@ public final class EventFile {
     }
 
     /// Up to `maximum` rows as messages for a topic of this format: JSON as it is, CSV rows as JSON objects with the
-    /// columns that the format knows; empty at the end. A row that makes no such message (too long, without sound
-    /// columns, not UTF-8) comes as its text, with a note for the reader of the topic that has the reason. CSV rows of an
+    /// columns that the format knows; empty at the end. A row may make no such message: too long, without
+    /// sound columns, not UTF-8. It comes as its text, with a note that tells the reader of the topic the reason. CSV rows of an
     /// ignored type are left out. Valid until the next call.
     /// - Throws: as `next`.
     public func nextMessages(maximum: Int) throws -> [EventMessage] {

@@ -1,6 +1,6 @@
 /// Whether customers stay in one partition: a sample of customers, each with the partition that it was seen in first.
-/// It begins with all customers. When half of its memory is in use, it goes on with every second one of them, by the
-/// hash, so that the sample is the same whichever partition a customer comes from.
+/// It begins with all customers. When half of its memory is in use, it goes on with every second one of them. The hash of
+/// the customer decides which, so the partition has no say.
 public struct KeyingSample: Sendable {
     /// Where a customer was seen.
     public struct Sighting: Sendable, Equatable {

@@ -61,31 +61,55 @@ extension Client {
             news.append(new)
             for (name, value) in spec.configuration { rd_kafka_NewTopic_set_config(new, name, value) }
         }
+        try ask("create topics", RD_KAFKA_ADMIN_OP_CREATETOPICS, milliseconds: milliseconds) { options, queue in
+            rd_kafka_AdminOptions_set_operation_timeout(options, Int32(milliseconds), nil, 0)
+            rd_kafka_CreateTopics(handle, &news, news.count, options, queue)
+        } _: { (event) throws(KafkaError) in
+            var count = 0
+            guard let result = rd_kafka_event_CreateTopics_result(event) else { return }
+            let results = rd_kafka_CreateTopics_result_topics(result, &count)
+            try checkTopics("create", results, count, unless: RD_KAFKA_RESP_ERR_TOPIC_ALREADY_EXISTS)
+        }
+    }
+
+    /// Sends an administrative request and waits for its answer.
+    /// - Parameters:
+    ///   - operation: what it is, for errors.
+    ///   - send: gets options and queue of the request.
+    ///   - read: gets the answer.
+    /// - Throws: when the request as a whole is refused or not answered, and what `read` throws.
+    private func ask<Answer>(
+        _ operation: String, _ code: rd_kafka_admin_op_t, milliseconds: Int,
+        _ send: (OpaquePointer?, OpaquePointer?) -> Void, _ read: (OpaquePointer) throws(KafkaError) -> Answer
+    ) throws(KafkaError) -> Answer {
         let queue = rd_kafka_queue_new(handle)
         defer { rd_kafka_queue_destroy(queue) }
-        let options = rd_kafka_AdminOptions_new(handle, RD_KAFKA_ADMIN_OP_CREATETOPICS)
+        let options = rd_kafka_AdminOptions_new(handle, code)
         defer { rd_kafka_AdminOptions_destroy(options) }
         rd_kafka_AdminOptions_set_request_timeout(options, Int32(milliseconds), nil, 0)
-        rd_kafka_AdminOptions_set_operation_timeout(options, Int32(milliseconds), nil, 0)
-        rd_kafka_CreateTopics(handle, &news, news.count, options, queue)
+        send(options, queue)
         guard let event = rd_kafka_queue_poll(queue, Int32(milliseconds) + 5000) else {
-            throw KafkaError("create topics", RD_KAFKA_RESP_ERR__TIMED_OUT)
+            throw KafkaError(operation, RD_KAFKA_RESP_ERR__TIMED_OUT)
         }
         defer { rd_kafka_event_destroy(event) }
         let error = rd_kafka_event_error(event)
         if error != RD_KAFKA_RESP_ERR_NO_ERROR {
-            throw KafkaError("create topics", error, reason: String(cString: rd_kafka_event_error_string(event)))
+            throw KafkaError(operation, error, reason: String(cString: rd_kafka_event_error_string(event)))
         }
-        var count = 0
-        guard let result = rd_kafka_event_CreateTopics_result(event),
-            let results = rd_kafka_CreateTopics_result_topics(result, &count)
-        else { return }
-        for i in 0..<count {
-            let error = rd_kafka_topic_result_error(results[i])
-            if error == RD_KAFKA_RESP_ERR_TOPIC_ALREADY_EXISTS || error == RD_KAFKA_RESP_ERR_NO_ERROR { continue }
-            let name = String(cString: rd_kafka_topic_result_name(results[i]))
-            let reason = rd_kafka_topic_result_error_string(results[i]).map { String(cString: $0) }
-            throw KafkaError("create topic \(name)", error, reason: reason)
+        return try read(event)
+    }
+
+    /// - Throws: the first error of a topic but `accepted`.
+    private func checkTopics(
+        _ verb: String, _ results: UnsafeMutablePointer<OpaquePointer?>?, _ count: Int,
+        unless accepted: rd_kafka_resp_err_t
+    ) throws(KafkaError) {
+        for result in UnsafeBufferPointer(start: results, count: count) {
+            let error = rd_kafka_topic_result_error(result)
+            if error == accepted || error == RD_KAFKA_RESP_ERR_NO_ERROR { continue }
+            let name = String(cString: rd_kafka_topic_result_name(result))
+            let reason = rd_kafka_topic_result_error_string(result).map { String(cString: $0) }
+            throw KafkaError("\(verb) topic \(name)", error, reason: reason)
         }
     }
 }
@@ -94,28 +118,13 @@ extension Client {
     func delete(_ topics: [String], milliseconds: Int) throws(KafkaError) {
         var requests: [OpaquePointer?] = topics.map { rd_kafka_DeleteTopic_new($0) }
         defer { for r in requests { rd_kafka_DeleteTopic_destroy(r) } }
-        let queue = rd_kafka_queue_new(handle)
-        defer { rd_kafka_queue_destroy(queue) }
-        let options = rd_kafka_AdminOptions_new(handle, RD_KAFKA_ADMIN_OP_DELETETOPICS)
-        defer { rd_kafka_AdminOptions_destroy(options) }
-        rd_kafka_AdminOptions_set_request_timeout(options, Int32(milliseconds), nil, 0)
-        rd_kafka_DeleteTopics(handle, &requests, requests.count, options, queue)
-        guard let event = rd_kafka_queue_poll(queue, Int32(milliseconds) + 5000) else {
-            throw KafkaError("delete topics", RD_KAFKA_RESP_ERR__TIMED_OUT)
-        }
-        defer { rd_kafka_event_destroy(event) }
-        let error = rd_kafka_event_error(event)
-        if error != RD_KAFKA_RESP_ERR_NO_ERROR {
-            throw KafkaError("delete topics", error, reason: String(cString: rd_kafka_event_error_string(event)))
-        }
-        var count = 0
-        guard let result = rd_kafka_event_DeleteTopics_result(event),
+        try ask("delete topics", RD_KAFKA_ADMIN_OP_DELETETOPICS, milliseconds: milliseconds) { options, queue in
+            rd_kafka_DeleteTopics(handle, &requests, requests.count, options, queue)
+        } _: { (event) throws(KafkaError) in
+            var count = 0
+            guard let result = rd_kafka_event_DeleteTopics_result(event) else { return }
             let results = rd_kafka_DeleteTopics_result_topics(result, &count)
-        else { return }
-        for result in UnsafeBufferPointer(start: results, count: count) {
-            let error = rd_kafka_topic_result_error(result)
-            if error == RD_KAFKA_RESP_ERR_NO_ERROR || error == RD_KAFKA_RESP_ERR_UNKNOWN_TOPIC_OR_PART { continue }
-            throw KafkaError("delete topic \(String(cString: rd_kafka_topic_result_name(result)))", error)
+            try checkTopics("delete", results, count, unless: RD_KAFKA_RESP_ERR_UNKNOWN_TOPIC_OR_PART)
         }
     }
 }
@@ -142,20 +151,15 @@ extension Client {
         var resources: [OpaquePointer?] = topics.map { rd_kafka_ConfigResource_new(RD_KAFKA_RESOURCE_TOPIC, $0) }
         if let broker { resources.append(rd_kafka_ConfigResource_new(RD_KAFKA_RESOURCE_BROKER, "\(broker)")) }
         defer { for r in resources { rd_kafka_ConfigResource_destroy(r) } }
-        let queue = rd_kafka_queue_new(handle)
-        defer { rd_kafka_queue_destroy(queue) }
-        let options = rd_kafka_AdminOptions_new(handle, RD_KAFKA_ADMIN_OP_DESCRIBECONFIGS)
-        defer { rd_kafka_AdminOptions_destroy(options) }
-        rd_kafka_AdminOptions_set_request_timeout(options, Int32(milliseconds), nil, 0)
-        rd_kafka_DescribeConfigs(handle, &resources, resources.count, options, queue)
-        guard let event = rd_kafka_queue_poll(queue, Int32(milliseconds) + 5000) else {
-            throw KafkaError(operation, RD_KAFKA_RESP_ERR__TIMED_OUT)
+        return try ask(operation, RD_KAFKA_ADMIN_OP_DESCRIBECONFIGS, milliseconds: milliseconds) { options, queue in
+            rd_kafka_DescribeConfigs(handle, &resources, resources.count, options, queue)
+        } _: {
+            settings(in: $0)
         }
-        defer { rd_kafka_event_destroy(event) }
-        let error = rd_kafka_event_error(event)
-        if error != RD_KAFKA_RESP_ERR_NO_ERROR {
-            throw KafkaError(operation, error, reason: String(cString: rd_kafka_event_error_string(event)))
-        }
+    }
+
+    /// What is told in an answer, and the first refusal of a part of it.
+    private func settings(in event: OpaquePointer) -> (settings: ClusterSettings, refusal: KafkaError?) {
         var settings = ClusterSettings()
         var refusal: KafkaError?
         var count = 0

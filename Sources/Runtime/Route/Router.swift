@@ -3,8 +3,8 @@ internal import Engine
 internal import Kafka
 
 /// The work of the first stage: passes each record on, keyed by its customer. It decides nothing but what an operator
-/// wants to be stepped over: what has no customer (a record that will be rejected, a tombstone, a type that is ignored)
-/// goes on with the key that it has, so that the second stage accounts for it.
+/// wants to be stepped over. A record without a customer (one that will be rejected, a tombstone, an ignored type) keeps
+/// its key. The second stage accounts for it.
 struct Router {
     private let topics: [String]
     private let engine: Engine

@@ -48,13 +48,20 @@ final class Cluster {
     }
 
     func produce(_ records: some Collection<Input>, to topic: Producer.Topic, by producer: Producer) throws {
+        try produce(records, by: producer) { _ in topic }
+    }
+
+    /// Produces records in their order, each to its topic.
+    func produce(
+        _ records: some Collection<Input>, by producer: Producer, to topic: (Input) -> Producer.Topic
+    ) throws {
         for r in records {
             let (key, value) = (r.key ?? [], r.value ?? [])
             try key.withUnsafeBytes { k in
                 try value.withUnsafeBytes { v in
                     let none = UnsafeRawBufferPointer(start: nil, count: 0)
                     try producer.produce(
-                        .init(topic: topic, key: r.key == nil ? none : k, value: r.value == nil ? nil : v),
+                        .init(topic: topic(r), key: r.key == nil ? none : k, value: r.value == nil ? nil : v),
                         partition: r.partition, timestampMs: r.timestampMs)
                 }
             }

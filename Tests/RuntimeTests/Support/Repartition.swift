@@ -45,18 +45,7 @@ extension Site {
     /// Produces records to their topics, in their order.
     func feed(_ records: some Collection<Input>, by producer: Producer) throws {
         let topics = try input.map { try producer.topic($0) }
-        for r in records {
-            let (key, value) = (r.key ?? [], r.value ?? [])
-            try key.withUnsafeBytes { k in
-                try value.withUnsafeBytes { v in
-                    let none = UnsafeRawBufferPointer(start: nil, count: 0)
-                    try producer.produce(
-                        .init(topic: topics[r.topic], key: r.key == nil ? none : k, value: r.value == nil ? nil : v),
-                        partition: r.partition, timestampMs: r.timestampMs)
-                }
-            }
-        }
-        try producer.flush()
+        try cluster.produce(records, by: producer) { topics[$0.topic] }
     }
 
     /// What a stage is configured with.

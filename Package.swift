@@ -114,7 +114,7 @@ let package = Package(
             name: "faults",
             dependencies: [
                 "Runtime", "Engine", "EventInput", "Kafka", "SnapshotStore", "CSnapshot", "Settings", "CEventParser",
-                "CHash", .product(name: "ArgumentParser", package: "swift-argument-parser"),
+                "CHash", "TestSupport", .product(name: "ArgumentParser", package: "swift-argument-parser"),
                 .product(name: "Logging", package: "swift-log"),
             ],
             path: "Tests/Faults", swiftSettings: strict),

@@ -126,6 +126,10 @@ inline bool clvd_parser::resolve_time(const clvd_record *record, clvd_event *eve
             clvd_status_future_time, clvd_field_event_time, Reason::in_the_future, slot,
             static_cast<double>(event->time_ms - record->timestamp_ms));
     }
+    if (record->timestamp_ms >= 0 && event->time_ms > record->timestamp_ms &&
+        event->time_ms - record->timestamp_ms <= clvd::most_ahead_ms) {
+        event->ahead_ms = event->time_ms - record->timestamp_ms;
+    }
     return true;
 }
 

@@ -30,7 +30,7 @@ let package = Package(
             linkerSettings: [.linkedLibrary("rdkafka")]),
         .target(
             name: "CEventParser", cxxSettings: strictCxx,
-            linkerSettings: [.linkedLibrary("simdjson"), .linkedLibrary("z")]),
+            linkerSettings: [.linkedLibrary("protobuf"), .linkedLibrary("simdjson"), .linkedLibrary("z")]),
         .target(
             name: "CKernels", cSettings: strictC + [.unsafeFlags(["-O2"])],  // tests in debug builds run through it
             linkerSettings: [.linkedLibrary("m")]),

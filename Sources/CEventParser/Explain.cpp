@@ -3,7 +3,7 @@
 #include <cstdarg>
 #include <cstdio>
 
-#include "Avro.hpp"
+#include "Schemas.hpp"
 
 namespace {
 
@@ -237,13 +237,15 @@ void undecodable(Sentence &sentence, const clvd_parser &parser, const clvd::Faul
     case Reason::too_large:
         sentence.add("%.0f bytes, the limit is %u", fault.number, parser.limits.max_record_bytes);
         break;
-    case Reason::avro: sentence.add("Avro: %s, at byte %u", frame.detail, fault.position); break;
+    case Reason::body: sentence.add("%s: %s, at byte %u", frame.encoding, frame.detail, fault.position); break;
     case Reason::no_frame:
         sentence.add("no Confluent frame (a byte 0, then the id of its schema); is it of another encoding?");
         break;
     case Reason::no_schema: sentence.add("%s", frame.detail); break;
     case Reason::framed:
-        sentence.add("the body is not JSON; is it Avro? (encoding: avro in the format, and input.registry)");
+        sentence.add(
+            "the body is not JSON; is it Avro or Protobuf? (encoding: avro or protobuf in the format, and "
+            "input.registry)");
         break;
     default: break;
     }
@@ -262,7 +264,7 @@ void explain(Sentence &sentence, const clvd_parser &parser) {
     case Reason::noted:
     case Reason::json:
     case Reason::too_large:
-    case Reason::avro:
+    case Reason::body:
     case Reason::no_frame:
     case Reason::no_schema:
     case Reason::framed: undecodable(sentence, parser, fault); break;
@@ -342,11 +344,11 @@ uint32_t clvd_parser_explain(
         parser, event, text, capacity, [&](clvd_event *again) { parser->decode_json(record, again); });
 }
 
-uint32_t clvd_avro_explain(
-    clvd_parser *parser, const clvd_avro *avro, const clvd_record *record, const clvd_event *event, char *text,
+uint32_t clvd_schemas_explain(
+    clvd_parser *parser, clvd_schemas *schemas, const clvd_record *record, const clvd_event *event, char *text,
     uint32_t capacity) {
     return explain_again(
-        parser, event, text, capacity, [&](clvd_event *again) { avro->decode(parser, record, again); });
+        parser, event, text, capacity, [&](clvd_event *again) { schemas->decode(parser, record, again); });
 }
 
 uint32_t clvd_parser_explain_row(

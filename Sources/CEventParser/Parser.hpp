@@ -40,7 +40,7 @@ enum class Reason : uint8_t {
     negative,
     negative_other,
     batch,
-    avro,
+    body,
     no_frame,
     no_schema,
     framed,
@@ -72,6 +72,7 @@ struct Fault {
 struct Frame {
     bool is_framed = false;
     uint32_t schema = 0;           // of a framed record
+    const char *encoding = nullptr;
     const char *detail = nullptr;  // what is wrong with the bytes, or the schema
 };
 
@@ -134,11 +135,7 @@ inline bool is_integer(const uint8_t *p, uint32_t length) {
     return true;
 }
 
-}  // namespace clvd
-
-namespace clvd {
-
-struct AvroProgram;
+class RecordSchema;
 
 }  // namespace clvd
 
@@ -388,7 +385,7 @@ struct clvd_parser {
     void reject_document(JsonError error);
     bool reject_noted(const clvd_record *record);
     void blame_frame(const clvd_record *record);
-    void decode_avro(const clvd::AvroProgram &program, uint32_t skipped, const clvd_record *record, clvd_event *event);
+    void decode_body(clvd::RecordSchema &schema, bool framed, const clvd_record *record, clvd_event *event);
     void decode_row(const clvd_text *columns, const clvd_record *record, clvd_event *event);
 
     // MARK: Records

@@ -41,7 +41,7 @@ public final class SchemaRegistry: SchemaSource {
     public func schema(id: UInt32) throws(SchemaUnavailable) -> WriterSchema {
         if let known = schemas[id] { return known }
         let answer = try get("/schemas/ids/\(id)", id)
-        var references: [String] = []
+        var references: [WriterSchema.Reference] = []
         var names: Set<String> = []
         try add(answer.references ?? [], of: id, to: &references, &names)
         let schema = WriterSchema(type: answer.schemaType ?? "AVRO", text: answer.schema, references: references)
@@ -56,13 +56,14 @@ public final class SchemaRegistry: SchemaSource {
     }
 
     private struct Reference: Decodable {
+        var name: String?
         var subject: String
         var version: Int
     }
 
     /// What is referred to, depth first, each schema once.
     private func add(
-        _ wanted: [Reference], of id: UInt32, to references: inout [String], _ names: inout Set<String>
+        _ wanted: [Reference], of id: UInt32, to references: inout [WriterSchema.Reference], _ names: inout Set<String>
     ) throws(SchemaUnavailable) {
         for reference in wanted {
             guard names.insert("\(reference.subject)/\(reference.version)").inserted else { continue }
@@ -72,7 +73,7 @@ public final class SchemaRegistry: SchemaSource {
             let subject = reference.subject.addingPercentEncoding(withAllowedCharacters: .alphanumerics) ?? ""
             let answer = try get("/subjects/\(subject)/versions/\(reference.version)", id)
             try add(answer.references ?? [], of: id, to: &references, &names)
-            references.append(answer.schema)
+            references.append(.init(name: reference.name ?? "", text: answer.schema))
         }
     }
 

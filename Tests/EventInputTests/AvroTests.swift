@@ -9,9 +9,9 @@ private final class Schemas: SchemaSource {
     var known: [UInt32: WriterSchema] = [:]
     var asked: [UInt32] = []
 
-    init(_ texts: String..., references: [String] = []) {
+    init(_ texts: String...) {
         for (id, text) in texts.enumerated() {
-            known[UInt32(id)] = WriterSchema(type: "AVRO", text: text, references: references)
+            known[UInt32(id)] = WriterSchema(type: "AVRO", text: text, references: [])
         }
     }
 
@@ -323,7 +323,7 @@ private func content(_ decoded: Decoded) -> String {
             {"type":"record","name":"Amount","namespace":"money","fields":[{"name":"value","type":"Unit"}]}
             """
         let unit = #"{"type":"fixed","name":"money.Unit","size":1,"logicalType":"decimal","scale":1}"#
-        schemas.known[0] = WriterSchema(type: "AVRO", text: schemas.known[0]!.text, references: [unit, amount])
+        schemas.known[0] = WriterSchema(type: "AVRO", text: schemas.known[0]!.text, references: [unit, amount].map { .init(name: "", text: $0) })
         #expect(try decoder.decode(Self.head + [25], schemas).event.amount == 2.5)
     }
 

@@ -14,7 +14,7 @@ struct RecordEncoding: Sendable, Equatable {
     static let json = RecordEncoding(name: "json") { parser, _, _ in JSONRecords(parser) }
 
     /// All encodings.
-    static let all: [RecordEncoding] = [json, avro]
+    static let all: [RecordEncoding] = [json, avro, protobuf]
 
     static func == (a: RecordEncoding, b: RecordEncoding) -> Bool { a.name == b.name }
 }

@@ -144,7 +144,9 @@ public struct EventFormat: Sendable, Equatable {
     }
 
     /// Whether its records need the schemas of a registry.
-    public var needsRegistry: Bool { encoding == .avro && encodingOptions["schema"] == nil }
+    public var needsRegistry: Bool {
+        [.avro, .protobuf].contains(encoding) && encodingOptions["schema"] == nil
+    }
 
     // MARK: Getting one
 

@@ -19,7 +19,7 @@ public struct EngineImage {
     /// What describes the sections; JSON in the manifest.
     public struct Metadata: Codable, Equatable, Sendable {
         /// Version of the meaning of the sections.
-        public static let currentFormat = 7
+        public static let currentFormat = 8
         public var format: Int
         public var position: Int64
         var schedule: Engine.Schedule
@@ -112,6 +112,10 @@ extension Engine {
             sections.append(.init(name: "\(name)-users", regions: [task.users.slotBytes]))
             sections.append(.init(name: "\(name)-keys", regions: [task.users.longKeyBytes]))
             sections.append(.init(name: "\(name)-landmarks", regions: task.pool.regions))
+            if task.aliases.image != nil {
+                sections.append(.init(name: "\(name)-aliases", regions: [task.aliases.nodes.slotBytes]))
+                sections.append(.init(name: "\(name)-alias-keys", regions: [task.aliases.nodes.longKeyBytes]))
+            }
         }
         let learned = learner.image(copied: copied)
         sections.append(contentsOf: learned.sections)
@@ -196,11 +200,12 @@ extension Engine {
         let name = "task-\(image.id.topic)-\(image.id.partition)"
         var image = image
         let slots = try section("\(name)-users")
-        let converted = format == StateFormat.former ? try Format6.slots(slots, &image.users, settings) : nil
+        let converted = format == 6 ? try Format6.slots(slots, &image.users, settings) : nil
         defer { converted?.deallocate() }
         return try PartitionTask(
             image: image, settings: settings, slots: converted.map { UnsafeRawBufferPointer($0) } ?? slots,
-            longKeys: section("\(name)-keys"), landmarks: section("\(name)-landmarks"))
+            longKeys: section("\(name)-keys"), landmarks: section("\(name)-landmarks")
+        ) { (try section("\(name)-aliases"), try section("\(name)-alias-keys")) }
     }
 
     /// What decides the layout of state and weights and the meaning of labels must be equal; rates, thresholds and

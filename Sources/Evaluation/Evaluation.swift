@@ -189,7 +189,9 @@ package final class Evaluation {
     /// The customers whose turn is at the day that is due.
     private func scoreGrid(_ days: Int) {
         let turn = Int(nextDay / Self.day)
-        let group = log.users.indices.filter { ($0 + turn) % days == 0 }.map { (log.users[$0].id, nextDay) }
+        let group = log.users.indices.filter {
+            ($0 + turn) % days == 0 && log.customer(of: Int32($0)) == Int32($0)
+        }.map { (log.users[$0].id, nextDay) }
         nextDay += Self.day
         let all = Array(instants.horizons.indices)
         for from in stride(from: 0, to: group.count, by: Self.batch) {

@@ -96,6 +96,7 @@ package final class FileInspection {
         findings.accepted = counters.accepted
         findings.duplicates = counters.duplicates
         findings.ignored = counters.ignored
+        (findings.identifies, findings.joinedIds) = (counters.identifies, counters.joined)
         findings.purchasesWithoutMoney = counters.purchasesWithoutMoney
         findings.refundsWithoutPurchase = counters.refundsWithoutOrder
         findings.refused = refusals.counts

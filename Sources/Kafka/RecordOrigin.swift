@@ -59,6 +59,14 @@ public struct RecordOrigin: Sendable, Hashable {
     }
 }
 
+/// Names of headers of tombstones in the topic of updates.
+public enum OutputHeader {
+    /// The user of the record that erased a customer, where it is an alias of the customer.
+    public static let user = "clvd.source.user"
+    /// The customer whose alias the id of the tombstone is now.
+    public static let customer = "clvd.joined"
+}
+
 /// How a record is passed on: as it came, with another key and its origin.
 public struct Forwarding {
     /// ms since 1970; below 0: not known.

@@ -235,7 +235,11 @@ package final class Pipeline {
         let topics = context.settings.input.topics
         switch entry.kind {
         case .update where entry.value.isEmpty:
-            committer.publication.append(erasure: entry, topic: topics[Int(entry.source.topic)])
+            let event = events[Int(entry.record)]
+            committer.publication.append(
+                erasure: entry, topic: topics[Int(entry.source.topic)],
+                user: UnsafeBufferPointer(start: event.user, count: Int(event.user_length)))
+        case .joined: committer.publication.append(joined: entry, topic: topics[Int(entry.source.topic)])
         case .update: committer.publication.append(update: entry)
         case .alert:
             committer.publication.append(alert: entry)

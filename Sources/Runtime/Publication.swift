@@ -65,8 +65,20 @@ final class Publication {
     func append(update entry: OutboxEntry) { append(entry, updates) }
     func append(alert entry: OutboxEntry) { append(entry, alerts) }
 
-    /// The tombstone of an erased user. It has no value, so headers name its source.
-    func append(erasure entry: OutboxEntry, topic: String) {
+    /// The tombstone of an erased user. It has no value, so headers name its source, and the user of this where that is an
+    /// alias of the one who is erased.
+    func append(erasure entry: OutboxEntry, topic: String, user: UnsafeBufferPointer<UInt8>) {
+        let isAlias = !user.elementsEqual(entry.key)
+        appendTombstone(
+            entry, topic: topic, isAlias ? [(OutputHeader.user, String(decoding: user, as: UTF8.self))] : [])
+    }
+
+    /// The tombstone of an id that is an alias of a customer now; a header names the customer.
+    func append(joined entry: OutboxEntry, topic: String) {
+        appendTombstone(entry, topic: topic, [(OutputHeader.customer, String(decoding: entry.value, as: UTF8.self))])
+    }
+
+    private func appendTombstone(_ entry: OutboxEntry, topic: String, _ headers: [(name: String, text: String)]) {
         let key = keep(UnsafeRawBufferPointer(entry.key))
         records.append(
             Producer.Record(
@@ -74,7 +86,7 @@ final class Publication {
                 headers: [
                     ("clvd.source.topic", topic), ("clvd.source.partition", String(entry.source.partition)),
                     ("clvd.source.offset", String(entry.source.offset)),
-                ]))
+                ] + headers))
     }
 
     private func append(_ entry: OutboxEntry, _ topic: Producer.Topic) {

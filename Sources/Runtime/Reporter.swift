@@ -31,6 +31,7 @@ final class Reporter {
     private var unknown = UnknownTypeNames()
     /// Drifts that were logged, or happened before.
     private var loggedDrifts: Int64 = 0
+    private var hasWarnedOfAliases = false
     private var phase = DaemonStatus.Phase.starting
 
     init(
@@ -134,6 +135,21 @@ final class Reporter {
         log(report, rate: 0, lag: lag)
     }
 
+    /// Warns once when most ids of guests that were joined to customers have nothing to bring.
+    private func logAliases(_ c: TaskCounters) {
+        let (found, missed) = (c.joined, c.aliasesWithoutState)
+        guard !hasWarnedOfAliases, stage == nil, missed >= Self.manyAliases, missed > found else { return }
+        hasWarnedOfAliases = true
+        logger.warning(
+            """
+            most ids of guests are joined to customers without anything being held of them: where their events are in \
+            other partitions than the customers', input.keying: repartition brings them together
+            """,
+            metadata: ["aliases_without_state": "\(missed)", "aliases_joined": "\(found)"])
+    }
+
+    private static let manyAliases: Int64 = 100
+
     /// Logs every drift of this life once.
     private func logDrifts(_ learning: LearningReport) {
         defer { loggedDrifts = learning.drifts }
@@ -168,6 +184,8 @@ final class Reporter {
         ]
         if c.purchasesWithoutMoney > 0 { metadata["purchases_without_money"] = "\(c.purchasesWithoutMoney)" }
         if c.refundsWithoutOrder > 0 { metadata["refunds_without_order"] = "\(c.refundsWithoutOrder)" }
+        if c.joined > 0 { metadata["aliases_joined"] = "\(c.joined)" }
+        if c.aliasesWithoutState > 0 { metadata["aliases_without_state"] = "\(c.aliasesWithoutState)" }
         if report.learning.drifts > 0 { metadata["drifts"] = "\(report.learning.drifts)" }
         if report.learning.adapting { metadata["adapting"] = "true" }
         if report.learning.skipped > 0 { metadata["steps_skipped"] = "\(report.learning.skipped)" }
@@ -181,6 +199,7 @@ final class Reporter {
         }
         logger.info("progress", metadata: metadata)
         logFaults(report.position)
+        logAliases(c)
         for p in report.prequential where p.landmarks > 0 {
             func pair(_ a: Double?, _ b: Double?) -> String? {
                 a.map { "\(rounded($0))" + (b.map { " (naive \(rounded($0)))" } ?? "") }

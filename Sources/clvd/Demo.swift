@@ -131,7 +131,7 @@ final class Demo {
             s.eventsIn = c.records
             s.accepted = c.accepted
             s.duplicates = c.duplicates
-            s.ignored = c.ignored + c.tombstones + c.erased
+            s.ignored = c.ignored + c.tombstones + c.erased + c.identifies
             s.deadLetters = c.deadLetters
             refusals = sent.with(reasons: c.reasons)
             s.refused = refusals.counts

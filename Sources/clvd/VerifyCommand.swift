@@ -244,6 +244,7 @@ struct VerifyCommand: ParsableCommand {
             "\(Human.count(reasons.duplicates)) duplicates", "\(Human.count(reasons.ignored)) ignored",
             "\(Human.count(reasons.tombstones)) tombstones",
         ]
+        if reasons.identifies > 0 { parts.append("\(Human.count(reasons.identifies)) identifies") }
         if report.compacted { parts.append("\(Human.count(reasons.superseded)) superseded") }
         Report.facts([
             ("records", Human.count(report.records)), ("updates", Human.count(report.updates)),

@@ -41,6 +41,31 @@ import Testing
         #expect(words.status == 0 && words.output.hasSuffix("\nready\n"), "\(words.output)")
     }
 
+    /// What a guest bought is the customer's from the identify on, and the guest is no customer.
+    @Test func guestsBecomeCustomers() throws {
+        let file = """
+            {"type": "track", "event": "Order Completed", "messageId": "1", "timestamp": "2024-01-01T10:00:00Z", \
+            "anonymousId": "guest", "userId": null, "properties": {"order_id": "g1", "total": 19.5}}
+            {"type": "identify", "messageId": "2", "timestamp": "2024-01-01T10:05:00Z", "anonymousId": "guest", \
+            "userId": "ann"}
+            {"type": "alias", "messageId": "3", "timestamp": "2024-01-01T10:06:00Z", "previousId": "guest", "userId": "ann"}
+            {"type": "track", "event": "Order Completed", "messageId": "4", "timestamp": "2024-01-02T10:00:00Z", \
+            "anonymousId": "guest", "properties": {"order_id": "g2", "total": 5}}
+
+            """
+        let customers = folder.path("joined.csv")
+        let run = try check(file, "guests.jsonl", "--format", "segment", "--customers", customers)
+        #expect(run.status == 0, "\(run)")
+        let found = try run.json
+        #expect(found["accepted"] as? Int == 2 && found["identifies"] as? Int == 2 && found["joinedIds"] as? Int == 1)
+        #expect(
+            try folder.read("joined.csv") == """
+                user_id,orders,value_to_date,first_event,last_event
+                ann,2,24.5,2024-01-01T10:00:00Z,2024-01-02T10:00:00Z
+
+                """)
+    }
+
     /// Amounts as people write them: each its own reason, and an exit code that says so.
     @Test func refusedRowsAreNamed() throws {
         let amounts = ["4,245.42", "1.234,56", "€12.50", "12", "-1"]

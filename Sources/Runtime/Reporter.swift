@@ -41,6 +41,7 @@ final class Reporter {
         self.shared = shared
         self.logger = logger
         reportAt = clock.now
+        shared.update { $0.schemaWaits = [:] }
     }
 
     /// To be called every turn.
@@ -265,6 +266,7 @@ final class Reporter {
     ///   partitions.
     func partitionsReleased(_ list: [TopicPartition], _ info: SnapshotInfo?, seconds: Double) {
         metrics.partitionsReleased(list.count)
+        for p in list { forgetWait(of: p) }
         logger.info(
             "partitions released",
             metadata: [

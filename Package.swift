@@ -115,7 +115,7 @@ let package = Package(
             name: "faults",
             dependencies: [
                 "Runtime", "Engine", "EventInput", "Kafka", "SnapshotStore", "CSnapshot", "Settings", "CEventParser",
-                "CHash", .product(name: "ArgumentParser", package: "swift-argument-parser"),
+                "CHash", "TestSupport", .product(name: "ArgumentParser", package: "swift-argument-parser"),
                 .product(name: "Logging", package: "swift-log"),
             ],
             path: "Tests/Faults", swiftSettings: strict),
@@ -141,6 +141,8 @@ let package = Package(
             name: "EvaluationTests", dependencies: ["CEventParser", "Engine", "Evaluation", "Simulation", "Terminal"],
             swiftSettings: strict),
         .testTarget(name: "TerminalTests", dependencies: ["Terminal"], swiftSettings: strict),
+        .testTarget(
+            name: "InspectionTests", dependencies: ["Engine", "EventInput", "Inspection"], swiftSettings: strict),
         .testTarget(
             name: "RuntimeTests",
             dependencies: [

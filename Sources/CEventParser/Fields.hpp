@@ -126,6 +126,10 @@ inline bool clvd_parser::resolve_time(const clvd_record *record, clvd_event *eve
             clvd_status_future_time, clvd_field_event_time, Reason::in_the_future, slot,
             static_cast<double>(event->time_ms - record->timestamp_ms));
     }
+    if (record->timestamp_ms >= 0 && event->time_ms > record->timestamp_ms &&
+        event->time_ms - record->timestamp_ms <= clvd::most_ahead_ms) {
+        event->ahead_ms = event->time_ms - record->timestamp_ms;
+    }
     return true;
 }
 
@@ -291,7 +295,7 @@ inline bool clvd_parser::item_hash(clvd_field field, Kind kind, clvd_text raw, i
 }
 
 inline void clvd_parser::resolve(const clvd_record *record, clvd_event *event) {
-    if (rules.any && !apply_rules()) return;
+    if (rules.any && !apply_rules()) return blame_batch();
     Fault of_items = fault;  // a fault inside an item counts only after type, user and time
     fault.status = clvd_status_ok;
     bool ok = resolve_type(event) && (!rules.any || turn(event)) && resolve_user(event) && resolve_time(record, event);
@@ -305,6 +309,7 @@ inline void clvd_parser::resolve(const clvd_record *record, clvd_event *event) {
              hashed_id(clvd_field_session_id, &event->session_hash);
     }
     if (orders.whole) event->flags |= clvd_flag_whole_order;
-    if (orders.from_session && event->order_hash == 0) event->order_hash = event->session_hash;
+    bool is_purchase = event->type == clvd_type_purchase;
+    if (orders.from_session && is_purchase && event->order_hash == 0) event->order_hash = event->session_hash;
     if (rules.any) blame_batch();
 }

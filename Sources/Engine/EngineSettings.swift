@@ -27,6 +27,8 @@ final class EngineSettings {
     /// Shares of customers below the high segment and below the middle one.
     let segmentShares: (high: Float, mid: Float)
     let latenessMs: Int64
+    /// By how much a device's clock may be ahead.
+    let skewMs: Int64
     let retentionMs: Int64
     let rescoreHours: Int
     /// Turns of `rescoreHours` between two landmarks of a user's grid.
@@ -96,6 +98,7 @@ final class EngineSettings {
         segmentReading = reading
         segmentShares = (Float(configuration.segments.high), Float(configuration.segments.mid))
         latenessMs = Int64(configuration.time.allowedLatenessSeconds) * Clock.second
+        skewMs = Int64(configuration.time.clockSkewSeconds) * Clock.second
         retentionMs = Int64(configuration.state.retentionDays) * Clock.day
         rescoreHours = configuration.alerts.rescoreHours
         landmarkTurns = max(1, configuration.learning.landmarkIntervalDays * 24 / rescoreHours)

@@ -135,17 +135,6 @@ final class PartitionTask {
         LearningCut(watermark: clock.watermark, through: .max, tail: pool.tail, records: counters.records)
     }
 
-    /// Whether a record, the next of this partition, will be accepted and take the watermark beyond a time.
-    func moves(_ event: UnsafePointer<clvd_event>, beyond time: Int64) -> Bool {
-        let e = event.pointee
-        guard e.status == UInt8(clvd_status_ok.rawValue), abs(e.amount) <= PartitionTask.maximumAmount,
-            e.time_ms - settings.latenessMs > max(time, clock.watermark)
-        else { return false }
-        let (key, length) = (e.user!, Int(e.user_length))
-        let slot = users.find(key, length, hash: users.hash(key, length))
-        return slot == UserTable.none || !EventIDs(users.slot(slot), settings.userLayout).contains(e.event_id_hash)
-    }
-
     /// Takes in the next records of this task's share in order, none of them below `nextOffset`, until `taken` is `count`
     /// or the work for passing hours is spent; then another call goes on. Outputs go to the outbox.
     /// - Parameters:
@@ -162,7 +151,8 @@ final class PartitionTask {
             let index = indices[taken]
             let event = events + Int(index)
             let offset = event.pointee.offset
-            let next = models.model(at: watermark(with: event))
+            var next = models.model(at: clock.watermark)
+            if next !== models.newest { next = models.model(at: watermark(with: event)) }
             if next !== model {
                 flush(model)
                 model = next
@@ -177,13 +167,6 @@ final class PartitionTask {
             taken += 1
         }
         flush(model)
-    }
-
-    /// The watermark once a record is accepted.
-    @inline(__always)
-    private func watermark(with event: UnsafePointer<clvd_event>) -> Int64 {
-        guard event.pointee.status == UInt8(clvd_status_ok.rawValue) else { return clock.watermark }
-        return max(clock.watermark, event.pointee.time_ms - settings.latenessMs)
     }
 
     /// - Returns: false when the hours up to the record are not through: nothing is done with the record itself.
@@ -218,7 +201,9 @@ final class PartitionTask {
             counters.duplicates += 1
             return true
         }
-        let newWatermark = time - settings.latenessMs
+        var stream = clock.stream
+        stream.note(event.pointee.cappedMs, of: hash, skewMs: settings.skewMs)
+        let newWatermark = stream.time - settings.latenessMs
         if newWatermark > clock.watermark {
             if newWatermark > nextMark { passMarks(to: newWatermark, model) }
             let timerHour = clock.timerHour
@@ -226,6 +211,7 @@ final class PartitionTask {
             // Timers may have evicted the user.
             if clock.timerHour != timerHour { slot = users.find(key, length, hash: hash) }
         }
+        clock.stream = stream
         if slot == UserTable.none && hash & newcomerMask == 0 { newcomers.append((hash, event.pointee.offset)) }
         if event.pointee.type == EventType.userDeleted.rawValue {
             flush(model)

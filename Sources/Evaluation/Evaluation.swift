@@ -12,6 +12,8 @@ package final class Evaluation {
         package var deadLetters: Int64
         /// Dead letters by reason, with the first of each.
         package var refusals: Refusals
+        /// Events by names of types that the format does not know.
+        package var unknownTypes: [String: Int64]
         package var users: Int
         package var landmarks: Int
         package var predictions: Int64
@@ -77,6 +79,7 @@ package final class Evaluation {
     ///   - remembers: keeps the events and the forecasts, to see what came of them.
     package init(events: EventFile, instants: Instants, out: String?, engine: Engine, remembers: Bool) throws {
         file = events
+        file.countUnknownTypes()
         self.instants = instants
         self.engine = engine
         self.remembers = remembers
@@ -90,6 +93,9 @@ package final class Evaluation {
             try CSVWriter(path: $0, header: "landmark_id,horizon_days,expected_value,purchase_probability")
         }
     }
+
+    /// Names of types that the format does not know.
+    package var unknownTypes: UnknownTypeNames { file.unknownTypes }
 
     /// Bytes of the event file, nil when unknown.
     package var bytes: Int64? { file.bytesTotal >= 0 ? file.bytesTotal : nil }
@@ -226,7 +232,8 @@ package final class Evaluation {
         return Summary(
             events: report.counters.records, accepted: report.counters.accepted,
             deadLetters: report.counters.deadLetters,
-            refusals: refusals.with(reasons: report.counters.reasons), users: report.users,
+            refusals: refusals.with(reasons: report.counters.reasons), unknownTypes: unknownTypes.counts,
+            users: report.users,
             landmarks: asked, predictions: predictions, fromRates: fromRates,
             learningSteps: report.learning.steps, binEdgesDays: engine.configuration.binEdgesDays, seconds: seconds,
             prequential: report.prequential, drifts: report.learning.driftAlarms)

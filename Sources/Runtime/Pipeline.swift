@@ -54,6 +54,8 @@ package final class Pipeline {
         decoder = try EventDecoder(
             format: format, limits: settings.input.limits,
             currency: settings.input.currency, headerLookup: Consumer.headerLookup)
+        // The second stage sees what the first passes on.
+        if stage != .route { decoder.countUnknownTypes(most: 100) }
         skips = SkippedOffsets(settings.input.skip)
         if settings.delivery == .exactlyOnce { try producer.initTransactions(milliseconds: 60_000) }
         committer = try Committer(
@@ -61,9 +63,17 @@ package final class Pipeline {
             isStopping: { shared.isStopping })
         context = LoopContext(
             settings: settings, shared: shared, logger: logger, engine: engine, consumer: consumer, clock: clock,
-            reporter: Reporter(settings, stage: stage, shared: shared, logger: logger, connections: connections),
+            reporter: Reporter(
+                settings, stage: stage, shared: shared, logger: logger, connections: connections,
+                unknownTypes: stage == .route ? nil : { [decoder] in decoder.unknownTypes }),
             stage: stage)
-        router = stage == .route ? Router(topics: settings.input.topics, engine: engine) : nil
+        router =
+            stage == .route
+            ? try Router(
+                topics: settings.input.topics, engine: engine,
+                splitter: RecordSplitter(
+                    format: format, limits: settings.input.limits, currency: settings.input.currency,
+                    headerLookup: Consumer.headerLookup)) : nil
         let table = PartitionTable(
             group: settings.kafka.groupId, topics: settings.input.topics, batchRecords: settings.runtime.batchRecords,
             engine: engine, consumer: consumer)
@@ -215,7 +225,8 @@ package final class Pipeline {
                 SkippedOffsets.explanation(record, status: entry.reason) ?? decoder.explain(record, event)
             let from = origin ?? here
             context.reporter.refused(
-                entry.reason, "\(from.topic)[\(from.partition)]@\(from.offset): \(explanation)")
+                entry.reason,
+                "\(from.topic)[\(from.partition)]@\(from.offset)\(from.element.map { "#\($0)" } ?? ""): \(explanation)")
             committer.publication.append(
                 deadLetter: record, of: from, routed: origin.map { _ in here },
                 reason: String(cString: clvd_status_name(entry.reason)), explanation: explanation,

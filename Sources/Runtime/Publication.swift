@@ -84,8 +84,13 @@ final class Publication {
     }
 
     /// A record that is passed on to the next stage.
-    /// - Parameter user: its customer, which becomes its key; nil: it keeps its own.
-    func append(forwarding r: clvd_record, from origin: RecordOrigin, user: UnsafeBufferPointer<UInt8>?) {
+    /// - Parameters:
+    ///   - user: its customer, which becomes its key; nil: it keeps its own.
+    ///   - header: name of a header that it loses.
+    func append(
+        forwarding r: clvd_record, from origin: RecordOrigin, user: UnsafeBufferPointer<UInt8>?,
+        without header: String? = nil
+    ) {
         let key = UnsafeRawBufferPointer(start: r.key, count: Int(r.key_length))
         var original = Forwarding.OriginalKey.same
         if let user, !key.elementsEqual(user) { original = r.key == nil ? .none : .bytes(keep(key)) }
@@ -93,7 +98,7 @@ final class Publication {
             Producer.Record(
                 topic: updates, key: keep(user.map { UnsafeRawBufferPointer($0) } ?? key),
                 value: r.value.map { keep(UnsafeRawBufferPointer(start: $0, count: Int(r.value_length))) },
-                forwarding: Forwarding(r, from: origin, originalKey: original)))
+                forwarding: Forwarding(r, from: origin, originalKey: original, without: header)))
     }
 
     /// - Parameters:
@@ -112,6 +117,7 @@ final class Publication {
             ("__connect.errors.class.name", reason),
             ("__connect.errors.exception.message", explanation),
         ]
+        if let element = origin.element { headers.append((RecordOrigin.elementHeader, String(element))) }
         if let routed { headers.append((RecordOrigin.routedHeader, routed.text)) }
         deadLetters.append(
             DeadLetter(

@@ -16,6 +16,15 @@ public struct Settings: Sendable, Equatable {
 
     public init() {}
 
+    /// How far ahead clocks of devices may be: decoder and engine have to know.
+    public var futureSkewSeconds: Int {
+        get { input.limits.futureSkewSeconds }
+        set {
+            input.limits.futureSkewSeconds = newValue
+            engine.time.clockSkewSeconds = min(newValue, EngineConfiguration.EventTime.mostSkewSeconds)
+        }
+    }
+
     public enum Delivery: String, Sendable, Equatable, CaseIterable {
         /// Updates, alerts, dead letters and offsets in one Kafka transaction.
         case exactlyOnce = "exactly-once"

@@ -131,8 +131,8 @@ extension Settings {
             "input.limits.maxYear", \.input.limits.maxYear, "Last year of event time, UTC.",
             .within(InputLimits.years)),
         SettingKey(
-            "input.limits.futureSkewSeconds", \.input.limits.futureSkewSeconds,
-            "How far event time may lie after the record's own timestamp.", unit: "seconds",
+            "input.limits.futureSkewSeconds", \.futureSkewSeconds,
+            "How far event time may lie after the record's own timestamp: how far ahead clocks of devices are.", unit: "seconds",
             .within(0...3_153_600_000)),
         SettingKey("input.currency.base", \.input.currency.base, "Currency of all values, ISO 4217.", .currency),
         SettingKey(
@@ -221,7 +221,7 @@ extension Settings {
     private static let stateKeys: [SettingKey<Settings>] = [
         SettingKey(
             "time.allowedLatenessSeconds", \.engine.time.allowedLatenessSeconds,
-            "How far behind its partition's highest event time an event may be.", unit: "seconds",
+            "How far behind the event time of its partition an event may be.", unit: "seconds",
             .within(0...315_360_000)),
         SettingKey(
             "state.retentionDays", \.engine.state.retentionDays, "Users idle for longer, in event time, are evicted.",

@@ -96,6 +96,8 @@ public final class Verifier {
         try judge(input, progress)
         if let unavailable { throw VerificationError("records cannot be read: \(unavailable)") }
         report.orphans = asked - report.updates - report.deadLetters
+        (report.keying.customers, report.keying.splitCustomers) = (keying.customers, keying.split)
+        report.keying.oneIn = keying.factor
         return report
     }
 
@@ -223,9 +225,6 @@ public final class Verifier {
         guard e.status == UInt8(clvd_status_ok.rawValue) else { return }
         let place = KeyingSample.Sighting(topic: Int32(i), partition: 0, offset: .at(e.offset))
         let pair = keying.note(clvd_hash(e.user, Int(e.user_length)), at: place)
-        report.keying.customers = keying.customers
-        report.keying.splitCustomers = keying.split
-        report.keying.oneIn = keying.factor
         guard let pair, report.keying.example.isEmpty else { return }
         report.keying.example = [pair.first, pair.second].compactMap { sighting in
             guard case .at(let offset) = sighting.offset else { return nil }

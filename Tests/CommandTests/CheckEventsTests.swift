@@ -138,6 +138,33 @@ import Testing
                 "Warning: 1 of 2 records (50.0 %) were refused, most often negative_amount (rees46.csv"))
     }
 
+    /// Orders under a name that the format nearly knows bring no money: every command says so.
+    @Test func unknownNamesAreTold() throws {
+        let config = try folder.write("model: {units: 16, hidden: 16}\nlearning: {enabled: false}", to: "clvd.yaml")
+        let lines = ["Magento Order Completed", "Order Completed", "Level Reached"].enumerated().map { i, name in
+            #"{"type": "track", "event": "\#(name)", "timestamp": "2024-01-01T10:00:0\#(i)Z", "userId": "u", "#
+                + #""properties": {"order_id": "o\#(i)", "total": 40}}"#
+        }
+        let events = try folder.write(lines.joined(separator: "\n"), to: "events.jsonl")
+        for command in ["demo", "evaluate"] {
+            let run = try clvd(command, "--events", events, "--format", "segment", "--config", config, "--json")
+            #expect(
+                try run.status == 0
+                    && run.json["unknown_types"] as? [String: Int] == [
+                        "Magento Order Completed": 1, "Level Reached": 1,
+                    ],
+                "\(run)")
+            #expect(
+                run.errors.contains(
+                    #"Warning: 1 of 3 records (33.3 %) have a type that the format does not know, most often "Magento "#
+                        + #"Order Completed" (did you mean "Order Completed"?). `clvd check-events"#), "\(run.errors)")
+        }
+        let words = try clvd(
+            "evaluate", "--events", events, "--format", "segment", "--config", config, "--no-progress")
+        #expect(
+            words.output.contains(#"unknown name          1   "Magento Order Completed" (did you mean"#), "\(words)")
+    }
+
     /// It deletes topics of its own making, never those that settings name.
     @Test(arguments: [
         ["--simulate", "--cleanup"], ["--simulate", "--bootstrap", "x:1", "--config", "c", "--cleanup"],

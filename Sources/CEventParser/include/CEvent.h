@@ -89,6 +89,8 @@ typedef struct clvd_event {
     int32_t partition;
     int32_t topic;
     int64_t time_ms;                ///< event time, UTC epoch milliseconds
+    int64_t ahead_ms;               ///< how much later that is than the record's own timestamp, up to a day, beyond
+                                    ///< which that is no clock; 0: not later
     const uint8_t *user;            ///< UTF-8, not NUL-terminated
     const uint8_t *event_id;        ///< UTF-8; NULL when absent
     uint32_t user_length;

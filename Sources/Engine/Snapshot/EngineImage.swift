@@ -19,7 +19,7 @@ public struct EngineImage {
     /// What describes the sections; JSON in the manifest.
     public struct Metadata: Codable, Equatable, Sendable {
         /// Version of the meaning of the sections.
-        public static let currentFormat = 7
+        public static let currentFormat = 8
         public var format: Int
         public var position: Int64
         var schedule: Engine.Schedule
@@ -141,7 +141,9 @@ extension Engine {
     /// event ids, user by user. Engines with different models agree on it to the bit.
     package func statistics(of id: TaskID) -> [UInt8] {
         guard let task = tasks[id] else { return [] }
-        let clocks = [task.watermark, task.clock.timerHour, task.clock.scoredHour, task.nextOffset]
+        let clocks = [
+            task.watermark, task.clock.stream.time, task.clock.timerHour, task.clock.scoredHour, task.nextOffset,
+        ]
         return clocks.withUnsafeBytes { Array($0) } + task.users.statistics
     }
 
@@ -196,7 +198,7 @@ extension Engine {
         let name = "task-\(image.id.topic)-\(image.id.partition)"
         var image = image
         let slots = try section("\(name)-users")
-        let converted = format == StateFormat.former ? try Format6.slots(slots, &image.users, settings) : nil
+        let converted = format == 6 ? try Format6.slots(slots, &image.users, settings) : nil
         defer { converted?.deallocate() }
         return try PartitionTask(
             image: image, settings: settings, slots: converted.map { UnsafeRawBufferPointer($0) } ?? slots,

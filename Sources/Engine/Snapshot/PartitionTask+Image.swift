@@ -5,6 +5,8 @@ extension PartitionTask {
     struct Image: Codable, Equatable {
         var id: TaskID
         var watermark: Int64
+        /// nil in what formats before 8 kept.
+        var stream: StreamTime.Image?
         var timerHour: Int64
         var scoredHour: Int64
         var nextOffset: Int64
@@ -17,7 +19,7 @@ extension PartitionTask {
 
     var image: Image {
         Image(
-            id: id, watermark: clock.watermark, timerHour: clock.timerHour, scoredHour: clock.scoredHour,
+            id: id, watermark: clock.watermark, stream: clock.stream.image, timerHour: clock.timerHour, scoredHour: clock.scoredHour,
             nextOffset: nextOffset, evictionHand: evictionHand, recordsLearned: recordsLearned, counters: counters,
             users: users.image, pool: pool.image)
     }
@@ -38,6 +40,11 @@ extension PartitionTask {
                 layout: settings.landmarkLayout, most: max(1024, settings.configuration.learning.maxLandmarks),
                 binEnds: settings.targetTable.binEnds, image: image.pool, bytes: landmarks))
         clock.watermark = image.watermark
+        if let stream = image.stream {
+            clock.stream = StreamTime(stream)
+        } else if image.watermark != .min {
+            clock.stream = StreamTime(at: image.watermark + settings.latenessMs)
+        }
         clock.timerHour = image.timerHour
         clock.scoredHour = image.scoredHour
         nextOffset = image.nextOffset

@@ -150,6 +150,9 @@ extension PartitionTask.Image {
     /// Clocks, counters and histogram. Hours are those of the watermark: timers run through the one before the other moves.
     func check(_ settings: EngineSettings) throws {
         let check = StateCheck(settings: settings, partition: id)
+        guard stream?.isWhole ?? true, stream.map({ ($0.time == .min) == (watermark == .min) }) ?? true else {
+            throw check.refusal("time of the stream")
+        }
         if watermark == .min {
             guard timerHour == .min, scoredHour == .min else { throw check.refusal("hours without a watermark") }
         } else {

@@ -59,6 +59,9 @@ final class TestStream {
         if offset == nil { offsets[partition] = e.offset + 1 }
         events.append(e)
     }
+
+    /// The last event is so much later than the timestamp of its record.
+    func isAhead(by ms: Int64) { events[events.count - 1].ahead_ms = ms }
 }
 
 /// Random streams, the same for the same seed.

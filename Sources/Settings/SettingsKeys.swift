@@ -102,15 +102,16 @@ extension Settings {
                 + "snapshot is past it."),
         SettingKey(
             "input.registry.url", \.input.registry.url,
-            "Schema registry with Confluent's REST API, for a format with encoding: avro. Empty: none.",
+            "Schema registry with Confluent's REST API, for a format with encoding: avro or protobuf. Empty: none.",
             Rule(phrase: "empty or begin with http:// or https://") {
                 $0.isEmpty || $0.hasPrefix("http://") || $0.hasPrefix("https://")
             }),
         SettingKey(
             "input.registry.auth", \.input.registry.auth,
-            "What the registry asks for: name:password (basic authentication) or Bearer TOKEN. May be file:/path, the "
-                + "contents of a file. Never shown.",
+            "The registry's name:password (basic authentication) or Bearer TOKEN. May be file:/path. Never shown.",
             mask: { $0.isEmpty ? $0 : mask }),
+        SettingKey(
+            "input.registry.cache", \.input.registry.cache, "Folder that keeps schemas, for when the registry is away."),
         SettingKey(
             "input.limits.maxRecordBytes", \.input.limits.maxRecordBytes, "Largest record.", unit: "bytes",
             .within(1...1 << 30)),

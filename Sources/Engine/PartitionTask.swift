@@ -226,10 +226,13 @@ final class PartitionTask {
             // Timers may have evicted the user.
             if clock.timerHour != timerHour { slot = users.find(key, length, hash: hash) }
         }
-        if slot == UserTable.none && hash & newcomerMask == 0 { newcomers.append((hash, event.pointee.offset)) }
+        let former = slot == UserTable.none ? users.former.find(hash) : nil
+        if slot == UserTable.none && former == nil && hash & newcomerMask == 0 {
+            newcomers.append((hash, event.pointee.offset))
+        }
         if event.pointee.type == EventType.userDeleted.rawValue {
             flush(model)
-            erase(slot, event, record: index)
+            erase(slot, hash: hash, event, record: index)
             return true
         }
         if slot == UserTable.none {
@@ -238,6 +241,8 @@ final class PartitionTask {
                 evictIdlest()
             }
             slot = users.insert(key, length, hash: hash)
+            // Making room may have dropped it.
+            if former != nil, let place = users.former.find(hash) { restore(place, to: slot) }
         } else if users.slot(slot).header.pointee.flags & UserHeader.pending != 0 {
             flush(model)
         }

@@ -1,17 +1,41 @@
 import CEventParser
 
-// How users leave a task: by retention (`Punctuation`), by the cap on users, or on request.
+// How users leave a task: by retention (`Punctuation`), by the cap on users, or on request; and how they return.
 extension PartitionTask {
     /// Slots that are looked at to find a user to evict. The idlest of 64 drawn users is on average among the
     /// idlest 1.5 % (1/65) of all, at a cost that does not grow with their number.
     static let evictionProbes = 64
 
-    /// Forgets a user: its slot, and what its landmarks hold.
+    /// Takes a user's slot. What stays is a record of totals, and its landmarks, which teach on: were they forgotten, only
+    /// those who come back would teach.
     func evict(_ slot: UInt32) {
         let h = users.slot(slot).header.pointee
-        pool.forget(user: slot, newest: h.landmark)
+        if users.former.count >= settings.usersPerTask { dropFormer(users.former.idlest(), teaches: true) }
+        let key = users.key(of: users.slot(slot))
+        let place = users.former.add(FormerCustomer(h, hash: users.hash(key.baseAddress!, key.count)))
+        pool.rename(user: slot, newest: h.landmark, to: FormerCustomers.bit | place)
         ranks.remove(h.lastValue)
         users.remove(slot)
+    }
+
+    /// A customer of whom a record was kept returns: its fresh slot goes on from there.
+    func restore(_ place: UInt32, to slot: UInt32) {
+        let record = users.former.records[Int(place)]
+        let h = users.slot(slot).header
+        record.restore(h)
+        pool.rename(user: FormerCustomers.bit | place, newest: record.landmark, to: slot)
+        ranks.add(record.lastValue)
+        users.former.remove(place)
+    }
+
+    private func dropFormer(_ place: UInt32, teaches: Bool) {
+        let (user, newest) = (FormerCustomers.bit | place, users.former.records[Int(place)].landmark)
+        if teaches {
+            pool.rename(user: user, newest: newest, to: FormerCustomers.gone)
+        } else {
+            pool.forget(user: user, newest: newest)
+        }
+        users.former.remove(place)
     }
 
     /// Makes room for a user: of the next `evictionProbes` slots after a rotating hand, the user idle longest goes.
@@ -35,9 +59,16 @@ extension PartitionTask {
     }
 
     /// Erases a user on request: state and landmarks. The updates topic gets a tombstone, known user or not.
-    /// - Parameter slot: of the user; `UserTable.none` when the user is not known.
-    func erase(_ slot: UInt32, _ event: UnsafePointer<clvd_event>, record: UInt32) {
-        if slot != UserTable.none { evict(slot) }
+    /// - Parameter slot: of the user; `UserTable.none` when there is none.
+    func erase(_ slot: UInt32, hash: UInt64, _ event: UnsafePointer<clvd_event>, record: UInt32) {
+        if slot != UserTable.none {
+            let h = users.slot(slot).header.pointee
+            pool.forget(user: slot, newest: h.landmark)
+            ranks.remove(h.lastValue)
+            users.remove(slot)
+        } else if let place = users.former.find(hash) {
+            dropFormer(place, teaches: false)
+        }
         counters.erased += 1
         guard !muted else { return }
         let e = event.pointee

@@ -224,10 +224,10 @@ extension Settings {
             "How far behind the event time of its partition an event may be.", unit: "seconds",
             .within(0...315_360_000)),
         SettingKey(
-            "state.retentionDays", \.engine.state.retentionDays, "Users idle for longer, in event time, are evicted.",
-            unit: "days", .within(1...36_500)),
+            "state.retentionDays", \.engine.state.retentionDays, "Of users idle longer only totals stay; 0: no limit.",
+            unit: "days", .within(0...36_500)),
         SettingKey(
-            "state.maxUsers", \.engine.state.maxUsers, "Most users held; above it those idle longest are evicted.",
+            "state.maxUsers", \.engine.state.maxUsers, "Most users held; of those idle longest only totals stay.",
             .within(1...2_000_000_000)),
         SettingKey("state.hashSeed", \.engine.state.hashSeed, "Seed of the user hash; snapshots keep theirs."),
         SettingKey(
@@ -365,7 +365,8 @@ extension Settings {
             "Factor on the learning rate at each early stop.", .above(0, upTo: 1)),
         SettingKey(
             "learning.minimumSteps", \.engine.learning.minimumSteps,
-            "Steps before the model serves; until then population rates do.", .within(0...1_000_000_000)),
+            "Steps before the network has a say in forecasts; from then on it has the share that it earns.",
+            .within(0...1_000_000_000)),
         SettingKey(
             "learning.driftThreshold", \.engine.learning.driftThreshold,
             "Excess losses that add up to a drift of the stream, in standard deviations of a day's; 0: no detection.",

@@ -30,7 +30,7 @@ extension PartitionTask {
     /// - Throws: `SnapshotMismatch` when the image was made with another configuration.
     convenience init(
         image: Image, settings: EngineSettings, slots: UnsafeRawBufferPointer, longKeys: UnsafeRawBufferPointer,
-        landmarks: UnsafeRawBufferPointer,
+        former: UnsafeRawBufferPointer, landmarks: UnsafeRawBufferPointer,
         aliases: () throws -> (slots: UnsafeRawBufferPointer, longKeys: UnsafeRawBufferPointer)
     ) throws {
         guard image.evictionHand >= 0 else {
@@ -39,7 +39,8 @@ extension PartitionTask {
         try image.check(settings)
         self.init(
             id: image.id, settings: settings,
-            users: try UserTable(layout: settings.userLayout, image: image.users, slots: slots, longKeys: longKeys),
+            users: try UserTable(
+                layout: settings.userLayout, image: image.users, slots: slots, longKeys: longKeys, former: former),
             pool: try LandmarkPool(
                 layout: settings.landmarkLayout, most: max(1024, settings.configuration.learning.maxLandmarks),
                 binEnds: settings.targetTable.binEnds, image: image.pool, bytes: landmarks),

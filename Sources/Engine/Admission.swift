@@ -1,6 +1,6 @@
 import CEventParser
 
-// What a record would do to the clock of its partition, before it is taken in.
+// What is asked of a record before it is taken in.
 extension PartitionTask {
     /// The watermark once a record is accepted.
     func watermark(with event: UnsafePointer<clvd_event>) -> Int64 {
@@ -19,7 +19,18 @@ extension PartitionTask {
         }
         let (key, length) = (e.user!, Int(e.user_length))
         let slot = users.find(key, length, hash: users.hash(key, length))
-        return slot == UserTable.none || !EventIDs(users.slot(slot), settings.userLayout).contains(e.event_id_hash)
+        guard slot != UserTable.none else { return true }
+        return !EventIDs(users.slot(slot), settings.userLayout).contains(e.event_id_hash) && !isExcess(event, slot)
+    }
+
+    /// Whether a customer has had its events of the day. Deletions always count. None of its events is pending.
+    @inline(__always)
+    func isExcess(_ event: UnsafePointer<clvd_event>, _ slot: UInt32) -> Bool {
+        guard slot != UserTable.none, settings.mostEventsPerDay != .max else { return false }
+        let h = users.slot(slot).header.pointee
+        guard h.dayEvents >= settings.mostEventsPerDay else { return false }
+        let now = max(event.pointee.time_ms, h.lastEventMs)
+        return UserHeader.day(now) == h.lastActiveDay && event.pointee.type != EventType.userDeleted.rawValue
     }
 }
 

@@ -149,6 +149,8 @@ final class Reporter {
         ]
         if c.purchasesWithoutMoney > 0 { metadata["purchases_without_money"] = "\(c.purchasesWithoutMoney)" }
         if c.refundsWithoutOrder > 0 { metadata["refunds_without_order"] = "\(c.refundsWithoutOrder)" }
+        if c.lateAccepted > 0 { metadata["late_accepted"] = "\(c.lateAccepted)" }
+        if c.excessEvents > 0 { metadata["excess_events"] = "\(c.excessEvents)" }
         if report.learning.drifts > 0 { metadata["drifts"] = "\(report.learning.drifts)" }
         if report.learning.adapting { metadata["adapting"] = "true" }
         if report.learning.skipped > 0 { metadata["steps_skipped"] = "\(report.learning.skipped)" }

@@ -9,6 +9,8 @@ struct RuntimeMetrics {
     private let updates: FloatingPointCounter
     private let withoutMoney: FloatingPointCounter
     private let withoutOrder: FloatingPointCounter
+    private let lateAccepted: FloatingPointCounter
+    private let excess: FloatingPointCounter
     private let steps: FloatingPointCounter
     private let alerts: FloatingPointCounter
     private let commits: Counter
@@ -43,6 +45,8 @@ struct RuntimeMetrics {
         updates = FloatingPointCounter(label: "clvd_updates_produced_total", factory: factory)
         withoutMoney = FloatingPointCounter(label: "clvd_purchases_without_money_total", factory: factory)
         withoutOrder = FloatingPointCounter(label: "clvd_refunds_without_order_total", factory: factory)
+        lateAccepted = FloatingPointCounter(label: "clvd_late_events_accepted_total", factory: factory)
+        excess = FloatingPointCounter(label: "clvd_excess_events_total", factory: factory)
         steps = FloatingPointCounter(label: "clvd_learning_steps_total", factory: factory)
         alerts = FloatingPointCounter(label: "clvd_alerts_raised_total", factory: factory)
         commits = Counter(label: "clvd_commits_total", factory: factory)
@@ -110,6 +114,8 @@ struct RuntimeMetrics {
         alerts.increment(by: Double(max(0, c.alertsRaised - seen.alertsRaised)))
         withoutMoney.increment(by: Double(max(0, c.purchasesWithoutMoney - seen.purchasesWithoutMoney)))
         withoutOrder.increment(by: Double(max(0, c.refundsWithoutOrder - seen.refundsWithoutOrder)))
+        lateAccepted.increment(by: Double(max(0, c.lateAccepted - seen.lateAccepted)))
+        excess.increment(by: Double(max(0, c.excessEvents - seen.excessEvents)))
         steps.increment(by: Double(max(0, report.learning.steps - seenSteps)))
         for (code, count) in c.reasons.enumerated() where count > seen.reasons[code] {
             let reason = String(cString: clvd_status_name(UInt8(code)))

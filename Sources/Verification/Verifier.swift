@@ -27,6 +27,9 @@ public final class Verifier {
     private var keying = KeyingSample()
     /// The earliest offset at which the user and event id of a suspect had an update.
     private var originals: [UInt64: Int64] = [:]
+    /// Events of the customers of suspects by day, and, by partition, offsets of such as came when the day was full.
+    private var days: DayCounts
+    private var excess: [Int: Set<Int64>] = [:]
     private var events: UnsafeMutablePointer<clvd_event>
     private var picked: UnsafeMutablePointer<clvd_record>
     private var room = 0
@@ -69,6 +72,7 @@ public final class Verifier {
     /// - Throws: `InputError` when the limits or currencies are not usable.
     public init(_ task: Verification) throws {
         self.task = task
+        days = DayCounts(most: task.mostEventsPerDay)
         decoder = try EventDecoder(
             format: task.format, limits: task.limits, currency: task.currency, headerLookup: Consumer.headerLookup)
         schemas = task.schemas?()
@@ -269,10 +273,11 @@ public final class Verifier {
         case UInt8(clvd_status_ok.rawValue):
             if task.compacted, isSuperseded(i, event) {
                 report.reasons.superseded += 1
-            } else if event.event_id != nil {
+            } else if event.event_id != nil || task.mostEventsPerDay > 0 {
                 guard suspects.count < task.mostSuspects else { return false }
                 let key = key(i, event, withEventID: true)
                 suspects.append(Suspect(partition: i, offset: event.offset, key: key))
+                days.follow(self.key(i, event, withEventID: false))
                 originals[key] = .max
             } else {
                 report.found(.missing, p, record.offset, "no update and no dead letter")
@@ -300,11 +305,17 @@ public final class Verifier {
         var done: Int64 = 0
         try input.read(ranges) { records in
             pick(records) { i, r in
-                partitions[i].updated.contains(r.offset)
+                partitions[i].updated.contains(r.offset) || task.mostEventsPerDay > 0
             } each: { i, _, event in
-                guard event.status == UInt8(clvd_status_ok.rawValue), event.event_id != nil,
-                    event.type != UInt8(clvd_type_user_deleted.rawValue)
-                else { return }
+                guard event.status == UInt8(clvd_status_ok.rawValue) else { return }
+                let isDeletion = event.type == UInt8(clvd_type_user_deleted.rawValue)
+                let customer = key(i, event, withEventID: false)
+                guard partitions[i].updated.contains(event.offset) else {
+                    if days.isFull(customer, at: event.time_ms) { excess[i, default: []].insert(event.offset) }
+                    return
+                }
+                days.note(customer, at: event.time_ms, isDeletion: isDeletion)
+                guard event.event_id != nil, !isDeletion else { return }
                 let key = key(i, event, withEventID: true)
                 if let earliest = originals[key], event.offset < earliest { originals[key] = event.offset }
             }
@@ -314,6 +325,8 @@ public final class Verifier {
         for s in suspects {
             if originals[s.key]! < s.offset {
                 report.reasons.duplicates += 1
+            } else if excess[s.partition]?.contains(s.offset) == true {
+                report.reasons.ignored += 1
             } else {
                 let (p, low) = (partitions[s.partition].partition, partitions[s.partition].range.lowerBound)
                 report.found(
@@ -323,6 +336,7 @@ public final class Verifier {
             }
         }
         suspects.removeAll(keepingCapacity: true)
+        (days, excess) = (DayCounts(most: task.mostEventsPerDay), [:])
         originals.removeAll(keepingCapacity: true)
     }
 

@@ -176,7 +176,7 @@ extension TaskCounters {
         let all = [
             records, accepted, duplicates, ignored, tombstones, erased, deadLetters, repeated, updates, alertsRaised,
             alertsCleared, alertsForSilence, alertsOfBacklog, alertsWithheld, rescored, landmarks, evictedIdle,
-            evictedByCap, purchasesWithoutMoney, refundsWithoutOrder,
+            evictedByCap, purchasesWithoutMoney, refundsWithoutOrder, lateAccepted, excessEvents,
         ]
         return reasons.count == TaskCounters().reasons.count && (all + reasons).allSatisfy(StateCheck.counts.contains)
     }

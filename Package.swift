@@ -140,6 +140,8 @@ let package = Package(
             swiftSettings: strict),
         .testTarget(name: "TerminalTests", dependencies: ["Terminal"], swiftSettings: strict),
         .testTarget(
+            name: "InspectionTests", dependencies: ["Engine", "EventInput", "Inspection"], swiftSettings: strict),
+        .testTarget(
             name: "RuntimeTests",
             dependencies: [
                 "clvd", "Runtime", "Kafka", "Settings", "SnapshotStore", "Engine", "EventInput", "Verification",

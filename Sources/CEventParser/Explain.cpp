@@ -64,6 +64,8 @@ const char *describe(JsonError error) {
     switch (error) {
     case JsonError::empty: return "the record is empty";
     case JsonError::not_an_object: return "an event is a JSON object";
+    case JsonError::an_array:
+        return "an array of events in one record; send each in a record of its own, or set input.keying: repartition;";
     case JsonError::unclosed_string: return "a string is not closed";
     case JsonError::control_character: return "a control character inside a string";
     case JsonError::trailing_bytes: return "bytes follow the event";
@@ -72,7 +74,7 @@ const char *describe(JsonError error) {
     case JsonError::bad_number: return "not a JSON number";
     case JsonError::bad_escape: return "a bad escape or lone surrogate in this string";
     case JsonError::bad_structure: return "a comma, colon, quote or bracket is missing";
-    case JsonError::several_events: return "more than one event in this record; send one event per record";
+    case JsonError::several_events: return "more than one event in this record; send one event per record, or set input.keying: repartition";
     case JsonError::no_memory: return "no memory to parse the record";
     default: return "not valid JSON";
     }
@@ -299,7 +301,8 @@ void explain(Sentence &sentence, const clvd_parser &parser) {
         break;
     case Reason::negative_other: sentence.add("negative, and the event is neither a purchase nor a refund"); break;
     case Reason::batch:
-        sentence.add("a batch of %u events in one record; send each in a record of its own", elements(fault.value));
+        sentence.add("a batch of %u events in one record; send each in a record of its own, or set input.keying: "
+                     "repartition", elements(fault.value));
         break;
     case Reason::negative:
         grouped(sentence, fault.number);

@@ -167,6 +167,7 @@ struct clvd_parser {
     uint8_t default_type = CLVD_TYPE_REQUIRED;
     bool numeric_strings = false;
     bool guests_ignored = false;
+    bool joins_always = false;
     clvd::RuleSet rules;
     clvd::Placeholders placeholders;
     clvd_order_rules orders = {};
@@ -186,7 +187,7 @@ struct clvd_parser {
 
     // MARK: State of one batch
 
-    uint8_t *arena = nullptr;                    // unescaped users and event ids
+    uint8_t *arena = nullptr;                    // unescaped users, aliases and event ids
     size_t arena_capacity = 0;
     size_t arena_used = 0;
     clvd::NumberTexts numbers;                   // of encodings that do not write numbers in digits
@@ -320,8 +321,8 @@ struct clvd_parser {
         return characters(slots.kinds[slot], {slots.data[slot], slots.lengths[slot]}, text);
     }
 
-    /// Copies a text that is needed after the record from the scratch buffer to the arena, which has room for two such
-    /// texts per record.
+    /// Copies a text that is needed after the record from the scratch buffer to the arena, which has room for three
+    /// such texts per record.
     const uint8_t *keep(clvd_text text) {
         if (text.data != scratch.data()) return text.data;
         uint8_t *copy = arena + arena_used;
@@ -348,6 +349,7 @@ struct clvd_parser {
     // MARK: Mapping: slots → event (Fields.hpp)
 
     bool resolve_type(clvd_event *event);
+    bool resolve_alias(clvd_event *event);
     bool resolve_user(clvd_event *event);
     bool header(clvd_field field, const void *record_headers, clvd_text *text) const;
     bool resolve_time(const clvd_record *record, clvd_event *event);
@@ -358,6 +360,7 @@ struct clvd_parser {
     bool within(clvd_field field, double value);
     bool resolve_event_id(const clvd_record *record, clvd_event *event);
     bool resolve_product(clvd_event *event);
+    bool joins(clvd_event *event);
     bool item_hash(clvd_field field, Kind kind, clvd_text raw, int16_t slot, uint64_t *result);
     void resolve(const clvd_record *record, clvd_event *event);
 
@@ -403,7 +406,7 @@ struct clvd_parser {
     }
 
     bool reserve_arena(size_t records) {
-        size_t needed = records * 2 * limits.max_user_bytes;
+        size_t needed = records * 3 * limits.max_user_bytes;
         if (needed <= arena_capacity) return true;
         std::free(arena);
         arena = static_cast<uint8_t *>(std::malloc(needed));

@@ -5,9 +5,9 @@ extension PartitionTask {
     /// The watermark once a record is accepted.
     func watermark(with event: UnsafePointer<clvd_event>) -> Int64 {
         let e = event.pointee
-        guard e.status == UInt8(clvd_status_ok.rawValue), e.cappedMs > clock.stream.time else { return clock.watermark }
-        let hash = users.hash(e.user!, Int(e.user_length))
-        let time = clock.stream.after(e.cappedMs, of: hash, skewMs: settings.skewMs)
+        guard e.status == UInt8(clvd_status_ok.rawValue), e.cappedMs > clock.stream.time, !EventType.isIdentity(e.type)
+        else { return clock.watermark }
+        let time = clock.stream.after(e.cappedMs, of: customer(of: event).hash, skewMs: settings.skewMs)
         return max(clock.watermark, time - settings.latenessMs)
     }
 
@@ -17,10 +17,14 @@ extension PartitionTask {
         guard abs(e.amount) <= PartitionTask.maximumAmount, watermark(with: event) > max(time, clock.watermark) else {
             return false
         }
-        let (key, length) = (e.user!, Int(e.user_length))
-        let slot = users.find(key, length, hash: users.hash(key, length))
-        guard slot != UserTable.none else { return true }
-        return !EventIDs(users.slot(slot), settings.userLayout).contains(e.event_id_hash) && !isExcess(event, slot)
+        let slot = customer(of: event).slot
+        return !isDuplicate(event, of: slot) && !isExcess(event, slot)
+    }
+
+    /// Whether an event of a user waits for its step.
+    @inline(__always)
+    func isPending(_ slot: UInt32) -> Bool {
+        slot != UserTable.none && users.slot(slot).header.pointee.flags & UserHeader.pending != 0
     }
 
     /// Whether a customer has had its events of the day. Deletions always count. None of its events is pending.

@@ -17,6 +17,7 @@ final class PartitionTask {
     let scratch: Scratch
     var users: UserTable
     var pool: LandmarkPool
+    var aliases: AliasTable
     var outbox = Outbox()
     var counters = TaskCounters()
     /// The customers by the value of their latest update.
@@ -57,12 +58,14 @@ final class PartitionTask {
     var watermark: Int64 { clock.watermark }
 
     init(
-        id: TaskID, settings: EngineSettings, users: consuming UserTable, pool: consuming LandmarkPool
+        id: TaskID, settings: EngineSettings, users: consuming UserTable, pool: consuming LandmarkPool,
+        aliases: consuming AliasTable
     ) {
         self.id = id
         self.settings = settings
         self.users = users
         self.pool = pool
+        self.aliases = aliases
         scratch = settings.makeScratch()
         pendingEvents = .allocate(capacity: Scratch.rows)
         pendingRecords = .allocate(capacity: Scratch.rows)
@@ -75,7 +78,8 @@ final class PartitionTask {
             users: UserTable(layout: settings.userLayout, seed: settings.configuration.state.hashSeed),
             pool: LandmarkPool(
                 layout: settings.landmarkLayout, capacity: settings.landmarksPerTask,
-                binEnds: settings.targetTable.binEnds))
+                binEnds: settings.targetTable.binEnds),
+            aliases: AliasTable(capacity: settings.usersPerTask, seed: settings.configuration.state.hashSeed))
     }
 
     deinit {
@@ -187,40 +191,38 @@ final class PartitionTask {
             reject(event, index: index, UInt8(clvd_status_absurd_amount.rawValue), model)
             return true
         }
+        if EventType.isIdentity(event.pointee.type) {
+            identify(event, index: index, model)
+            return true
+        }
         let lateMs = clock.watermark == .min ? 0 : max(0, clock.watermark - event.pointee.time_ms)
         if lateMs > settings.lateMs {
             reject(event, index: index, UInt8(clvd_status_too_late.rawValue), model, excess: lateMs)
             return true
         }
-        let (key, length) = (event.pointee.user!, Int(event.pointee.user_length))
-        let hash = users.hash(key, length)
-        var slot = users.find(key, length, hash: hash)
-        if slot != UserTable.none
-            && EventIDs(users.slot(slot), settings.userLayout).contains(event.pointee.event_id_hash)
-        {
+        var who = customer(of: event)
+        if isDuplicate(event, of: who.slot) {
             counters.duplicates += 1
             return true
         }
-        // The step counts an event, so it is seen by the next one of its user.
-        if slot != UserTable.none && users.slot(slot).header.pointee.flags & UserHeader.pending != 0 { flush(model) }
-        if isExcess(event, slot) {
-            counters.excessEvents += 1
-            if settings.configuration.state.excessEvents == .ignore {
-                counters.ignored += 1
-            } else {
-                reject(event, index: index, UInt8(clvd_status_too_many_events.rawValue), model)
-            }
+        if isPending(who.slot) { flush(model) }  // what it steps counts for the day
+        if isExcess(event, who.slot) {
+            refuseExcess(event, index: index, model)
             return true
         }
         let timerHour = clock.timerHour
-        guard lateMs > 0 || moveTime(by: event, of: hash, index: index, model) else { return false }
+        guard lateMs > 0 || moveTime(by: event, of: who.hash, index: index, model) else { return false }
         // Timers may have evicted the user.
-        if clock.timerHour != timerHour { slot = users.find(key, length, hash: hash) }
-        if slot == UserTable.none && hash & newcomerMask == 0 { newcomers.append((hash, event.pointee.offset)) }
+        if clock.timerHour != timerHour { who = customer(of: event) }
+        if event.pointee.alias != nil {
+            join(event, index: index, model)
+            who = customer(of: event)
+        }
+        var slot = who.slot
+        if slot == UserTable.none && who.hash & newcomerMask == 0 { newcomers.append((who.hash, event.pointee.offset)) }
         if event.pointee.type == EventType.userDeleted.rawValue {
             flush(model)
-            clock.stream.forget(hash)
-            erase(slot, event, record: index)
+            erase(who, event, record: index)
             return true
         }
         if slot == UserTable.none {
@@ -228,7 +230,9 @@ final class PartitionTask {
                 flush(model)
                 evictIdlest()
             }
-            slot = users.insert(key, length, hash: hash)
+            slot = users.insert(who.key, who.length, hash: who.hash)
+        } else if isPending(slot) {
+            flush(model)
         }
         if lateMs > 0 { counters.lateAccepted += 1 }
         enqueue(slot, event, index: index)
@@ -265,6 +269,15 @@ final class PartitionTask {
         counters.accepted += 1
     }
 
+    private func refuseExcess(_ event: UnsafePointer<clvd_event>, index: UInt32, _ model: ServingModel) {
+        counters.excessEvents += 1
+        if settings.configuration.state.excessEvents == .ignore {
+            counters.ignored += 1
+        } else {
+            reject(event, index: index, UInt8(clvd_status_too_many_events.rawValue), model)
+        }
+    }
+
     private func reject(
         _ event: UnsafePointer<clvd_event>, index: UInt32, _ status: UInt8, _ model: ServingModel, excess: Int64 = 0
     ) {
@@ -289,7 +302,7 @@ final class PartitionTask {
                 into: users.slot(scratch.slots[r]) + settings.userLayout.rolling)
         }
         model.predict(scratch, rows: rows)
-        for r in 0..<rows { finish(r, pendingEvents[r], model) }
+        for r in 0..<rows { finish(r, pendingEvents[r], record: pendingRecords[r], model) }
         pending = 0
     }
 
@@ -326,7 +339,7 @@ final class PartitionTask {
     }
 
     /// Outputs and landmark of a row whose prediction is made.
-    private func finish(_ r: Int, _ event: UnsafePointer<clvd_event>, _ model: ServingModel) {
+    func finish(_ r: Int, _ event: UnsafePointer<clvd_event>, record: UInt32, _ model: ServingModel) {
         let slotNumber = scratch.slots[r]
         let slot = users.slot(slotNumber)
         let h = slot.header
@@ -335,10 +348,10 @@ final class PartitionTask {
         if h.pointee.events > 1 { ranks.remove(h.pointee.lastValue) }
         ranks.add(value)
         let churn = settings.alerts.churn.value(row)
-        currentRecord = pendingRecords[r]
+        currentRecord = record
         h.pointee.flags &= ~UserHeader.pending
         counters.updates += 1
-        if !muted { publishUpdate(r, h, event, value: value, churn: churn, model) }
+        if !muted { publishUpdate(r, slot, event, value: value, churn: churn, model) }
         if model.version > 0 {
             alert(slot, r, value: value, churn: churn, source: event, model)
             h.pointee.lastChurn = churn
@@ -360,9 +373,10 @@ final class PartitionTask {
     // MARK: Outputs
 
     private func publishUpdate(
-        _ r: Int, _ h: UnsafeMutablePointer<UserHeader>, _ event: UnsafePointer<clvd_event>, value: Float,
+        _ r: Int, _ slot: UserSlot, _ event: UnsafePointer<clvd_event>, value: Float,
         churn: Float, _ model: ServingModel
     ) {
+        let h = slot.header
         let bounds = scratch.bounds
         model.forEachDistribution(scratch, row: r) { i, distribution in
             let interval = distribution.interval(level: Double(model.levels[i]))
@@ -378,65 +392,9 @@ final class PartitionTask {
             valueChange: hasEarlierUpdate ? Double(value - h.pointee.lastValue) : 0,
             churnChange: h.pointee.flags & UserHeader.scored != 0 ? Double(churn - h.pointee.lastChurn) : 0,
             confidence: Double(model.confidence(events: h.pointee.events)), modelVersion: model.version)
-        let key = UnsafeBufferPointer(start: event.pointee.user!, count: Int(event.pointee.user_length))
-        outbox.append(.update, record: currentRecord, source: RecordPlace(event.pointee), key: key) { w in
-            settings.encoder.write(update, of: event, &w)
-        }
-    }
-
-    /// Whether one more alert of the backlog is published.
-    private var admitsBacklog: Bool {
-        settings.configuration.alerts.backlog == .mark && counters.alertsOfBacklog < Int64(settings.backlogPerTask)
-    }
-
-    /// Raises or clears the alert of a user whose prediction is in row `r` of the scratch.
-    /// - Parameter source: the event that moved the prediction; nil when time passed in silence.
-    func alert(
-        _ slot: UserSlot, _ r: Int, value: Float, churn: Float, source: UnsafePointer<clvd_event>?,
-        _ model: ServingModel
-    ) {
-        let h = slot.header
-        let now = scratch.instants[r]
-        let silent = source == nil
-        let (state, reason): (StaticString, StaticString)
-        var isBacklog = false
-        switch settings.alerts.transition(h, probability: churn, value: value, now: now, silent: silent) {
-        case .none: return
-        case .raised:
-            // The first score of a user who has done nothing since a model serves.
-            isBacklog = silent && h.pointee.flags & UserHeader.scored == 0
-            h.pointee.flags |= UserHeader.alertRaised
-            h.pointee.alertRaisedAt = UInt32(clamping: now / 1000)
-            if h.pointee.alerts < .max { h.pointee.alerts += 1 }
-            if isBacklog && !admitsBacklog {
-                h.pointee.flags |= UserHeader.alertWithheld
-                counters.alertsWithheld += 1
-                return
-            }
-            counters.alertsRaised += 1
-            if silent { counters.alertsForSilence += 1 }
-            if isBacklog { counters.alertsOfBacklog += 1 }
-            (state, reason) = ("raised", silent ? "silence" : "decline")
-        case .cleared:
-            let wasWithheld = h.pointee.flags & UserHeader.alertWithheld != 0
-            h.pointee.flags &= ~(UserHeader.alertRaised | UserHeader.alertWithheld)
-            if wasWithheld { return }
-            counters.alertsCleared += 1
-            (state, reason) = ("cleared", silent ? "model" : "activity")
-        }
-        guard !muted else { return }
         let key = users.key(of: slot)
-        let alert = AlertEncoder.Alert(
-            id: clvd_seeded_hash(key.baseAddress!, key.count, UInt64(h.pointee.alertRaisedAt)), state: state,
-            reason: reason, isBacklog: isBacklog, at: now, lastEventMs: h.pointee.lastEventMs, churnProbability: churn,
-            value: value, valueToDate: h.pointee.valueToDate, orders: h.pointee.purchases,
-            firstPurchase: h.pointee.firstPurchase, lastPurchase: h.pointee.lastPurchase,
-            factors: model.factors(
-                scratch, row: r, reading: settings.alerts.churn, count: settings.alerts.factors),
-            modelVersion: model.version)
-        let place = source.map { RecordPlace($0.pointee) } ?? .none
-        outbox.append(.alert, record: currentRecord, source: place, key: key) { w in
-            settings.alertEncoder.write(alert, user: key, &w)
+        outbox.append(.update, record: currentRecord, source: RecordPlace(event.pointee), key: key) { w in
+            settings.encoder.write(update, of: event, user: key, &w)
         }
     }
 }

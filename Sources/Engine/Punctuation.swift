@@ -139,6 +139,7 @@ extension PartitionTask {
             hour: hour, turn: Clock.index(hour, per: Int64(step)), scores: scores, runsTimers: runsTimers)
         let now = hour * Clock.hour
         slice.spend(1 + users.slotCount / step / Slice.slotsPerUnit)
+        if runsTimers { forgetUnusedAliases(phase: phase, step: step, now: now) }
         var rows = 0
         for i in stride(from: phase, to: users.slotCount, by: step) {
             let h = users.slot(UInt32(i)).header

@@ -31,6 +31,8 @@ package final class FileInspection {
         // Their customers are named, whatever becomes of them.
         ignoresExcess = configuration.state.excessEvents == .ignore
         configuration.state.excessEvents = .reject
+        // Every customer of the file is there at the end.
+        configuration.state.retentionDays = 200 * 365
         (configuration.model.units, configuration.model.hidden) = (16, 16)
         (configuration.model.categoryBuckets, configuration.model.crossBuckets) = (32, 32)
         engine = Engine(configuration: configuration, topics: ["file"], partitions: 1, executor: SerialExecutor())
@@ -121,6 +123,7 @@ package final class FileInspection {
         findings.duplicates = counters.duplicates
         findings.ignored = counters.ignored + (ignoresExcess ? counters.excessEvents : 0)
         findings.excessEvents = counters.excessEvents
+        (findings.identifies, findings.joinedIds) = (counters.identifies, counters.joined)
         findings.purchasesWithoutMoney = counters.purchasesWithoutMoney
         findings.refundsWithoutPurchase = counters.refundsWithoutOrder
         findings.refused = refusals.counts

@@ -26,6 +26,8 @@ public struct DaemonStatus: Sendable {
     public var report: EngineReport?
     /// Dead letters of this process by reason, with the first of each: its topic, partition and offset, and what is wrong.
     public var refusals = Refusals()
+    /// Names of event types of this process that the format does not know; as of the latest progress in the log.
+    public var unknownTypes = UnknownTypeNames()
     /// JSON of the latest alerts, newest first.
     public var recentAlerts: [Data] = []
     public var snapshot: SnapshotStatus?

@@ -55,6 +55,8 @@ package final class Pipeline {
         decoder = try EventDecoder(
             format: format, limits: settings.input.limits,
             currency: settings.input.currency, headerLookup: Consumer.headerLookup)
+        // The second stage sees what the first passes on.
+        if stage != .route { decoder.countUnknownTypes(most: 100) }
         skips = SkippedOffsets(settings.input.skip)
         if settings.delivery == .exactlyOnce { try producer.initTransactions(milliseconds: 60_000) }
         committer = try Committer(
@@ -62,9 +64,17 @@ package final class Pipeline {
             isStopping: { shared.isStopping })
         context = LoopContext(
             settings: settings, shared: shared, logger: logger, engine: engine, consumer: consumer, clock: clock,
-            reporter: Reporter(settings, stage: stage, shared: shared, logger: logger, connections: connections),
+            reporter: Reporter(
+                settings, stage: stage, shared: shared, logger: logger, connections: connections,
+                unknownTypes: stage == .route ? nil : { [decoder] in decoder.unknownTypes }),
             stage: stage)
-        router = stage == .route ? Router(topics: settings.input.topics, engine: engine) : nil
+        router =
+            stage == .route
+            ? try Router(
+                topics: settings.input.topics, engine: engine,
+                splitter: RecordSplitter(
+                    format: format, limits: settings.input.limits, currency: settings.input.currency,
+                    headerLookup: Consumer.headerLookup)) : nil
         let table = PartitionTable(
             group: settings.kafka.groupId, topics: settings.input.topics, batchRecords: settings.runtime.batchRecords,
             engine: engine, consumer: consumer)
@@ -225,7 +235,11 @@ package final class Pipeline {
         let topics = context.settings.input.topics
         switch entry.kind {
         case .update where entry.value.isEmpty:
-            committer.publication.append(erasure: entry, topic: topics[Int(entry.source.topic)])
+            let event = events[Int(entry.record)]
+            committer.publication.append(
+                erasure: entry, topic: topics[Int(entry.source.topic)],
+                user: UnsafeBufferPointer(start: event.user, count: Int(event.user_length)))
+        case .joined: committer.publication.append(joined: entry, topic: topics[Int(entry.source.topic)])
         case .update: committer.publication.append(update: entry)
         case .alert:
             committer.publication.append(alert: entry)
@@ -242,7 +256,8 @@ package final class Pipeline {
                 ?? context.settings.engine.explanation(of: entry) ?? decoder.explain(record, event)
             let from = origin ?? here
             context.reporter.refused(
-                entry.reason, "\(from.topic)[\(from.partition)]@\(from.offset): \(explanation)")
+                entry.reason,
+                "\(from.topic)[\(from.partition)]@\(from.offset)\(from.element.map { "#\($0)" } ?? ""): \(explanation)")
             committer.publication.append(
                 deadLetter: record, of: from, routed: origin.map { _ in here },
                 reason: String(cString: clvd_status_name(entry.reason)), explanation: explanation,

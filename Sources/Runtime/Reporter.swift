@@ -25,15 +25,20 @@ final class Reporter {
     private var standstills: [TopicPartition: (offset: Int64, at: Double)] = [:]
     /// Dead letters of this process, and how many of them, and records, were logged.
     private var refusals = Refusals()
-    private var logged: (refused: Int64, position: Int64) = (0, 0)
+    private var logged: (refused: Int64, misspelt: Int64, position: Int64) = (0, 0, 0)
+    /// Names of event types that the format does not know; nil: nobody counts them.
+    private let unknownTypes: (() -> UnknownTypeNames)?
+    private var unknown = UnknownTypeNames()
     /// Drifts that were logged, or happened before.
     private var loggedDrifts: Int64 = 0
+    private var hasWarnedOfAliases = false
     private var phase = DaemonStatus.Phase.starting
 
     init(
-        _ settings: Settings, stage: Stage? = nil, shared: SharedState, logger: Logger, connections: Connections
+        _ settings: Settings, stage: Stage? = nil, shared: SharedState, logger: Logger, connections: Connections,
+        unknownTypes: (() -> UnknownTypeNames)? = nil
     ) {
-        (self.settings, self.stage) = (settings, stage)
+        (self.settings, self.stage, self.unknownTypes) = (settings, stage, unknownTypes)
         clock = connections.clock
         metrics = RuntimeMetrics(factory: connections.metrics.of(stage))
         self.shared = shared
@@ -51,7 +56,10 @@ final class Reporter {
             logger.notice("phase", metadata: ["phase": "\(now.rawValue)"])
         }
         let isDue = time - reportAt >= Double(settings.runtime.reportIntervalSeconds)
-        if isDue { reportAt = time }
+        if isDue {
+            reportAt = time
+            unknown = unknownTypes?() ?? unknown
+        }
         var report = engine.report(prequential: isDue)
         if isDue { prequential = report.prequential } else { report.prequential = prequential }
         looks.append((time, report.position))
@@ -66,6 +74,7 @@ final class Reporter {
             status.phase = now
             status.report = latest
             status.refusals = refusals
+            status.unknownTypes = unknown
             status.recordsPerSecond = rate
             status.lag = lag
         }
@@ -90,30 +99,56 @@ final class Reporter {
     /// - Parameter example: where it stands and what is wrong with it.
     func refused(_ status: UInt8, _ example: @autoclosure () -> String) { refusals.add(status, example()) }
 
-    /// Warns when more than one record in a hundred was refused since the last look, with the reason of most.
-    private func logRefusals(_ position: Int64) {
-        let (refused, records) = (refusals.total - logged.refused, position - logged.position)
-        logged = (refusals.total, position)
-        guard refused > 0, 100 * refused > records, let most = refusals.reasons.first else { return }
-        logger.warning(
-            "more than one record in a hundred is refused",
-            metadata: [
-                "refused": "\(refused)", "records": "\(records)", "most_often": "\(most.name)",
-                "example": "\(most.example ?? "-")",
-            ])
+    /// Warns when more than one record in a hundred was refused since the last look, with the reason of most, or has a type
+    /// whose name is nearly one that the format knows.
+    private func logFaults(_ position: Int64) {
+        let misspelt = unknown.misspelt.reduce(0) { $0 + $1.count }
+        let records = position - logged.position
+        let (refused, odd) = (refusals.total - logged.refused, misspelt - logged.misspelt)
+        logged = (refusals.total, misspelt, position)
+        if refused > 0, 100 * refused > records, let most = refusals.reasons.first {
+            logger.warning(
+                "more than one record in a hundred is refused",
+                metadata: [
+                    "refused": "\(refused)", "records": "\(records)", "most_often": "\(most.name)",
+                    "example": "\(most.example ?? "-")",
+                ])
+        }
+        if odd > 0, 100 * odd > records, let most = unknown.misspelt.first {
+            logger.warning(
+                "more than one record in a hundred has a type that the format does not know, but nearly",
+                metadata: ["events": "\(odd)", "records": "\(records)", "most_often": "\(most.text)"])
+        }
     }
 
     /// Reports once more, at the end of a life.
     func final(_ engine: Engine, lag: Int64?) {
         let report = engine.report()
         metrics.observe(report, lag: lag)
+        unknown = unknownTypes?() ?? unknown
         shared.update { status in
             status.report = report
             status.refusals = refusals
+            status.unknownTypes = unknown
             status.lag = lag
         }
         log(report, rate: 0, lag: lag)
     }
+
+    /// Warns once when most ids of guests that were joined to customers have nothing to bring.
+    private func logAliases(_ c: TaskCounters) {
+        let (found, missed) = (c.joined, c.aliasesWithoutState)
+        guard !hasWarnedOfAliases, stage == nil, missed >= Self.manyAliases, missed > found else { return }
+        hasWarnedOfAliases = true
+        logger.warning(
+            """
+            most ids of guests are joined to customers without anything being held of them: where their events are in \
+            other partitions than the customers', input.keying: repartition brings them together
+            """,
+            metadata: ["aliases_without_state": "\(missed)", "aliases_joined": "\(found)"])
+    }
+
+    private static let manyAliases: Int64 = 100
 
     /// Logs every drift of this life once.
     private func logDrifts(_ learning: LearningReport) {
@@ -151,6 +186,8 @@ final class Reporter {
         if c.refundsWithoutOrder > 0 { metadata["refunds_without_order"] = "\(c.refundsWithoutOrder)" }
         if c.lateAccepted > 0 { metadata["late_accepted"] = "\(c.lateAccepted)" }
         if c.excessEvents > 0 { metadata["excess_events"] = "\(c.excessEvents)" }
+        if c.joined > 0 { metadata["aliases_joined"] = "\(c.joined)" }
+        if c.aliasesWithoutState > 0 { metadata["aliases_without_state"] = "\(c.aliasesWithoutState)" }
         if report.learning.drifts > 0 { metadata["drifts"] = "\(report.learning.drifts)" }
         if report.learning.adapting { metadata["adapting"] = "true" }
         if report.learning.skipped > 0 { metadata["steps_skipped"] = "\(report.learning.skipped)" }
@@ -158,8 +195,13 @@ final class Reporter {
             metadata["refused"] =
                 "\(refusals.reasons.prefix(3).map { "\($0.name) \($0.count)" }.joined(separator: ", "))"
         }
+        if !unknown.isEmpty {
+            let names = (unknown.misspelt + unknown.names.filter { $0.nearest == nil }).prefix(3)
+            metadata["unknown_names"] = "\(names.map { "\($0.text) \($0.count)" }.joined(separator: ", "))"
+        }
         logger.info("progress", metadata: metadata)
-        logRefusals(report.position)
+        logFaults(report.position)
+        logAliases(c)
         for p in report.prequential where p.landmarks > 0 {
             func pair(_ a: Double?, _ b: Double?) -> String? {
                 a.map { "\(rounded($0))" + (b.map { " (naive \(rounded($0)))" } ?? "") }

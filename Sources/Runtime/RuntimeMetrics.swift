@@ -11,6 +11,8 @@ struct RuntimeMetrics {
     private let withoutOrder: FloatingPointCounter
     private let lateAccepted: FloatingPointCounter
     private let excess: FloatingPointCounter
+    private let joined: FloatingPointCounter
+    private let aliasesWithoutState: FloatingPointCounter
     private let steps: FloatingPointCounter
     private let alerts: FloatingPointCounter
     private let commits: Counter
@@ -47,6 +49,8 @@ struct RuntimeMetrics {
         withoutOrder = FloatingPointCounter(label: "clvd_refunds_without_order_total", factory: factory)
         lateAccepted = FloatingPointCounter(label: "clvd_late_events_accepted_total", factory: factory)
         excess = FloatingPointCounter(label: "clvd_excess_events_total", factory: factory)
+        joined = FloatingPointCounter(label: "clvd_aliases_joined_total", factory: factory)
+        aliasesWithoutState = FloatingPointCounter(label: "clvd_aliases_without_state_total", factory: factory)
         steps = FloatingPointCounter(label: "clvd_learning_steps_total", factory: factory)
         alerts = FloatingPointCounter(label: "clvd_alerts_raised_total", factory: factory)
         commits = Counter(label: "clvd_commits_total", factory: factory)
@@ -116,6 +120,8 @@ struct RuntimeMetrics {
         withoutOrder.increment(by: Double(max(0, c.refundsWithoutOrder - seen.refundsWithoutOrder)))
         lateAccepted.increment(by: Double(max(0, c.lateAccepted - seen.lateAccepted)))
         excess.increment(by: Double(max(0, c.excessEvents - seen.excessEvents)))
+        joined.increment(by: Double(max(0, c.joined - seen.joined)))
+        aliasesWithoutState.increment(by: Double(max(0, c.aliasesWithoutState - seen.aliasesWithoutState)))
         steps.increment(by: Double(max(0, report.learning.steps - seenSteps)))
         for (code, count) in c.reasons.enumerated() where count > seen.reasons[code] {
             let reason = String(cString: clvd_status_name(UInt8(code)))

@@ -68,7 +68,9 @@ typedef enum clvd_status {
     TYPE(session)              \
     TYPE(message) /* a mail or push that was opened or clicked */ \
     TYPE(return)               \
-    TYPE(user_deleted)
+    TYPE(user_deleted)         \
+    TYPE(identify) /* says that two ids are of one customer: one of a guest and the customer's */ \
+    TYPE(alias)    /* the same of any two ids, by order of the sender */
 
 #define CLVD_EVENT_TYPE_CODE(name) clvd_type_##name,
 typedef enum clvd_event_type {
@@ -109,6 +111,8 @@ typedef struct clvd_event {
     uint8_t rejected_field;         ///< clvd_field that a rejection is about; 0: the record as a whole
     uint8_t flags;                  ///< clvd_event_flag
     uint32_t record;                ///< index of the source record in its batch
+    const uint8_t *alias;           ///< UTF-8; another id of the customer, to be joined to `user`; NULL: none
+    uint32_t alias_length;
 } clvd_event;
 
 #ifdef __cplusplus

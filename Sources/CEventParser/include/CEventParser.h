@@ -30,7 +30,9 @@ typedef enum clvd_field {
     clvd_field_currency = 10,
     clvd_field_order_id = 11,
     clvd_field_session_id = 12,
-    clvd_field_count = 13
+    clvd_field_anonymous_id = 13,  ///< an id of the same customer before it was known
+    clvd_field_previous_id = 14,   ///< the other id of an event of type `alias`
+    clvd_field_count = 15
 } clvd_field;
 
 /// How a source of `event_time` is written. Epochs are numbers or numeric strings.
@@ -118,6 +120,8 @@ bool clvd_parser_add_batch(clvd_parser *parser, const char *pointer);
 /// Adds a word that counts as no id, whatever its case ("undefined"), in `user_id`, `event_id`, `order_id` and
 /// `session_id`. With the first one, so do ids of nothing but spaces. 1 to 63 bytes.
 bool clvd_parser_add_placeholder(clvd_parser *parser, const char *word);
+/// Every event with an `anonymous_id` says that it is the customer's; else only those of type `identify` do.
+void clvd_parser_set_joins_always(clvd_parser *parser);
 /// Records without a user are `clvd_status_filtered`, not rejected.
 void clvd_parser_set_guests_ignored(clvd_parser *parser);
 

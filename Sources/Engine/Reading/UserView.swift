@@ -94,7 +94,8 @@ extension Engine {
         let row = UnsafePointer(scratch.predictions)
         let share = task.ranks.share(below: settings.segmentReading.value(row))
         return UserView(
-            user: user, topic: topics[Int(task.id.topic)], partition: task.id.partition, timeMs: now,
+            user: String(decoding: task.users.key(of: slot), as: UTF8.self), topic: topics[Int(task.id.topic)],
+            partition: task.id.partition, timeMs: now,
             forecasts: forecasts(scratch),
             churnProbability: settings.alerts.enabled ? Double(settings.alerts.churn.value(row)) : nil,
             segment: Segment(share: share, high: settings.segmentShares.high, mid: settings.segmentShares.mid),
@@ -109,13 +110,13 @@ extension Engine {
                 raisedAtSeconds: h.alertRaisedAt == 0 ? nil : Int64(h.alertRaisedAt), count: Int(h.alerts)))
     }
 
-    /// The task and the slot that hold a user; nil when no task knows it.
+    /// The task and the slot that hold a user, or the customer whose alias it is; nil when no task knows it.
     func find(_ user: String) -> (task: PartitionTask, slot: UInt32)? {
         var user = user
         return user.withUTF8 { key in
-            guard let base = key.baseAddress else { return nil }
+            guard key.count > 0 else { return nil }
             for task in ordered {
-                let found = task.users.find(base, key.count, hash: task.users.hash(base, key.count))
+                let found = task.customer(key).slot
                 if found != UserTable.none { return (task, found) }
             }
             return nil

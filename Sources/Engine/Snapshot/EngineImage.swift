@@ -112,6 +112,10 @@ extension Engine {
             sections.append(.init(name: "\(name)-users", regions: [task.users.slotBytes]))
             sections.append(.init(name: "\(name)-keys", regions: [task.users.longKeyBytes]))
             sections.append(.init(name: "\(name)-landmarks", regions: task.pool.regions))
+            if task.aliases.image != nil {
+                sections.append(.init(name: "\(name)-aliases", regions: [task.aliases.nodes.slotBytes]))
+                sections.append(.init(name: "\(name)-alias-keys", regions: [task.aliases.nodes.longKeyBytes]))
+            }
         }
         let learned = learner.image(copied: copied)
         sections.append(contentsOf: learned.sections)
@@ -203,7 +207,8 @@ extension Engine {
         return try PartitionTask(
             image: image, format: format, settings: settings,
             slots: converted.map { UnsafeRawBufferPointer($0) } ?? slots,
-            longKeys: section("\(name)-keys"), landmarks: section("\(name)-landmarks"))
+            longKeys: section("\(name)-keys"), landmarks: section("\(name)-landmarks")
+        ) { (try section("\(name)-aliases"), try section("\(name)-alias-keys")) }
     }
 
     /// What decides the layout of state and weights and the meaning of labels must be equal; rates, thresholds and

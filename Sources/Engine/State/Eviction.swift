@@ -34,14 +34,20 @@ extension PartitionTask {
         counters.evictedByCap += 1
     }
 
-    /// Erases a user on request: state and landmarks. The updates topic gets a tombstone, known user or not.
-    /// - Parameter slot: of the user; `UserTable.none` when the user is not known.
-    func erase(_ slot: UInt32, _ event: UnsafePointer<clvd_event>, record: UInt32) {
-        if slot != UserTable.none { evict(slot) }
+    /// Erases a user on request: state, landmarks and aliases. The updates topic gets a tombstone, known user or not.
+    /// - Parameter who: the user, or the customer whose alias it is.
+    func erase(_ who: Customer, _ event: UnsafePointer<clvd_event>, record: UInt32) {
+        let key = UnsafeBufferPointer(start: who.key, count: who.length)
+        if !muted {
+            outbox.append(.update, record: record, source: RecordPlace(event.pointee), key: key) { _ in }
+        }
+        if who.slot != UserTable.none { evict(who.slot) }
+        clock.stream.forget(who.hash)
+        aliases.forEachAlias(of: key) { alias, _ in
+            clock.stream.forget(users.hash(alias.baseAddress!, alias.count))
+        }
+        // The key may lie in the table of aliases.
+        aliases.remove(customer: key)
         counters.erased += 1
-        guard !muted else { return }
-        let e = event.pointee
-        let key = UnsafeBufferPointer(start: e.user, count: Int(e.user_length))
-        outbox.append(.update, record: record, source: RecordPlace(e), key: key) { _ in }
     }
 }

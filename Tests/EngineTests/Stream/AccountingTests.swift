@@ -78,7 +78,7 @@ import Testing
             switch s.kind {
             case .update: ["\(s.record)", s.value.isEmpty ? "erasure" : "update"]
             case .deadLetter: ["\(s.record)", "dead letter \(s.reason)"]
-            case .alert: nil
+            case .alert, .joined: nil
             }
         }
         #expect(actual == expected)

@@ -79,6 +79,10 @@ extension PartitionTask {
         } else if let place = users.former.find(who.hash) {
             dropFormer(place, teaches: false)
         }
+        clock.stream.forget(who.hash)
+        aliases.forEachAlias(of: key) { alias, _ in
+            clock.stream.forget(users.hash(alias.baseAddress!, alias.count))
+        }
         // The key may lie in the table of aliases.
         aliases.remove(customer: key)
         counters.erased += 1

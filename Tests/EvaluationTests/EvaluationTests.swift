@@ -180,6 +180,41 @@ import Testing
     }
 }
 
+@Suite struct ChurnScores {
+    /// Five landmarks on day 10, and what comes within ten days; the last has its end after the record's.
+    @Test func byHand() throws {
+        let day: Int64 = 86_400_000
+        var log = EventLog()
+        // The second comes back on the last instant that counts, the third one millisecond too late.
+        for (u, times) in [[5, 25], [5 * day, 20 * day], [9 * day, 20 * day + 1], [1 * day], [2 * day]].enumerated() {
+            Array("u\(u)".utf8).withUnsafeBufferPointer { id in
+                for t in times {
+                    var event = clvd_event()
+                    (event.user, event.user_length) = (id.baseAddress, UInt32(id.count))
+                    (event.type, event.time_ms) = (EventType.view.rawValue, Int64(t))
+                    log.add(event)
+                }
+            }
+        }
+        var forecasts = Forecasts(horizons: [10], churnDays: 10)
+        for (u, p) in [0.9, 0.3, 0.2, 0.6].enumerated() {
+            forecasts.churn.append(.init(user: Int32(u), timeMs: 10 * day, probability: Float(p)))
+        }
+        // Not known yet, and not over yet: neither counts.
+        forecasts.churn.append(.init(user: 4, timeMs: 2 * day - 1, probability: 0.5))
+        forecasts.churn.append(.init(user: 4, timeMs: 10 * day + 2, probability: 0.5))
+        let churn = try #require(Quality.churn(forecasts, log))
+        // Gone: 0.9, 0.2 and 0.6; back: 0.3. Of three pairs two are in order.
+        #expect(churn.landmarks == 4 && churn.gone == 0.75)
+        #expect(abs(try #require(churn.auc) - 2 / 3.0) < 1e-6)
+        #expect(abs(churn.logLoss + (log4(0.9) + log4(0.7) + log4(0.2) + log4(0.6))) < 1e-6)
+        #expect(churn.tenth == 1 && churn.precisionAtTenth == 1)
+        #expect(Quality.churn(Forecasts(horizons: [10]), log) == nil)
+    }
+
+    private func log4(_ p: Double) -> Double { Foundation.log(p) / 4 }
+}
+
 @Suite struct Alerting {
     private static let day: Int64 = 86_400_000
 

@@ -251,7 +251,10 @@ import Testing
         ]
         let rule = AlertReport.judge("r", alerts, known)
         #expect(rule.raised == 4 && rule.precision == 0.5 && rule.recall == 0.5)
-        #expect(rule.medianDelayDays == 20)
+        #expect(rule.medianDelayDays == 20 && rule.earlyShare == 0)
+        // Raised before the last event, and never cleared.
+        let early = AlertReport.judge("r", [[raised(20)], [], [], [], [raised(91)]], known)
+        #expect(early.earlyShare == 0.5 && early.precision == 0.5 && early.recall == 1)
     }
 
     /// The 95th percentile of silences that ended, never below 30 days or above a quarter of the record.

@@ -12,6 +12,8 @@ package final class Evaluation {
         package var deadLetters: Int64
         /// Dead letters by reason, with the first of each.
         package var refusals: Refusals
+        /// Events by names of types that the format does not know.
+        package var unknownTypes: [String: Int64]
         package var users: Int
         package var landmarks: Int
         package var predictions: Int64
@@ -74,6 +76,7 @@ package final class Evaluation {
     ///   - engine: one without partitions, whose targets are `clv` and `purchase` at the landmarks' horizons.
     package init(events: EventFile, instants: Instants, out: String?, engine: Engine) throws {
         file = events
+        file.countUnknownTypes()
         self.instants = instants
         self.engine = engine
         let churn = engine.configuration.targets.first { $0.kind == .absence && $0.events.isEmpty }
@@ -90,6 +93,9 @@ package final class Evaluation {
             try CSVWriter(path: $0, header: "landmark_id,horizon_days,expected_value,purchase_probability")
         }
     }
+
+    /// Names of types that the format does not know.
+    package var unknownTypes: UnknownTypeNames { file.unknownTypes }
 
     /// Bytes of the event file, nil when unknown.
     package var bytes: Int64? { file.bytesTotal >= 0 ? file.bytesTotal : nil }
@@ -182,7 +188,9 @@ package final class Evaluation {
     /// The customers whose turn is at the day that is due.
     private func scoreGrid(_ days: Int) {
         let turn = Int(nextDay / Self.day)
-        let group = log.users.indices.filter { ($0 + turn) % days == 0 }.map { (log.users[$0].id, nextDay) }
+        let group = log.users.indices.filter {
+            ($0 + turn) % days == 0 && log.customer(of: Int32($0)) == Int32($0)
+        }.map { (log.users[$0].id, nextDay) }
         nextDay += Self.day
         let all = Array(instants.horizons.indices)
         for from in stride(from: 0, to: group.count, by: Self.batch) {
@@ -225,7 +233,8 @@ package final class Evaluation {
         return Summary(
             events: report.counters.records, accepted: report.counters.accepted,
             deadLetters: report.counters.deadLetters,
-            refusals: refusals.with(reasons: report.counters.reasons), users: report.users,
+            refusals: refusals.with(reasons: report.counters.reasons), unknownTypes: unknownTypes.counts,
+            users: report.users,
             landmarks: asked, predictions: predictions, fromRates: fromRates,
             learningSteps: report.learning.steps, binEdgesDays: engine.configuration.binEdgesDays, seconds: seconds,
             prequential: report.prequential, drifts: report.learning.driftAlarms)

@@ -152,9 +152,10 @@ struct EvaluateCommand: ParsableCommand {
         if let report {
             try ReportPage(evaluation, result, events: events).write(to: report)
         }
-        if json { try Report.json(result) } else { tell(result) }
+        if json { try Report.json(result) } else { tell(result, evaluation.unknownTypes) }
         let summary = result.summary
-        try Report.judge(summary.refusals, accepted: summary.accepted, of: summary.events, in: events)
+        try Report.judge(
+            summary.refusals, evaluation.unknownTypes, accepted: summary.accepted, of: summary.events, in: events)
     }
 
     private func pass(
@@ -195,7 +196,7 @@ struct EvaluateCommand: ParsableCommand {
 
     // MARK: The end
 
-    private func tell(_ result: EvaluationResult) {
+    private func tell(_ result: EvaluationResult, _ unknown: UnknownTypeNames) {
         let s = result.summary
         let place = out.map { " in \($0)" } ?? ""
         Report.line(
@@ -205,7 +206,7 @@ struct EvaluateCommand: ParsableCommand {
         Report.facts(
             [
                 ("events", "\(Human.count(s.events))   \(Human.count(s.deadLetters)) of them cannot be used")
-            ] + Report.facts(of: s.refusals) + [
+            ] + Report.facts(of: s.refusals) + Report.facts(of: unknown) + [
                 ("users", Human.count(Int64(s.users))),
                 ("bins", s.binEdgesDays.map(Human.days).joined(separator: ", ") + " days"),
                 ("before the first model", "\(Human.count(s.fromRates)) landmarks   population rates predicted"),

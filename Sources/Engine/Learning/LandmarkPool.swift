@@ -115,7 +115,7 @@ struct LandmarkPool: ~Copyable {
             for c in cuts.indices where read == cuts[c].tail { keptCuts[c].tail = write }
             let from = at(read)
             let h = LandmarkPool.header(from)
-            if h.pointee.user != UserTable.none { users.slot(h.pointee.user).header.pointee.landmark = 0 }
+            users.setNewest(0, of: h.pointee.user)
             guard admits(h.pointee.priority), h.pointee.user != UserTable.none else { continue }
             if write != read { memcpy(at(write), from, layout.size) }
             write += 1
@@ -127,10 +127,9 @@ struct LandmarkPool: ~Copyable {
         tail = write
         for s in head..<tail {
             let h = LandmarkPool.header(at(s))
-            let user = users.slot(h.pointee.user).header
             h.pointee.sequence = s
-            h.pointee.previous = user.pointee.landmark
-            user.pointee.landmark = link(s)
+            h.pointee.previous = users.newest(of: h.pointee.user)
+            users.setNewest(link(s), of: h.pointee.user)
         }
     }
 
@@ -203,7 +202,40 @@ struct LandmarkPool: ~Copyable {
         }
     }
 
-    /// A user leaves: its landmarks keep their place but teach nothing and hold nothing of it any more.
+    /// The landmarks of a user become another's. A user's landmarks are linked from the newest to the oldest.
+    func give(
+        of slot: UInt32, newest: UInt32, to heir: UInt32, isHeldOut: Bool, users: borrowing UserTable
+    ) {
+        var all: [Int64] = []
+        let note = { (landmark: UnsafeMutableRawPointer) in all.append(LandmarkPool.header(landmark).pointee.sequence) }
+        forEachOpen(of: slot, newest: newest, at: .min, note)
+        let given = all.count
+        guard given > 0 else { return }
+        let header = users.slot(heir).header
+        forEachOpen(of: heir, newest: header.pointee.landmark, at: .min, note)
+        for sequence in all.prefix(given) {
+            let h = LandmarkPool.header(at(sequence))
+            h.pointee.user = heir
+            if isHeldOut {
+                h.pointee.flags |= LandmarkHeader.holdOut
+            } else {
+                h.pointee.flags &= ~LandmarkHeader.holdOut
+            }
+        }
+        var previous: UInt32 = 0
+        for sequence in all.sorted() {
+            LandmarkPool.header(at(sequence)).pointee.previous = previous
+            previous = link(sequence)
+        }
+        header.pointee.landmark = previous
+    }
+
+    /// A user is held elsewhere: its landmarks mature as what they are, under another name of the user.
+    func rename(user slot: UInt32, newest: UInt32, to user: UInt32) {
+        forEachOpen(of: slot, newest: newest, at: Int64.min) { LandmarkPool.header($0).pointee.user = user }
+    }
+
+    /// A user is erased: its landmarks keep their place but teach nothing and hold nothing of it any more.
     func forget(user slot: UInt32, newest: UInt32) {
         forEachOpen(of: slot, newest: newest, at: Int64.min) { landmark in
             let h = LandmarkPool.header(landmark)

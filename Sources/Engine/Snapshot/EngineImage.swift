@@ -19,7 +19,7 @@ public struct EngineImage {
     /// What describes the sections; JSON in the manifest.
     public struct Metadata: Codable, Equatable, Sendable {
         /// Version of the meaning of the sections.
-        public static let currentFormat = 7
+        public static let currentFormat = 8
         public var format: Int
         public var position: Int64
         var schedule: Engine.Schedule
@@ -111,7 +111,12 @@ extension Engine {
             let name = "task-\(task.id.topic)-\(task.id.partition)"
             sections.append(.init(name: "\(name)-users", regions: [task.users.slotBytes]))
             sections.append(.init(name: "\(name)-keys", regions: [task.users.longKeyBytes]))
+            sections.append(.init(name: "\(name)-former", regions: [task.users.former.bytes]))
             sections.append(.init(name: "\(name)-landmarks", regions: task.pool.regions))
+            if task.aliases.image != nil {
+                sections.append(.init(name: "\(name)-aliases", regions: [task.aliases.nodes.slotBytes]))
+                sections.append(.init(name: "\(name)-alias-keys", regions: [task.aliases.nodes.longKeyBytes]))
+            }
         }
         let learned = learner.image(copied: copied)
         sections.append(contentsOf: learned.sections)
@@ -141,7 +146,9 @@ extension Engine {
     /// event ids, user by user. Engines with different models agree on it to the bit.
     package func statistics(of id: TaskID) -> [UInt8] {
         guard let task = tasks[id] else { return [] }
-        let clocks = [task.watermark, task.clock.timerHour, task.clock.scoredHour, task.nextOffset]
+        let clocks = [
+            task.watermark, task.clock.stream.time, task.clock.timerHour, task.clock.scoredHour, task.nextOffset,
+        ]
         return clocks.withUnsafeBytes { Array($0) } + task.users.statistics
     }
 
@@ -196,11 +203,15 @@ extension Engine {
         let name = "task-\(image.id.topic)-\(image.id.partition)"
         var image = image
         let slots = try section("\(name)-users")
-        let converted = format == StateFormat.former ? try Format6.slots(slots, &image.users, settings) : nil
+        let converted = format == 6 ? try Format6.slots(slots, &image.users, settings) : nil
         defer { converted?.deallocate() }
         return try PartitionTask(
             image: image, settings: settings, slots: converted.map { UnsafeRawBufferPointer($0) } ?? slots,
-            longKeys: section("\(name)-keys"), landmarks: section("\(name)-landmarks"))
+            longKeys: section("\(name)-keys"),
+            former: image.users.former == nil
+                ? UnsafeRawBufferPointer(start: nil, count: 0) : section("\(name)-former"),
+            landmarks: section("\(name)-landmarks")
+        ) { (try section("\(name)-aliases"), try section("\(name)-alias-keys")) }
     }
 
     /// What decides the layout of state and weights and the meaning of labels must be equal; rates, thresholds and

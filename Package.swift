@@ -48,8 +48,9 @@ let package = Package(
             name: "EventInput",
             dependencies: ["CEventParser", .product(name: "Yams", package: "Yams")],
             resources: [.embedInCode("Formats")], swiftSettings: strict),
-        // Where the schemas of Avro records are.
-        .target(name: "SchemaRegistry", dependencies: ["CHTTP", "EventInput"], swiftSettings: strict),
+        // Where the schemas of Avro and Protobuf records are.
+        .target(
+            name: "SchemaRegistry", dependencies: ["CEventParser", "CHTTP", "EventInput"], swiftSettings: strict),
         // Simulated users with known truth, and the CDNOW log, as streams of events.
         .target(name: "Simulation", dependencies: ["CEventParser", "CHash"], swiftSettings: strict),
         // What is drawn on a terminal: live view, progress bars, tables.
@@ -127,7 +128,8 @@ let package = Package(
         .testTarget(name: "KafkaTests", dependencies: ["Kafka", "CEventParser"], swiftSettings: strict),
         .testTarget(name: "EventInputTests", dependencies: ["EventInput", "CEventParser"], swiftSettings: strict),
         .testTarget(
-            name: "SchemaRegistryTests", dependencies: ["EventInput", "SchemaRegistry"], swiftSettings: strict),
+            name: "SchemaRegistryTests", dependencies: ["CEventParser", "EventInput", "SchemaRegistry"],
+            exclude: ["confluent.py"], swiftSettings: strict),
         .testTarget(
             name: "EngineTests",
             dependencies: ["Engine", "EventInput", "CEventParser", "CHash", "CKernels", "TestSupport"],

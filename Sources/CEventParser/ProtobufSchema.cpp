@@ -127,7 +127,8 @@ std::string from_base64(const std::string &text) {
 /// Builds the files of a schema, each after those that it imports.
 class Files {
 public:
-    Files(const std::vector<ProtobufSchema::Part> &parts, std::string folder) : folder_(std::move(folder)) {
+    Files(const std::vector<ProtobufSchema::Part> &parts, std::string folder)
+        : folder_(std::move(folder)), main_(parts.back().name) {
         // What a file imports only for its options need not be at hand.
         pool_.AllowUnknownDependencies();
         for (const auto &part : parts) texts_[part.name] = part.text;
@@ -162,7 +163,7 @@ public:
 
 private:
     pb::DescriptorPool pool_;
-    std::string folder_;
+    std::string folder_, main_;
     std::map<std::string, std::string> texts_;
     std::map<std::string, pb::FileDescriptorProto> descriptors_;
     std::map<std::string, const pb::FileDescriptor *> built_;
@@ -203,7 +204,7 @@ private:
         return false;
     }
 
-    static void read(const std::string &name, const std::string &text, pb::FileDescriptorProto *file) {
+    void read(const std::string &name, const std::string &text, pb::FileDescriptorProto *file) const {
         std::string bytes = from_base64(text);
         if (!bytes.empty() && file->ParseFromString(bytes)) return;
         file->Clear();
@@ -214,7 +215,7 @@ private:
         pb::compiler::Parser parser;
         parser.RecordErrorsTo(&errors);
         if (!parser.Parse(&tokenizer, file) || !errors.first.empty()) {
-            throw SchemaError{(name == ProtobufSchema::unnamed ? "" : name + ", ") + errors.first};
+            throw SchemaError{(name == main_ ? "" : name + ", ") + errors.first};
         }
     }
 };

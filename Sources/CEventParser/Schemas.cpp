@@ -57,6 +57,8 @@ bool clvd_schemas_refuse(clvd_schemas *schemas, uint32_t id, const char *reason)
     });
 }
 
+bool clvd_schemas_knows(const clvd_schemas *schemas, uint32_t id) { return schemas->schemas.count(id) != 0; }
+
 bool clvd_schemas_unknown(
     const clvd_schemas *schemas, const clvd_record *records, uint32_t count, uint32_t *index, uint32_t *id) {
     for (; *index < count; ++*index) {

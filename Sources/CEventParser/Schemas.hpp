@@ -102,13 +102,14 @@ private:
             return false;
         };
         static const char *const fault = "the index of its message is malformed";
+        constexpr int64_t none = -1;
         uint32_t count, index = 0;
         if (!next(&count)) return fault;
         const std::vector<uint32_t> *choices = &schema_.tops;
-        *message = choices->empty() ? -1 : (*choices)[0];
+        *message = choices->empty() ? none : int64_t{(*choices)[0]};
         for (uint32_t i = 0; i < count; ++i) {
             if (!next(&index)) return fault;
-            *message = choices != nullptr && index < choices->size() ? (*choices)[index] : -1;
+            *message = choices != nullptr && index < choices->size() ? int64_t{(*choices)[index]} : none;
             choices = *message < 0 ? nullptr : &schema_.messages[static_cast<size_t>(*message)].nested;
         }
         return nullptr;

@@ -68,7 +68,7 @@ public final class Engine {
         learner.publish(to: former)
         learnsByMarks = partitions > 1
         learner.isByMarks = learnsByMarks
-        schedule.next = Int64(configuration.learning.intervalRecords)
+        schedule.next = min(Int64(configuration.learning.intervalRecords), Engine.shortestInterval)
     }
 
     /// The kernel variant at work, as snapshots record it.
@@ -287,7 +287,8 @@ public final class Engine {
 
     /// Records until the next learning, when the last ones took so long (event time).
     private func interval(records: Int64, ms: Int64) -> Int64 {
-        let most = Int64(configuration.learning.intervalRecords)
+        // At first after as many as there were before, so that the first customers are not alone for long.
+        let most = min(Int64(configuration.learning.intervalRecords), max(Engine.shortestInterval, position))
         let hours = Int64(configuration.learning.intervalHours)
         guard hours > 0, ms > 0 else { return most }
         return max(min(most, Engine.shortestInterval), min(most, records * hours * Clock.hour / ms))

@@ -17,6 +17,8 @@ final class EngineSettings {
     let inputs: StepInputs
     /// Of each target, whether it is about purchases alone, so that the purchase process knows it too.
     let purchaseHeads: [Bool]
+    /// Whether some heads serve as they are (`TargetRules.isCorrected`).
+    let hasUncorrectedHeads: Bool
     let activity: UserActivity
     let landmarks: LandmarkWriter
     let alerts: AlertPolicy
@@ -78,6 +80,7 @@ final class EngineSettings {
         purchaseHeads = configuration.targets.map {
             m.purchaseProcess && $0.category == nil && $0.kind.rules.isOfPurchases(events: $0.events)
         }
+        hasUncorrectedHeads = configuration.targets.contains { !$0.kind.isCorrected }
         activity = UserActivity(
             layout: userLayout, sessionGapMs: Int64(configuration.state.sessionGapMinutes) * Clock.minute,
             orders: OrderRules(
@@ -107,7 +110,8 @@ final class EngineSettings {
         lateMs = takesLate ? Int64(configuration.time.lateEventDays) * Clock.day : 0
         let most = configuration.state.maxEventsPerDay
         mostEventsPerDay = most == 0 ? .max : UInt16(clamping: most)
-        retentionMs = Int64(configuration.state.retentionDays) * Clock.day
+        let days = Int64(configuration.state.retentionDays)
+        retentionMs = days > 0 ? days * Clock.day : .max
         rescoreHours = configuration.alerts.rescoreHours
         landmarkTurns = max(1, configuration.learning.landmarkIntervalDays * 24 / rescoreHours)
         let tasks = max(1, partitions)

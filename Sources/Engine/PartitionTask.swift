@@ -219,7 +219,10 @@ final class PartitionTask {
             who = customer(of: event)
         }
         var slot = who.slot
-        if slot == UserTable.none && who.hash & newcomerMask == 0 { newcomers.append((who.hash, event.pointee.offset)) }
+        let former = slot == UserTable.none ? users.former.find(who.hash) : nil
+        if slot == UserTable.none && former == nil && who.hash & newcomerMask == 0 {
+            newcomers.append((who.hash, event.pointee.offset))
+        }
         if event.pointee.type == EventType.userDeleted.rawValue {
             flush(model)
             erase(who, event, record: index)
@@ -230,7 +233,7 @@ final class PartitionTask {
                 flush(model)
                 evictIdlest()
             }
-            slot = users.insert(who.key, who.length, hash: who.hash)
+            slot = open(who.key, who.length, hash: who.hash)
         } else if isPending(slot) {
             flush(model)
         }

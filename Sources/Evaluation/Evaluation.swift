@@ -53,8 +53,6 @@ package final class Evaluation {
     private let engine: Engine
     private let query: Query
     private let csv: CSVWriter?
-    /// Whether outcomes are wanted.
-    private let remembers: Bool
     package private(set) var log = EventLog()
     package private(set) var forecasts: Forecasts
     package private(set) var alerts: [Alert] = []
@@ -76,19 +74,21 @@ package final class Evaluation {
     /// - Parameters:
     ///   - out: file for the predictions at the landmarks.
     ///   - engine: one without partitions, whose targets are `clv` and `purchase` at the landmarks' horizons.
-    ///   - remembers: keeps the events and the forecasts, to see what came of them.
-    package init(events: EventFile, instants: Instants, out: String?, engine: Engine, remembers: Bool) throws {
+    package init(events: EventFile, instants: Instants, out: String?, engine: Engine) throws {
         file = events
         file.countUnknownTypes()
         self.instants = instants
         self.engine = engine
-        self.remembers = remembers
-        forecasts = Forecasts(horizons: instants.horizons)
+        let churn = engine.configuration.targets.first { $0.kind == .absence && $0.events.isEmpty }
+        forecasts = Forecasts(horizons: instants.horizons, churnDays: churn?.horizonsDays.max())
         engine.addTask(TaskID(topic: 0, partition: 0))
         query = engine.query(
             instants.horizons.flatMap { days in
                 ["clv", "purchase"].map { Query.Item(target: $0, horizonDays: days) }
-            })
+            }
+                + (churn.flatMap { target in
+                    target.horizonsDays.max().map { [Query.Item(target: target.name, horizonDays: $0)] }
+                } ?? []))
         csv = try out.map {
             try CSVWriter(path: $0, header: "landmark_id,horizon_days,expected_value,purchase_probability")
         }
@@ -133,14 +133,13 @@ package final class Evaluation {
                 from = i
                 while isDue(before: event.time_ms) { try score(upTo: event.time_ms) }
             }
-            if remembers { log.add(event) }
+            log.add(event)
         }
         step(UnsafeBufferPointer(rebasing: events[from...]))
     }
 
     private func step(_ events: UnsafeBufferPointer<clvd_event>) {
         engine.step(events)
-        guard remembers else { return }
         if servesFromMs == nil, engine.modelVersion > 0 { servesFromMs = engine.clock(TaskID(topic: 0, partition: 0)) }
         engine.forEachOutput { entry in
             guard entry.kind == .alert, let alert = AlertRecord(Data(entry.value)) else { return }
@@ -205,19 +204,19 @@ package final class Evaluation {
     ///   - first: number of the first landmark.
     ///   - horizons: of a landmark by its number, as indices.
     private func ask(_ group: [(String, Int64)], first: Int, horizons: (Int) -> [Int]) -> [Float] {
-        var intervals: [SpendInterval] = []
-        if remembers {
-            intervals = Array(repeating: .nothing, count: group.count * query.count)
-        }
+        var intervals = [SpendInterval](repeating: .nothing, count: group.count * query.count)
         let answers = query.answer(group.map { (key: $0.0, timeMs: $0.1) }) { user, item, interval in
-            if remembers { intervals[user * query.count + item] = interval }
+            intervals[user * query.count + item] = interval
         }
         asked = first + group.count
         let fromModel = engine.modelVersion > 0
         if !fromModel { fromRates += Int64(group.count) }
-        guard remembers else { return answers }
         for (i, (user, time)) in group.enumerated() {
             let place = log.place(user)
+            if forecasts.churnDays != nil {
+                forecasts.churn.append(
+                    .init(user: place, timeMs: time, probability: answers[(i + 1) * query.count - 1]))
+            }
             for h in horizons(first + i) {
                 let at = i * query.count + 2 * h
                 forecasts.rows.append(

@@ -34,10 +34,13 @@ public struct WriterSchema: Sendable, Equatable {
 public struct SchemaUnavailable: Error, Sendable, Equatable, CustomStringConvertible {
     public let id: UInt32
     public let reason: String
+    /// Whether the source does not answer at all, for no schema.
+    public let isOfSource: Bool
 
-    public init(id: UInt32, reason: String) {
+    public init(id: UInt32, reason: String, isOfSource: Bool = false) {
         self.id = id
         self.reason = reason
+        self.isOfSource = isOfSource
     }
 
     public var description: String { "schema \(id): \(reason)" }

@@ -23,6 +23,8 @@ final class Reporter {
     private(set) var troubles: [Trouble: Double] = [:]
     /// Partitions that stand still: before which offset, and when it was logged last, s.
     private var standstills: [TopicPartition: (offset: Int64, at: Double)] = [:]
+    /// Partitions that wait for a schema, and when each was logged last, s.
+    private var waits: [TopicPartition: (at: Double, schema: UInt32)] = [:]
     /// Dead letters of this process, and how many of them, and records, were logged.
     private var refusals = Refusals()
     private var logged: (refused: Int64, misspelt: Int64, position: Int64) = (0, 0, 0)
@@ -44,6 +46,7 @@ final class Reporter {
         self.shared = shared
         self.logger = logger
         reportAt = clock.now
+        shared.update { $0.schemaWaits = [:] }
     }
 
     /// To be called every turn.
@@ -250,6 +253,7 @@ final class Reporter {
 
     /// A partition was acquired, with its state from the store or without.
     func partitionTaken(_ p: TopicPartition, _ plan: StartPlan, log: Range<Int64>, _ from: SnapshotKeeper.Adoption?) {
+        forgetWait(of: p)
         let muted = plan.firstUnpublishedOffset - plan.from
         metrics.partitionTaken(bytes: from?.bytes ?? 0, seconds: from?.seconds ?? 0, muted: muted)
         var metadata: Logger.Metadata = [
@@ -306,6 +310,7 @@ final class Reporter {
     ///   partitions.
     func partitionsReleased(_ list: [TopicPartition], _ info: SnapshotInfo?, seconds: Double) {
         metrics.partitionsReleased(list.count)
+        for p in list { forgetWait(of: p) }
         logger.info(
             "partitions released",
             metadata: [
@@ -354,10 +359,54 @@ final class Reporter {
             metadata: ["partition": "\(batch.partition)", "offset": "\(batch.offset)"])
     }
 
+    // MARK: Missing schemas
+
+    /// Seconds in which a partition that waits for a schema is logged once.
+    private static let waitSeconds = 30.0
+
+    /// A partition waits for a schema. May be called for each try.
+    func waits(_ p: TopicPartition, _ wait: SchemaWait) {
+        let seconds = clock.now - wait.since
+        metrics.waitsForSchema(p.description, wait.missing.id, seconds: seconds)
+        let since = Date(timeIntervalSince1970: Double(wait.sinceWallMs) / 1000)
+        shared.update {
+            $0.schemaWaits[p.description] = .init(
+                schema: wait.missing.id, offset: wait.offset, since: since, reason: wait.missing.reason)
+        }
+        if let known = waits[p], known.schema == wait.missing.id, clock.now - known.at < Self.waitSeconds { return }
+        waits[p] = (clock.now, wait.missing.id)
+        logger.warning(
+            "records wait for their schema: their partition stands still, the others go on",
+            metadata: [
+                "partition": "\(p)", "offset": "\(wait.offset)", "since": "\(since.formatted(.iso8601))",
+                "error": "\(wait.missing)",
+                "remedy": """
+                register the schema or check input.registry, and the partition goes on by itself; to step over records, \
+                set input.skip: ["\(p.topic)/\(p.partition)/\(wait.offset)"]
+                """,
+            ])
+    }
+
+    func waitEnded(_ p: TopicPartition, _ wait: SchemaWait) {
+        forgetWait(of: p)
+        logger.notice(
+            "a partition goes on that has waited for its schema",
+            metadata: [
+                "partition": "\(p)", "offset": "\(wait.offset)", "schema": "\(wait.missing.id)",
+                "seconds": "\(rounded(clock.now - wait.since))",
+            ])
+    }
+
+    /// A partition goes on, or is not held any more.
+    private func forgetWait(of p: TopicPartition) {
+        if let wait = waits.removeValue(forKey: p) { metrics.waitsForSchema(p.description, wait.schema, seconds: 0) }
+        shared.update { $0.schemaWaits[p.description] = nil }
+    }
+
     // MARK: Troubles
 
     /// What was being done when an error came that does not end anything.
-    enum Operation { case consume, consumer, producer, membership, idleTick, schema }
+    enum Operation { case consume, consumer, producer, membership, idleTick }
 
     /// What tells one kind of trouble from another. Texts do not, as they have timings and counts in them.
     struct Trouble: Hashable {
@@ -375,17 +424,6 @@ final class Reporter {
 
     /// - Parameter code: one of librdkafka's.
     func trouble(_ operation: Operation, _ code: Int32, _ text: String) {
-        trouble(operation, code, text, "trouble with Kafka")
-    }
-
-    /// Records wait for the schema that they were written with.
-    func missesSchema(_ error: SchemaUnavailable) {
-        trouble(
-            .schema, Int32(truncatingIfNeeded: error.id), "\(error)",
-            "records wait for their schema; they are read when the schema registry has it")
-    }
-
-    private func trouble(_ operation: Operation, _ code: Int32, _ text: String, _ message: Logger.Message) {
         let now = clock.now
         let kind = Trouble(operation: operation, code: code)
         if let last = troubles[kind], now - last < Self.troubleSeconds { return }
@@ -395,6 +433,6 @@ final class Reporter {
             troubles[oldest.key] = nil
         }
         troubles[kind] = now
-        logger.warning(message, metadata: ["error": "\(text)"])
+        logger.warning("trouble with Kafka", metadata: ["error": "\(text)"])
     }
 }

@@ -75,6 +75,13 @@ struct RuntimeMetrics {
         loss = Gauge(label: "clvd_training_loss", factory: factory)
     }
 
+    /// - Parameter seconds: how long the partition has waited; 0: it goes on.
+    func waitsForSchema(_ partition: String, _ id: UInt32, seconds: Double) {
+        Gauge(
+            label: "clvd_schema_wait_seconds", dimensions: [("partition", partition), ("schema", "\(id)")],
+            factory: factory
+        ).record(seconds)
+    }
     func waitingBehindTransaction(seconds: Double) { transactionWait.record(seconds) }
     func commit() { commits.increment() }
     static func restarted(_ stage: Stage?) {

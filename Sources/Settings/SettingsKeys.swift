@@ -102,15 +102,16 @@ extension Settings {
                 + "snapshot is past it."),
         SettingKey(
             "input.registry.url", \.input.registry.url,
-            "Schema registry with Confluent's REST API, for a format with encoding: avro. Empty: none.",
+            "Schema registry with Confluent's REST API, for a format with encoding: avro or protobuf. Empty: none.",
             Rule(phrase: "empty or begin with http:// or https://") {
                 $0.isEmpty || $0.hasPrefix("http://") || $0.hasPrefix("https://")
             }),
         SettingKey(
             "input.registry.auth", \.input.registry.auth,
-            "What the registry asks for: name:password (basic authentication) or Bearer TOKEN. May be file:/path, the "
-                + "contents of a file. Never shown.",
+            "The registry's name:password (basic authentication) or Bearer TOKEN. May be file:/path. Never shown.",
             mask: { $0.isEmpty ? $0 : mask }),
+        SettingKey(
+            "input.registry.cache", \.input.registry.cache, "Folder that keeps schemas, for when the registry is away."),
         SettingKey(
             "input.limits.maxRecordBytes", \.input.limits.maxRecordBytes, "Largest record.", unit: "bytes",
             .within(1...1 << 30)),
@@ -341,7 +342,8 @@ extension Settings {
             "Factor on the learning rate at each early stop.", .above(0, upTo: 1)),
         SettingKey(
             "learning.minimumSteps", \.engine.learning.minimumSteps,
-            "Steps before the model serves; until then population rates do.", .within(0...1_000_000_000)),
+            "Steps before the network has a say in forecasts; from then on it has the share that it earns.",
+            .within(0...1_000_000_000)),
         SettingKey(
             "learning.driftThreshold", \.engine.learning.driftThreshold,
             "Excess losses that add up to a drift of the stream, in standard deviations of a day's; 0: no detection.",

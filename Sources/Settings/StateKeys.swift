@@ -13,10 +13,10 @@ extension Settings {
             "time.lateEventDays", \.engine.time.lateEventDays,
             "With lateEvents accept: how much later than allowed an event may be.", unit: "days", .within(1...3650)),
         SettingKey(
-            "state.retentionDays", \.engine.state.retentionDays, "Users idle for longer, in event time, are evicted.",
-            unit: "days", .within(1...36_500)),
+            "state.retentionDays", \.engine.state.retentionDays, "Of users idle longer only totals stay; 0: no limit.",
+            unit: "days", .within(0...36_500)),
         SettingKey(
-            "state.maxUsers", \.engine.state.maxUsers, "Most users held; above it those idle longest are evicted.",
+            "state.maxUsers", \.engine.state.maxUsers, "Most users held; of those idle longest only totals stay.",
             .within(1...2_000_000_000)),
         SettingKey("state.hashSeed", \.engine.state.hashSeed, "Seed of the user hash; snapshots keep theirs."),
         SettingKey(

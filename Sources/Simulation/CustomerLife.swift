@@ -153,7 +153,7 @@ extension PurchaseLaw.Season {
     /// s(t) at an instant, or on a day of the year.
     func factor(atMs timeMs: Int64, dayOfYear: Double? = nil) -> Double {
         let day = dayOfYear ?? Double(timeMs) / 86_400_000
-        return exp(strength * cos(2 * .pi * (day - peakDay) / 365.2425)) / Self.bessel(strength)
+        return exp(strength * cos(2 * .pi * (day - peakDay) / 365.2425)) / mean
     }
 
     /// The modified Bessel function I0.

@@ -109,7 +109,9 @@ public enum PurchaseLaw: Sendable, Equatable {
     /// The Poisson law with all rates times s(t) = exp(strength · cos(2π(day − peak) / 365.2425)) / I0(strength), whose
     /// mean over a year is 1 (the density of von Mises).
     public struct Season: Sendable, Equatable {
-        public var strength = 1.2
+        public var strength = 1.2 { didSet { mean = Self.bessel(strength) } }
+        /// Of exp(strength · cos) over a year.
+        private(set) var mean = Self.bessel(1.2)
         /// Of the year, 0 on 1 January.
         public var peakDay = 340.0
         public init() {}

@@ -171,7 +171,8 @@ struct VerifyCommand: ParsableCommand {
             format: try EventFormat.load(format ?? settings.input.format), limits: settings.input.limits,
             currency: settings.input.currency, from: from, to: to.end(group: group ?? settings.kafka.groupId))
         try settings.requireRegistry(for: task.format)
-        task.schemas = SchemaRegistry.source(settings.input.registry.url, auth: settings.input.registry.auth)
+        let registry = settings.input.registry
+        task.schemas = SchemaRegistry.source(registry.url, auth: registry.auth, cache: registry.cache) { _ in }
         task.patience = timeout
         if settings.engine.state.excessEvents == .ignore {
             task.mostEventsPerDay = settings.engine.state.maxEventsPerDay

@@ -55,6 +55,7 @@ let changed: Settings = {
     s.input.currency.base = "EUR"
     s.input.registry.url = "https://registry:8081"
     s.input.registry.auth = "********"  // what stands for any secret
+    s.input.registry.cache = "/var/lib/clvd/schemas"
     s.input.currency.assumed = "USD"
     s.input.currency.rates = ["USD": 0.92, "GBP": 1.0 / 3]
     s.output.updatesTopic = "updates"

@@ -240,6 +240,8 @@ bool clvd_schemas_add(
     size_t error_capacity);
 /// Records with this schema are rejected (`clvd_status_wrong_type`), for this reason.
 bool clvd_schemas_refuse(clvd_schemas *schemas, uint32_t id, const char *reason);
+/// Whether a schema was added or refused.
+bool clvd_schemas_knows(const clvd_schemas *schemas, uint32_t id);
 /// Whether a record has a schema that is not known (neither added nor refused), and which. `index` is where to begin, and
 /// becomes that of the record.
 bool clvd_schemas_unknown(

@@ -71,7 +71,11 @@ extension PartitionTask {
             return nil
         case .joined(let place):
             let hash = users.hash(alias.baseAddress!, alias.count)
-            let from = users.find(alias.baseAddress!, alias.count, hash: hash)
+            var from = users.find(alias.baseAddress!, alias.count, hash: hash)
+            if from == UserTable.none && users.former.find(hash) != nil {
+                // One slot more than allowed, until it is joined.
+                from = open(alias.baseAddress!, alias.count, hash: hash)
+            }
             guard from != UserTable.none else {
                 counters.aliasesWithoutState += 1
                 return nil
@@ -98,6 +102,9 @@ extension PartitionTask {
         }
         let customer = customer(id)
         var into = customer.slot
+        if into == UserTable.none && users.former.find(customer.hash) != nil {
+            into = open(customer.key, customer.length, hash: customer.hash)
+        }
         let merge = SlotMerge(
             layout: settings.userLayout,
             isOrderWhole: event.pointee.flags & UInt8(clvd_flag_whole_order.rawValue) != 0)
@@ -179,7 +186,8 @@ extension PartitionTask {
     func forgetUnusedAliases(phase: Int, step: Int, now: Int64) {
         guard aliases.count > 0 else { return }
         aliases.removeUnused(phase: phase, step: step, before: now - settings.retentionMs) {
-            customer($0).slot != UserTable.none
+            let who = customer($0)
+            return who.slot != UserTable.none || users.former.find(who.hash) != nil
         }
     }
 }

@@ -4,7 +4,8 @@ struct LandmarkHeader {
     var instant: Int64 = 0
     /// Position in the order of creation, unique in its pool.
     var sequence: Int64 = 0
-    /// Slot of the user, or `UserTable.none` once the user is gone: such a landmark teaches nothing.
+    /// Slot of the user; for a former customer `FormerCustomers.bit` and its place, or `FormerCustomers.gone`.
+    /// `UserTable.none` once the user was erased: such a landmark teaches nothing.
     var user: UInt32 = 0
     /// Place of the user's previous landmark + 1, 0 when none. Valid while its sequence is smaller.
     var previous: UInt32 = 0

@@ -31,15 +31,15 @@ extension PartitionTask {
     /// - Throws: `SnapshotMismatch` when the image was made with another configuration.
     convenience init(
         image: Image, format: Int, settings: EngineSettings, slots: UnsafeRawBufferPointer,
-        longKeys: UnsafeRawBufferPointer,
-        landmarks: UnsafeRawBufferPointer,
+        longKeys: UnsafeRawBufferPointer, former: UnsafeRawBufferPointer, landmarks: UnsafeRawBufferPointer,
         aliases: () throws -> (slots: UnsafeRawBufferPointer, longKeys: UnsafeRawBufferPointer)
     ) throws {
         guard image.evictionHand >= 0 else {
             throw SnapshotMismatch("the state of partition \(image.id) does not fit its own description")
         }
         try image.check(settings)
-        let table = try UserTable(layout: settings.userLayout, image: image.users, slots: slots, longKeys: longKeys)
+        let table = try UserTable(
+            layout: settings.userLayout, image: image.users, slots: slots, longKeys: longKeys, former: former)
         if format == 7 { Format7.convert(table) }
         self.init(
             id: image.id, settings: settings, users: table,

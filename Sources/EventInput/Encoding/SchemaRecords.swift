@@ -73,24 +73,47 @@ final class SchemaRecords: RecordDecoder {
 
     deinit { clvd_schemas_destroy(schemas) }
 
-    func prepare(
-        _ records: UnsafeBufferPointer<clvd_record>, _ source: (any SchemaSource)?
-    ) throws(SchemaUnavailable) {
+    func missingSchemas(
+        of records: UnsafeBufferPointer<clvd_record>, _ source: (any SchemaSource)?
+    ) -> [(record: Int, error: SchemaUnavailable)] {
+        var missing: [(record: Int, error: SchemaUnavailable)] = []
+        var errors: [UInt32: SchemaUnavailable] = [:]
+        var silence: SchemaUnavailable?
         var (index, id): (UInt32, UInt32) = (0, 0)
         while clvd_schemas_unknown(schemas, records.baseAddress, UInt32(records.count), &index, &id) {
-            guard let source else {
-                throw SchemaUnavailable(id: id, reason: "there is no schema registry; set input.registry.url")
+            // A registry that does not answer is not asked for each schema.
+            if errors[id] == nil, let silence {
+                errors[id] = SchemaUnavailable(id: id, reason: silence.reason, isOfSource: true)
             }
-            let schema = try source.schema(id: id)
-            guard schema.type == dialect.type else {
-                _ = clvd_schemas_refuse(
-                    schemas, id, "the schema is \(schema.type), and the format says encoding: \(dialect.name)")
-                continue
+            if errors[id] == nil {
+                do throws(SchemaUnavailable) {
+                    try prepare(schema: id, source)
+                    continue
+                } catch {
+                    errors[id] = error
+                    if error.isOfSource { silence = error }
+                }
             }
-            let parts = schema.references.map { ($0.name, Array($0.text.utf8)) } + [("", Array(schema.text.utf8))]
-            if let fault = add(parts, as: id) {
-                _ = clvd_schemas_refuse(schemas, id, "the schema is not usable: \(fault)")
-            }
+            if let error = errors[id] { missing.append((Int(index), error)) }
+            index += 1
+        }
+        return missing
+    }
+
+    func prepare(schema id: UInt32, _ source: (any SchemaSource)?) throws(SchemaUnavailable) {
+        if clvd_schemas_knows(schemas, id) { return }
+        guard let source else {
+            throw SchemaUnavailable(id: id, reason: "there is no schema registry; set input.registry.url")
+        }
+        let schema = try source.schema(id: id)
+        guard schema.type == dialect.type else {
+            _ = clvd_schemas_refuse(
+                schemas, id, "the schema is \(schema.type), and the format says encoding: \(dialect.name)")
+            return
+        }
+        let parts = schema.references.map { ($0.name, Array($0.text.utf8)) } + [("", Array(schema.text.utf8))]
+        if let fault = add(parts, as: id) {
+            _ = clvd_schemas_refuse(schemas, id, "the schema is not usable: \(fault)")
         }
     }
 

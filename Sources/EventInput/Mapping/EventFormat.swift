@@ -150,6 +150,9 @@ public struct EventFormat: Sendable, Equatable {
         self.summary = summary
     }
 
+    /// How the records of topics are encoded, as formats write it.
+    public var encodingName: String { encoding.name }
+
     /// Whether its records need the schemas of a registry.
     public var needsRegistry: Bool {
         [.avro, .protobuf].contains(encoding) && encodingOptions["schema"] == nil

@@ -244,7 +244,8 @@ import Testing
         var slots = (0..<60).map { table.insert(key($0), key($0).count, hash: table.hash(key($0), key($0).count)) }
         for _ in 0..<15 { table.remove(slots.removeFirst()) }
         var again = try UserTable(
-            layout: layout, image: table.image, slots: table.slotBytes, longKeys: table.longKeyBytes)
+            layout: layout, image: table.image, slots: table.slotBytes, longKeys: table.longKeyBytes,
+            former: table.former.bytes)
         // 15 keys of 202 or 203 bytes are gone; with 16 more, over half of the bytes are.
         let before = table.longKeyBytes.count
         for _ in 0..<16 {

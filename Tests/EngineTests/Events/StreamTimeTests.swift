@@ -107,6 +107,12 @@ private let minute: Int64 = 60_000
         engine.run(stream, 2..<3)
         #expect(engine.task.image.stream?.customers.prefix(2) == [0, short("b")])
         #expect(engine.task.image.stream?.times.prefix(2) == [epoch + 1, epoch])
+        // So is the guest that the customer was.
+        stream.add("guest", .view, at: epoch + 2)
+        stream.add("b", .identify, at: epoch + 3, alias: "guest")
+        stream.add("b", .userDeleted, at: epoch + 4)
+        engine.run(stream, 3..<6)
+        #expect(engine.task.image.stream?.customers.allSatisfy { $0 == 0 } == true)
     }
 
     // MARK: Against lists

@@ -96,6 +96,21 @@ import Testing
         #expect(Engine.make(c).run(stream).map(\.kind) == [.update, .update, .deadLetter, .update])
     }
 
+    /// A guest who becomes a customer brings the events of the day along.
+    @Test(arguments: [0, 1] as [Int64]) func guestsAndCustomersAddUp(days: Int64) {
+        let stream = TestStream()
+        for i in 0..<2 as Range<Int64> {
+            stream.add("guest", .view, at: epoch + i)
+            stream.add("ann", .view, at: epoch + days * day + i)
+        }
+        stream.add("ann", .identify, at: epoch + days * day + 2, alias: "guest")
+        stream.add("ann", .view, at: epoch + days * day + 3)
+        let engine = Engine.make(Self.configuration(3))
+        engine.run(stream)
+        #expect(engine.slot("guest") == nil && engine.slot("ann")?.header.pointee.dayEvents == (days == 0 ? 4 : 3))
+        #expect(engine.report(prequential: false).counters.excessEvents == (days == 0 ? 1 : 0))
+    }
+
     /// The count is in the snapshot, and no byte was added for it.
     @Test func theCountIsKept() throws {
         #expect(UserLayout(units: 64, hasCell: true).size == 1024)

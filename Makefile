@@ -47,7 +47,7 @@ rebalances: deps  ## Move partitions among INSTANCES (2) COUNT times (50), in an
 	swift build --build-tests
 	CLVD_REBALANCES=$(COUNT) CLVD_SEED=$(SEED) CLVD_INSTANCES=$(INSTANCES) swift test --skip-build --disable-xctest --filter manyRebalances
 
-fuzz: deps  ## Fuzz decoder, Avro, mapping, settings and snapshots for SECONDS each; TARGETS="decoder settings" for some
+fuzz: deps  ## Fuzz decoder, Avro, Protobuf, mapping, settings and snapshots for SECONDS each; TARGETS="decoder settings" for some
 	Fuzz/run.sh $(SECONDS) $(TARGETS)
 
 kills: deps  ## Kill the daemon N times at random moments, one partition and sixteen, and verify what came of it

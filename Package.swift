@@ -30,7 +30,7 @@ let package = Package(
             linkerSettings: [.linkedLibrary("rdkafka")]),
         .target(
             name: "CEventParser", cxxSettings: strictCxx,
-            linkerSettings: [.linkedLibrary("simdjson"), .linkedLibrary("z")]),
+            linkerSettings: [.linkedLibrary("protobuf"), .linkedLibrary("simdjson"), .linkedLibrary("z")]),
         .target(
             name: "CKernels", cSettings: strictC + [.unsafeFlags(["-O2"])],  // tests in debug builds run through it
             linkerSettings: [.linkedLibrary("m")]),
@@ -48,8 +48,9 @@ let package = Package(
             name: "EventInput",
             dependencies: ["CEventParser", .product(name: "Yams", package: "Yams")],
             resources: [.embedInCode("Formats")], swiftSettings: strict),
-        // Where the schemas of Avro records are.
-        .target(name: "SchemaRegistry", dependencies: ["CHTTP", "EventInput"], swiftSettings: strict),
+        // Where the schemas of Avro and Protobuf records are.
+        .target(
+            name: "SchemaRegistry", dependencies: ["CEventParser", "CHTTP", "EventInput"], swiftSettings: strict),
         // Simulated users with known truth, and the CDNOW log, as streams of events.
         .target(name: "Simulation", dependencies: ["CEventParser", "CHash"], swiftSettings: strict),
         // What is drawn on a terminal: live view, progress bars, tables.
@@ -114,7 +115,7 @@ let package = Package(
             name: "faults",
             dependencies: [
                 "Runtime", "Engine", "EventInput", "Kafka", "SnapshotStore", "CSnapshot", "Settings", "CEventParser",
-                "CHash", .product(name: "ArgumentParser", package: "swift-argument-parser"),
+                "CHash", "TestSupport", .product(name: "ArgumentParser", package: "swift-argument-parser"),
                 .product(name: "Logging", package: "swift-log"),
             ],
             path: "Tests/Faults", swiftSettings: strict),
@@ -127,7 +128,8 @@ let package = Package(
         .testTarget(name: "KafkaTests", dependencies: ["Kafka", "CEventParser"], swiftSettings: strict),
         .testTarget(name: "EventInputTests", dependencies: ["EventInput", "CEventParser"], swiftSettings: strict),
         .testTarget(
-            name: "SchemaRegistryTests", dependencies: ["EventInput", "SchemaRegistry"], swiftSettings: strict),
+            name: "SchemaRegistryTests", dependencies: ["CEventParser", "EventInput", "SchemaRegistry"],
+            exclude: ["confluent.py"], swiftSettings: strict),
         .testTarget(
             name: "EngineTests",
             dependencies: ["Engine", "EventInput", "CEventParser", "CHash", "CKernels", "TestSupport"],
@@ -139,6 +141,8 @@ let package = Package(
             name: "EvaluationTests", dependencies: ["CEventParser", "Engine", "Evaluation", "Simulation", "Terminal"],
             swiftSettings: strict),
         .testTarget(name: "TerminalTests", dependencies: ["Terminal"], swiftSettings: strict),
+        .testTarget(
+            name: "InspectionTests", dependencies: ["Engine", "EventInput", "Inspection"], swiftSettings: strict),
         .testTarget(
             name: "RuntimeTests",
             dependencies: [

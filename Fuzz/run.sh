@@ -7,7 +7,7 @@ cd "$(dirname "${BASH_SOURCE[0]}")/.."
 seconds="${1:?seconds for each target}"
 shift
 targets=("$@")
-[ ${#targets[@]} -gt 0 ] || targets=(decoder avro mapping settings snapshot)
+[ ${#targets[@]} -gt 0 ] || targets=(decoder avro protobuf mapping settings snapshot)
 
 # The order of the two sanitizers would otherwise differ from run to run, and everything be built anew.
 export SWIFT_DETERMINISTIC_HASHING=1

@@ -3,7 +3,7 @@
 # The Swift toolchain is checked, not installed. Needs no network when everything is there.
 set -eu
 
-packages="librdkafka-dev libsimdjson-dev libxxhash-dev zlib1g-dev libcurl4-openssl-dev libstdc++-12-dev pkg-config ca-certificates"
+packages="librdkafka-dev libsimdjson-dev libxxhash-dev zlib1g-dev libcurl4-openssl-dev libprotobuf-dev libprotoc-dev libstdc++-12-dev pkg-config ca-certificates"
 # Tests make the clock jump.
 packages="$packages faketime"
 swift_needed=6.2

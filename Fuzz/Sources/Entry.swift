@@ -1,6 +1,6 @@
 import Foundation
 
-/// libFuzzer's entry point. `CLVD_FUZZ_TARGET` says what is fuzzed: decoder, avro, mapping, settings or snapshot.
+/// libFuzzer's entry point. `CLVD_FUZZ_TARGET` says what is fuzzed: decoder, avro, protobuf, mapping, settings or snapshot.
 @_cdecl("LLVMFuzzerTestOneInput")
 public func testOneInput(_ bytes: UnsafePointer<UInt8>?, _ count: Int) -> CInt {
     target(UnsafeRawBufferPointer(start: bytes, count: count))
@@ -11,10 +11,10 @@ public func testOneInput(_ bytes: UnsafePointer<UInt8>?, _ count: Int) -> CInt {
 private nonisolated(unsafe) let target: (UnsafeRawBufferPointer) -> Void = {
     switch ProcessInfo.processInfo.environment["CLVD_FUZZ_TARGET"] {
     case "decoder": return DecoderTarget().run
-    case "avro": return AvroTarget().run
+    case "avro", "protobuf": return SchemaTarget(ProcessInfo.processInfo.environment["CLVD_FUZZ_TARGET"]!).run
     case "mapping": return MappingTarget().run
     case "settings": return SettingsTarget().run
     case "snapshot": return SnapshotTarget().run
-    default: fatalError("CLVD_FUZZ_TARGET must be decoder, avro, mapping, settings or snapshot")
+    default: fatalError("CLVD_FUZZ_TARGET must be decoder, avro, protobuf, mapping, settings or snapshot")
     }
 }()

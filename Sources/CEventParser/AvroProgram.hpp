@@ -4,7 +4,7 @@
 #include <map>
 
 #include "AvroSchema.hpp"
-#include "Parser.hpp"
+#include "SchemaProgram.hpp"
 
 namespace clvd {
 
@@ -40,11 +40,11 @@ struct AvroProgram {
     std::vector<Special> specials;
     uint32_t start = 0;
 
-    /// Throws `AvroError`. The program uses `parser`'s mapping, which must not change any more.
-    AvroProgram(const clvd_parser &parser, const clvd_text *texts, size_t count) : parser_(parser) {
+    /// Throws `SchemaError`. The program uses `parser`'s mapping, which must not change any more.
+    AvroProgram(const clvd_parser &parser, const clvd_schema_part *parts, size_t count) : parser_(parser) {
         uint32_t root = 0;
         for (size_t i = 0; i < count; ++i) {
-            root = schema_.add(reinterpret_cast<const char *>(texts[i].data), texts[i].length);
+            root = schema_.add(reinterpret_cast<const char *>(parts[i].text.data), parts[i].text.length);
         }
         start = compile(root, &parser.root);
         known_.clear();
@@ -62,7 +62,7 @@ private:
         auto [known, is_new] = known_.emplace(std::make_pair(type, node), static_cast<uint32_t>(steps.size()));
         uint32_t index = known->second;
         if (!is_new) return index;
-        if (index == 1'000'000) throw AvroError{"it is too large for this mapping"};
+        if (index == 1'000'000) throw SchemaError{"it is too large for this mapping"};
         const AvroSchema::Type &schema = schema_.types[type];
         Step step;
         step.type = schema.type;
@@ -74,7 +74,7 @@ private:
         step.is_skipped = node == nullptr;
         if (node != nullptr) {
             step.slot = node->slot;
-            step.is_instant = is_time(node->slot) && schema.logical != AvroLogical::none;
+            step.is_instant = is_of_time(parser_, node->slot) && schema.logical != AvroLogical::none;
         }
         steps.push_back(step);
         std::vector<uint32_t> own;
@@ -120,13 +120,6 @@ private:
 
     static const Node *child(const Node *node, const std::string &name) {
         return node == nullptr ? nullptr : node->find(reinterpret_cast<const uint8_t *>(name.data()), name.size());
-    }
-
-    bool is_time(int16_t slot) const {
-        for (const Source &source : parser_.sources[clvd_field_event_time]) {
-            if (source.slot == slot) return true;
-        }
-        return false;
     }
 
     /// Elements by their places go before those by the value of a member.

@@ -171,7 +171,8 @@ private:
         const uint8_t *text = p_;
         if (wants(step)) {
             if (step.logical == AvroLogical::decimal) {
-                decimal(step, text, count);
+                char *digits = parser_.numbers.room();
+                set(step, Kind::number, digits, parser_.numbers.keep(write_decimal(text, count, step.scale, digits)));
             } else if (step.logical == AvroLogical::uuid && step.type == AvroType::fixed) {
                 uuid(step, text);
             } else {
@@ -184,33 +185,6 @@ private:
         }
         p_ += count;
         return true;
-    }
-
-    /// Two's complement, big-endian, with a decimal point before the last `scale` digits.
-    void decimal(const Step &step, const uint8_t *bytes, uint32_t count) {
-        bool is_negative = count > 0 && bytes[0] >= 0x80;
-        uint8_t sign = is_negative ? 0xFF : 0;
-        while (count > 0 && *bytes == sign) ++bytes, --count;
-        if (count > 15 || step.scale > 38) {
-            // More digits than money has: a double will do.
-            double value = is_negative ? -1 : 0;
-            for (uint32_t i = 0; i < count; ++i) value = value * 256 + bytes[i];
-            set_number(step, Kind::number, value / std::pow(10, step.scale));
-            return;
-        }
-        __int128 value = is_negative ? -1 : 0;
-        for (uint32_t i = 0; i < count; ++i) value = value * 256 + bytes[i];
-        char digits[48];  // backwards
-        uint32_t length = 0;
-        auto size = static_cast<unsigned __int128>(is_negative ? -value : value);
-        for (; size != 0 || length <= step.scale; size /= 10) digits[length++] = static_cast<char>('0' + static_cast<int>(size % 10));
-        char *text = parser_.numbers.room(), *out = text;
-        if (is_negative) *out++ = '-';
-        for (uint32_t i = length; i-- > 0;) {
-            *out++ = digits[i];
-            if (i == step.scale && i > 0) *out++ = '.';
-        }
-        set(step, Kind::number, text, parser_.numbers.keep(out));
     }
 
     void uuid(const Step &step, const uint8_t *bytes) {

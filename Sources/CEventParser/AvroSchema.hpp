@@ -9,6 +9,8 @@
 #include <utility>
 #include <vector>
 
+#include "SchemaError.hpp"
+
 namespace clvd {
 
 enum class AvroType : uint8_t {
@@ -28,11 +30,6 @@ enum class AvroType : uint8_t {
 
 enum class AvroLogical : uint8_t { none, date, milliseconds, microseconds, nanoseconds, decimal, uuid };
 
-/// What is wrong with a schema, a sentence without its end.
-struct AvroError {
-    std::string message;
-};
-
 /// A schema as a table of types that refer to one another.
 class AvroSchema {
 public:
@@ -46,11 +43,11 @@ public:
     };
 
     /// Adds what `text` declares and returns its type. What was added before may be referred to by name.
-    /// Throws `AvroError`.
+    /// Throws `SchemaError`.
     uint32_t add(const char *text, size_t length) {
         simdjson::dom::parser parser;
         simdjson::dom::element root;
-        if (parser.parse(text, length).get(root) != simdjson::SUCCESS) throw AvroError{"it is not JSON"};
+        if (parser.parse(text, length).get(root) != simdjson::SUCCESS) throw SchemaError{"it is not JSON"};
         uint32_t type = read(root, "", 0);
         for (; checked_ < types.size(); ++checked_) weight(checked_, 0);
         return type;
@@ -83,14 +80,14 @@ private:
     uint32_t checked_ = 0;
 
     uint32_t make(AvroType type) {
-        if (types.size() == maximum_types) throw AvroError{"it has more than 20000 types"};
+        if (types.size() == maximum_types) throw SchemaError{"it has more than 20000 types"};
         types.emplace_back();
         types.back().type = type;
         return static_cast<uint32_t>(types.size() - 1);
     }
 
     uint32_t read(Element element, const std::string &space, int depth) {
-        if (depth == maximum_depth) throw AvroError{"it is nested deeper than 64"};
+        if (depth == maximum_depth) throw SchemaError{"it is nested deeper than 64"};
         std::string_view name;
         if (element.get(name) == simdjson::SUCCESS) return refer(std::string(name), space);
         simdjson::dom::array branches;
@@ -102,7 +99,7 @@ private:
             return index;
         }
         Object object;
-        if (element.get(object) != simdjson::SUCCESS) throw AvroError{"a type is neither a name, a list nor an object"};
+        if (element.get(object) != simdjson::SUCCESS) throw SchemaError{"a type is neither a name, a list nor an object"};
         Element inner = member(object, "type");
         if (inner.get(name) != simdjson::SUCCESS) return read(inner, space, depth + 1);
         return declare(object, std::string(name), space, depth);
@@ -121,7 +118,7 @@ private:
             auto found = named_.find(candidate);
             if (found != named_.end()) return found->second;
         }
-        throw AvroError{"\"" + name + "\" is not declared"};
+        throw SchemaError{"\"" + name + "\" is not declared"};
     }
 
     uint32_t declare(Object object, const std::string &kind, const std::string &space, int depth) {
@@ -135,7 +132,7 @@ private:
         if (kind == "enum") {
             uint32_t index = name(object, space, AvroType::enumeration).first;
             simdjson::dom::array symbols;
-            if (member(object, "symbols").get(symbols) != simdjson::SUCCESS) throw AvroError{"an enum has no symbols"};
+            if (member(object, "symbols").get(symbols) != simdjson::SUCCESS) throw SchemaError{"an enum has no symbols"};
             for (Element symbol : symbols) types[index].names.push_back(text(symbol, "a symbol"));
             return index;
         }
@@ -153,10 +150,10 @@ private:
     uint32_t record(Object object, const std::string &space, int depth) {
         auto [index, inner] = name(object, space, AvroType::record);
         simdjson::dom::array fields;
-        if (member(object, "fields").get(fields) != simdjson::SUCCESS) throw AvroError{"a record has no fields"};
+        if (member(object, "fields").get(fields) != simdjson::SUCCESS) throw SchemaError{"a record has no fields"};
         for (Element field : fields) {
             Object members;
-            if (field.get(members) != simdjson::SUCCESS) throw AvroError{"a field is not an object"};
+            if (field.get(members) != simdjson::SUCCESS) throw SchemaError{"a field is not an object"};
             std::string name = text(member(members, "name"), "the name of a field");
             uint32_t part = read(member(members, "type"), inner, depth + 1);
             types[index].names.push_back(std::move(name));
@@ -173,7 +170,7 @@ private:
         name = full(name, space);
         size_t point = name.rfind('.');
         uint32_t index = make(type);
-        if (!named_.emplace(name, index).second) throw AvroError{"\"" + name + "\" is declared twice"};
+        if (!named_.emplace(name, index).second) throw SchemaError{"\"" + name + "\" is declared twice"};
         return {index, point == std::string::npos ? std::string() : name.substr(0, point)};
     }
 
@@ -194,20 +191,20 @@ private:
         if ((kind == "bytes" || kind == "fixed") && name == "decimal") {
             logical = AvroLogical::decimal;
             type->scale = whole(object, "scale", false);
-            if (type->scale > 1000) throw AvroError{"the scale of a decimal is above 1000"};
+            if (type->scale > 1000) throw SchemaError{"the scale of a decimal is above 1000"};
         }
         type->logical = logical;
     }
 
     static Element member(Object object, const char *key) {
         Element element;
-        if (object[key].get(element) != simdjson::SUCCESS) throw AvroError{std::string("\"") + key + "\" is missing"};
+        if (object[key].get(element) != simdjson::SUCCESS) throw SchemaError{std::string("\"") + key + "\" is missing"};
         return element;
     }
 
     static std::string text(Element element, const char *what) {
         std::string_view text;
-        if (element.get(text) != simdjson::SUCCESS) throw AvroError{std::string(what) + " is not a string"};
+        if (element.get(text) != simdjson::SUCCESS) throw SchemaError{std::string(what) + " is not a string"};
         return std::string(text);
     }
 
@@ -217,7 +214,7 @@ private:
         if (!is_required && object[key].get(element) != simdjson::SUCCESS) return 0;
         uint64_t value;
         if (member(object, key).get(value) != simdjson::SUCCESS || value >= 1u << 30) {
-            throw AvroError{std::string("\"") + key + "\" is not a size"};
+            throw SchemaError{std::string("\"") + key + "\" is not a size"};
         }
         return static_cast<uint32_t>(value);
     }
@@ -227,12 +224,12 @@ private:
     uint32_t weight(uint32_t index, int depth) {
         if (weights_.size() < types.size()) weights_.resize(types.size());
         if (weights_[index] != 0) return weights_[index];
-        if (depth == maximum_depth) throw AvroError{"a record contains itself, or records are nested deeper than 64"};
+        if (depth == maximum_depth) throw SchemaError{"a record contains itself, or records are nested deeper than 64"};
         uint64_t sum = 1;
         if (types[index].type == AvroType::record) {
             for (uint32_t part : types[index].parts) sum += weight(part, depth + 1);
         }
-        if (sum > maximum_weight) throw AvroError{"a record has more than 20000 values"};
+        if (sum > maximum_weight) throw SchemaError{"a record has more than 20000 values"};
         return weights_[index] = static_cast<uint32_t>(sum);
     }
 };

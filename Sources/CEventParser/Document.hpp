@@ -21,6 +21,7 @@ enum class JsonError : uint8_t {
     none,
     empty,
     not_an_object,
+    an_array,
     unclosed_string,
     control_character,
     trailing_bytes,
@@ -122,6 +123,7 @@ public:
         uint32_t *indexes = stage1_->structural_indexes.get();
         if (count == 0) return JsonError::empty;
         position_ = indexes[0];
+        if (bytes[position_] == '[' && count > 1 && bytes[indexes[1]] == '{') return JsonError::an_array;
         if (bytes[position_] != '{') return JsonError::not_an_object;
         position_ = indexes[count - 1];
         // A document that ends in `}` has a byte after each of its scalars, so that no scan runs past the end.

@@ -62,7 +62,7 @@ inline void clvd_parser::blame_frame(const clvd_record *record) {
         reject(clvd_status_invalid_json, clvd_field_none, Reason::framed);
     }
     fault.position += clvd::frame_length;
-    frame = {true, clvd::schema_id(record->value), nullptr};
+    frame = {true, clvd::schema_id(record->value), nullptr, nullptr};
 }
 
 inline void clvd_parser::reject_document(JsonError error) {

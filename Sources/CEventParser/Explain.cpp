@@ -3,7 +3,7 @@
 #include <cstdarg>
 #include <cstdio>
 
-#include "Avro.hpp"
+#include "Schemas.hpp"
 
 namespace {
 
@@ -64,6 +64,8 @@ const char *describe(JsonError error) {
     switch (error) {
     case JsonError::empty: return "the record is empty";
     case JsonError::not_an_object: return "an event is a JSON object";
+    case JsonError::an_array:
+        return "an array of events in one record; send each in a record of its own, or set input.keying: repartition;";
     case JsonError::unclosed_string: return "a string is not closed";
     case JsonError::control_character: return "a control character inside a string";
     case JsonError::trailing_bytes: return "bytes follow the event";
@@ -72,7 +74,7 @@ const char *describe(JsonError error) {
     case JsonError::bad_number: return "not a JSON number";
     case JsonError::bad_escape: return "a bad escape or lone surrogate in this string";
     case JsonError::bad_structure: return "a comma, colon, quote or bracket is missing";
-    case JsonError::several_events: return "more than one event in this record; send one event per record";
+    case JsonError::several_events: return "more than one event in this record; send one event per record, or set input.keying: repartition";
     case JsonError::no_memory: return "no memory to parse the record";
     default: return "not valid JSON";
     }
@@ -237,13 +239,15 @@ void undecodable(Sentence &sentence, const clvd_parser &parser, const clvd::Faul
     case Reason::too_large:
         sentence.add("%.0f bytes, the limit is %u", fault.number, parser.limits.max_record_bytes);
         break;
-    case Reason::avro: sentence.add("Avro: %s, at byte %u", frame.detail, fault.position); break;
+    case Reason::body: sentence.add("%s: %s, at byte %u", frame.encoding, frame.detail, fault.position); break;
     case Reason::no_frame:
         sentence.add("no Confluent frame (a byte 0, then the id of its schema); is it of another encoding?");
         break;
     case Reason::no_schema: sentence.add("%s", frame.detail); break;
     case Reason::framed:
-        sentence.add("the body is not JSON; is it Avro? (encoding: avro in the format, and input.registry)");
+        sentence.add(
+            "the body is not JSON; is it Avro or Protobuf? (encoding: avro or protobuf in the format, and "
+            "input.registry)");
         break;
     default: break;
     }
@@ -262,7 +266,7 @@ void explain(Sentence &sentence, const clvd_parser &parser) {
     case Reason::noted:
     case Reason::json:
     case Reason::too_large:
-    case Reason::avro:
+    case Reason::body:
     case Reason::no_frame:
     case Reason::no_schema:
     case Reason::framed: undecodable(sentence, parser, fault); break;
@@ -297,7 +301,8 @@ void explain(Sentence &sentence, const clvd_parser &parser) {
         break;
     case Reason::negative_other: sentence.add("negative, and the event is neither a purchase nor a refund"); break;
     case Reason::batch:
-        sentence.add("a batch of %u events in one record; send each in a record of its own", elements(fault.value));
+        sentence.add("a batch of %u events in one record; send each in a record of its own, or set input.keying: "
+                     "repartition", elements(fault.value));
         break;
     case Reason::negative:
         grouped(sentence, fault.number);
@@ -342,11 +347,11 @@ uint32_t clvd_parser_explain(
         parser, event, text, capacity, [&](clvd_event *again) { parser->decode_json(record, again); });
 }
 
-uint32_t clvd_avro_explain(
-    clvd_parser *parser, const clvd_avro *avro, const clvd_record *record, const clvd_event *event, char *text,
+uint32_t clvd_schemas_explain(
+    clvd_parser *parser, clvd_schemas *schemas, const clvd_record *record, const clvd_event *event, char *text,
     uint32_t capacity) {
     return explain_again(
-        parser, event, text, capacity, [&](clvd_event *again) { avro->decode(parser, record, again); });
+        parser, event, text, capacity, [&](clvd_event *again) { schemas->decode(parser, record, again); });
 }
 
 uint32_t clvd_parser_explain_row(

@@ -81,6 +81,36 @@ inline bool clvd_parser::resolve_user(clvd_event *event) {
     return true;
 }
 
+static inline bool is_identify(const clvd_event *event) {
+    return event->type == clvd_type_identify || event->type == clvd_type_alias;
+}
+
+/// The other id of an event that says whose it is. What cannot be an id joins nothing.
+inline bool clvd_parser::resolve_alias(clvd_event *event) {
+    if (!joins_always && !is_identify(event)) return true;
+    clvd_field field = event->type == clvd_type_alias ? clvd_field_previous_id : clvd_field_anonymous_id;
+    const Source *source = pick_id(sources[field]);
+    clvd_text id;
+    if (source != nullptr && characters(*source, &id) && id.length <= limits.max_user_bytes &&
+        std::memchr(id.data, 0, id.length) == nullptr) {
+        event->alias = keep(id);
+        event->alias_length = id.length;
+        return true;
+    }
+    return !is_identify(event) || reject(clvd_status_ignored_type, field, Reason::none);
+}
+
+/// An id is not joined to itself. An event that was to say no more is ignored then.
+inline bool clvd_parser::joins(clvd_event *event) {
+    if (event->alias == nullptr || event->alias_length != event->user_length ||
+        std::memcmp(event->alias, event->user, event->user_length) != 0) {
+        return true;
+    }
+    event->alias = nullptr;
+    event->alias_length = 0;
+    return !is_identify(event) || reject(clvd_status_ignored_type, clvd_field_anonymous_id, Reason::none);
+}
+
 inline bool clvd_parser::header(clvd_field field, const void *record_headers, clvd_text *text) const {
     if (headers[field].empty() || record_headers == nullptr || lookup == nullptr) return false;
     text->data = lookup(record_headers, headers[field].c_str(), &text->length);
@@ -125,6 +155,10 @@ inline bool clvd_parser::resolve_time(const clvd_record *record, clvd_event *eve
         return reject(
             clvd_status_future_time, clvd_field_event_time, Reason::in_the_future, slot,
             static_cast<double>(event->time_ms - record->timestamp_ms));
+    }
+    if (record->timestamp_ms >= 0 && event->time_ms > record->timestamp_ms &&
+        event->time_ms - record->timestamp_ms <= clvd::most_ahead_ms) {
+        event->ahead_ms = event->time_ms - record->timestamp_ms;
     }
     return true;
 }
@@ -291,10 +325,11 @@ inline bool clvd_parser::item_hash(clvd_field field, Kind kind, clvd_text raw, i
 }
 
 inline void clvd_parser::resolve(const clvd_record *record, clvd_event *event) {
-    if (rules.any && !apply_rules()) return;
+    if (rules.any && !apply_rules()) return blame_batch();
     Fault of_items = fault;  // a fault inside an item counts only after type, user and time
     fault.status = clvd_status_ok;
-    bool ok = resolve_type(event) && (!rules.any || turn(event)) && resolve_user(event) && resolve_time(record, event);
+    bool ok = resolve_type(event) && (!rules.any || turn(event)) && resolve_alias(event) && resolve_user(event) &&
+              joins(event) && resolve_time(record, event);
     if (ok && of_items.status != clvd_status_ok) {
         fault = of_items;
         ok = false;
@@ -305,6 +340,7 @@ inline void clvd_parser::resolve(const clvd_record *record, clvd_event *event) {
              hashed_id(clvd_field_session_id, &event->session_hash);
     }
     if (orders.whole) event->flags |= clvd_flag_whole_order;
-    if (orders.from_session && event->order_hash == 0) event->order_hash = event->session_hash;
+    bool is_purchase = event->type == clvd_type_purchase;
+    if (orders.from_session && is_purchase && event->order_hash == 0) event->order_hash = event->session_hash;
     if (rules.any) blame_batch();
 }

@@ -150,7 +150,7 @@ enum class Kind : uint8_t {
     string,    // without quotes, nothing to unescape
     escaped,   // without quotes, with escapes
     text,      // a column
-    array,     // as written; of Avro the number of its elements
+    array,     // as written; of binary encodings the number of its elements
     object,
     instant,   // milliseconds since 1970, in digits
 };

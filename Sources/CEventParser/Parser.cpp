@@ -106,6 +106,8 @@ bool clvd_parser_add_placeholder(clvd_parser *parser, const char *word) {
     return guarded([&] { return parser->placeholders.add(word); });
 }
 
+void clvd_parser_set_joins_always(clvd_parser *parser) { parser->joins_always = true; }
+
 void clvd_parser_set_guests_ignored(clvd_parser *parser) { parser->guests_ignored = true; }
 
 bool clvd_parser_add_header(clvd_parser *parser, clvd_field field, const char *name) {

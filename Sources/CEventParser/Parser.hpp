@@ -40,7 +40,7 @@ enum class Reason : uint8_t {
     negative,
     negative_other,
     batch,
-    avro,
+    body,
     no_frame,
     no_schema,
     framed,
@@ -72,6 +72,7 @@ struct Fault {
 struct Frame {
     bool is_framed = false;
     uint32_t schema = 0;           // of a framed record
+    const char *encoding = nullptr;
     const char *detail = nullptr;  // what is wrong with the bytes, or the schema
 };
 
@@ -95,6 +96,8 @@ constexpr size_t maximum_alternatives = 8;
 /// Times that a state of unsigned 32-bit seconds holds, where 0 stands for never.
 constexpr int64_t least_time_ms = 1000;
 constexpr int64_t end_of_time_ms = 4294967296000;
+/// Where event times are later than that after record timestamps, the timestamps are no clock.
+constexpr int64_t most_ahead_ms = 86400000;
 
 /// Three ASCII letters in upper case, or 0.
 inline uint32_t currency_code(const uint8_t *text, size_t length) {
@@ -132,11 +135,7 @@ inline bool is_integer(const uint8_t *p, uint32_t length) {
     return true;
 }
 
-}  // namespace clvd
-
-namespace clvd {
-
-struct AvroProgram;
+class RecordSchema;
 
 }  // namespace clvd
 
@@ -170,6 +169,7 @@ struct clvd_parser {
     uint8_t default_type = CLVD_TYPE_REQUIRED;
     bool numeric_strings = false;
     bool guests_ignored = false;
+    bool joins_always = false;
     clvd::RuleSet rules;
     clvd::Placeholders placeholders;
     clvd_order_rules orders = {};
@@ -189,7 +189,7 @@ struct clvd_parser {
 
     // MARK: State of one batch
 
-    uint8_t *arena = nullptr;                    // unescaped users and event ids
+    uint8_t *arena = nullptr;                    // unescaped users, aliases and event ids
     size_t arena_capacity = 0;
     size_t arena_used = 0;
     clvd::NumberTexts numbers;                   // of encodings that do not write numbers in digits
@@ -323,8 +323,8 @@ struct clvd_parser {
         return characters(slots.kinds[slot], {slots.data[slot], slots.lengths[slot]}, text);
     }
 
-    /// Copies a text that is needed after the record from the scratch buffer to the arena, which has room for two such
-    /// texts per record.
+    /// Copies a text that is needed after the record from the scratch buffer to the arena, which has room for three
+    /// such texts per record.
     const uint8_t *keep(clvd_text text) {
         if (text.data != scratch.data()) return text.data;
         uint8_t *copy = arena + arena_used;
@@ -351,6 +351,7 @@ struct clvd_parser {
     // MARK: Mapping: slots → event (Fields.hpp)
 
     bool resolve_type(clvd_event *event);
+    bool resolve_alias(clvd_event *event);
     bool resolve_user(clvd_event *event);
     bool header(clvd_field field, const void *record_headers, clvd_text *text) const;
     bool resolve_time(const clvd_record *record, clvd_event *event);
@@ -361,6 +362,7 @@ struct clvd_parser {
     bool within(clvd_field field, double value);
     bool resolve_event_id(const clvd_record *record, clvd_event *event);
     bool resolve_product(clvd_event *event);
+    bool joins(clvd_event *event);
     bool item_hash(clvd_field field, Kind kind, clvd_text raw, int16_t slot, uint64_t *result);
     void resolve(const clvd_record *record, clvd_event *event);
 
@@ -386,7 +388,7 @@ struct clvd_parser {
     void reject_document(JsonError error);
     bool reject_noted(const clvd_record *record);
     void blame_frame(const clvd_record *record);
-    void decode_avro(const clvd::AvroProgram &program, uint32_t skipped, const clvd_record *record, clvd_event *event);
+    void decode_body(clvd::RecordSchema &schema, bool framed, const clvd_record *record, clvd_event *event);
     void decode_row(const clvd_text *columns, const clvd_record *record, clvd_event *event);
 
     // MARK: Records
@@ -406,7 +408,7 @@ struct clvd_parser {
     }
 
     bool reserve_arena(size_t records) {
-        size_t needed = records * 2 * limits.max_user_bytes;
+        size_t needed = records * 3 * limits.max_user_bytes;
         if (needed <= arena_capacity) return true;
         std::free(arena);
         arena = static_cast<uint8_t *>(std::malloc(needed));

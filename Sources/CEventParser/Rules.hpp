@@ -44,9 +44,9 @@ inline bool clvd_parser::turn(clvd_event *event) {
     return false;
 }
 
-/// What is wrong with a record that holds a batch is the batch.
+/// What is wrong with a record that holds a batch is the batch. A filter sees only what is around it.
 inline void clvd_parser::blame_batch() {
-    if (fault.status < clvd_status_first_rejection) return;
+    if (fault.status < clvd_status_first_rejection && fault.status != clvd_status_filtered) return;
     for (int16_t slot : rules.batches) {
         if (slots.kinds[slot] != Kind::array) continue;
         reject(clvd_status_wrong_type, clvd_field_none, Reason::batch, slot);

@@ -40,7 +40,8 @@ const char *clvd_status_name(uint8_t status) {
 const char *clvd_field_name(uint8_t field) {
     static const char *const names[clvd_field_count] = {
         "record", "event_id", "event_time", "user_id", "event_type", "product_id", "category",
-        "price", "quantity", "amount", "currency", "order_id", "session_id"};
+        "price", "quantity", "amount", "currency", "order_id", "session_id", "anonymous_id",
+        "previous_id"};
     return field < clvd_field_count ? names[field] : "unknown";
 }
 

@@ -28,6 +28,7 @@ typedef struct queue {
     int seen;                       ///< whether any message has come since it was added
     rd_kafka_message_t *stop;       ///< the error that a batch cannot be read; nothing after it is taken
     int is_stop_told;
+    int is_held;                    ///< it waits: nothing of it is taken, and nobody waits for it
     waiting *items;
     size_t first;
     size_t count;
@@ -44,6 +45,7 @@ struct clvd_alignment {
     size_t heap_count;
     size_t records;
     size_t bytes;
+    size_t held;                    ///< partitions that wait
     int has_stop;                   ///< a partition has a stop that was not told
 };
 
@@ -134,6 +136,7 @@ void clvd_alignment_remove(clvd_alignment *a, int32_t topic, int32_t partition) 
     if (!q) return;
     empty(a, q);
     free(q->items);
+    a->held -= q->is_held;
     *q = a->queues[--a->count];
     rebuild(a);
 }
@@ -145,12 +148,24 @@ void clvd_alignment_add(clvd_alignment *a, int32_t topic, int32_t partition, int
     a->queues[a->count++] = (queue){.topic = topic, .partition = partition, .next = offset};
 }
 
+void clvd_alignment_hold(clvd_alignment *a, int32_t topic, int32_t partition, int64_t offset, int holds) {
+    queue *q = find(a, topic, partition);
+    if (!q) return;
+    empty(a, q);
+    a->held += !!holds - q->is_held;
+    q->is_held = !!holds;
+    q->next = offset;
+    q->missing_since = 0;
+    q->seen = 0;
+    rebuild(a);
+}
+
 void clvd_alignment_clear(clvd_alignment *a) {
     for (size_t i = 0; i < a->count; i++) {
         empty(a, &a->queues[i]);
         free(a->queues[i].items);
     }
-    a->count = 0;
+    a->count = a->held = 0;
     rebuild(a);
 }
 
@@ -205,7 +220,7 @@ static int32_t topic_index(clvd_topics *topics, const rd_kafka_topic_t *handle) 
 }
 
 /// Whether records are returned in the order of their timestamps.
-static int aligns(const clvd_alignment *a) { return a->wait_ms > 0 && a->count > 1; }
+static int aligns(const clvd_alignment *a) { return a->wait_ms > 0 && a->count - a->held > 1; }
 
 /// Notes when a message is not the one that comes next in its partition.
 static void note_jump(const queue *q, const rd_kafka_message_t *m, clvd_batch *batch) {
@@ -238,7 +253,7 @@ static void take(clvd_topics *topics, clvd_alignment *a, rd_kafka_message_t *m, 
     if (!m->err || is_end(m) || stops) {
         queue *q = find(a, topic_index(topics, m->rkt), m->partition);
         // Its partition was revoked, and the next owner reads it; or it comes after what cannot be read.
-        if (!q || q->stop) rd_kafka_message_destroy(m);
+        if (!q || q->stop || q->is_held) rd_kafka_message_destroy(m);
         else if (stops) {
             q->stop = m;
             q->is_stop_told = 0;
@@ -331,7 +346,7 @@ static void fill(clvd_record *r, rd_kafka_message_t *m, int32_t topic, int64_t t
 
 /// Whether the log of a partition has records that were not fetched yet.
 static int is_missing(rd_kafka_t *rk, const clvd_topics *topics, const queue *q) {
-    if (q->count) return 0;
+    if (q->count || q->is_held) return 0;
     int64_t low, high = -1;
     rd_kafka_get_watermark_offsets(rk, topics->names[q->topic], q->partition, &low, &high);
     return high < 0 || high > q->next;
@@ -361,6 +376,7 @@ static int are_to_wait(const clvd_alignment *a, const clvd_batch *batch) {
     int64_t fresh = (int64_t)t.tv_sec * 1000 - latest_age;
     for (size_t i = 0; i < a->count; i++) {
         const queue *q = &a->queues[i];
+        if (q->is_held) continue;
         if (!q->seen || (q->count && head(q)->time >= 0 && head(q)->time < fresh)) return 1;
     }
     return 0;
@@ -368,7 +384,7 @@ static int are_to_wait(const clvd_alignment *a, const clvd_batch *batch) {
 
 /// Whether the earliest message is to wait, as one of another partition that is about to come may be earlier.
 static int is_held_back(const clvd_alignment *a, int64_t now) {
-    if (a->heap_count == a->count) return 0;
+    if (a->heap_count + a->held == a->count) return 0;
     const waiting *earliest = head(&a->queues[a->heap[0]]);
     return !is_end(earliest->message) && now - earliest->since < a->wait_ms;
 }

@@ -13,8 +13,9 @@ extension Engine {
     /// - Returns: false when the record does not take its partition's watermark that far.
     func learn(before event: UnsafePointer<clvd_event>) -> Bool {
         let id = TaskID(topic: event.pointee.topic, partition: event.pointee.partition)
-        let watermark = event.pointee.time_ms - settings.latenessMs
-        guard tasks[id]!.moves(event, beyond: schedule.marks?.trigger ?? .min) else { return false }
+        let task = tasks[id]!
+        guard task.moves(event, beyond: schedule.marks?.trigger ?? .min) else { return false }
+        let watermark = task.watermark(with: event)
         if schedule.marks == nil { begin(LearningMarks(after: watermark)) }
         while schedule.marks!.trigger < watermark { learnAtMark() }
         return true

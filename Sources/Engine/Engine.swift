@@ -231,7 +231,7 @@ public final class Engine {
             if offset < next[input] {
                 ordered[place].counters.repeated += 1
             } else {
-                if events[i].time_ms > limit, i != harmless, events[i].status == UInt8(clvd_status_ok.rawValue) {
+                if events[i].cappedMs > limit, i != harmless, events[i].status == UInt8(clvd_status_ok.rawValue) {
                     break
                 }
                 next[input] = offset + 1

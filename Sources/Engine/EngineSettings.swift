@@ -29,6 +29,8 @@ final class EngineSettings {
     /// Shares of customers below the high segment and below the middle one.
     let segmentShares: (high: Float, mid: Float)
     let latenessMs: Int64
+    /// By how much a device's clock may be ahead.
+    let skewMs: Int64
     let retentionMs: Int64
     let rescoreHours: Int
     /// Turns of `rescoreHours` between two landmarks of a user's grid.
@@ -99,6 +101,7 @@ final class EngineSettings {
         segmentReading = reading
         segmentShares = (Float(configuration.segments.high), Float(configuration.segments.mid))
         latenessMs = Int64(configuration.time.allowedLatenessSeconds) * Clock.second
+        skewMs = Int64(configuration.time.clockSkewSeconds) * Clock.second
         let days = Int64(configuration.state.retentionDays)
         retentionMs = days > 0 ? days * Clock.day : .max
         rescoreHours = configuration.alerts.rescoreHours

@@ -17,6 +17,7 @@ final class PartitionTask {
     let scratch: Scratch
     var users: UserTable
     var pool: LandmarkPool
+    var aliases: AliasTable
     var outbox = Outbox()
     var counters = TaskCounters()
     /// The customers by the value of their latest update.
@@ -57,12 +58,14 @@ final class PartitionTask {
     var watermark: Int64 { clock.watermark }
 
     init(
-        id: TaskID, settings: EngineSettings, users: consuming UserTable, pool: consuming LandmarkPool
+        id: TaskID, settings: EngineSettings, users: consuming UserTable, pool: consuming LandmarkPool,
+        aliases: consuming AliasTable
     ) {
         self.id = id
         self.settings = settings
         self.users = users
         self.pool = pool
+        self.aliases = aliases
         scratch = settings.makeScratch()
         pendingEvents = .allocate(capacity: Scratch.rows)
         pendingRecords = .allocate(capacity: Scratch.rows)
@@ -75,7 +78,8 @@ final class PartitionTask {
             users: UserTable(layout: settings.userLayout, seed: settings.configuration.state.hashSeed),
             pool: LandmarkPool(
                 layout: settings.landmarkLayout, capacity: settings.landmarksPerTask,
-                binEnds: settings.targetTable.binEnds))
+                binEnds: settings.targetTable.binEnds),
+            aliases: AliasTable(capacity: settings.usersPerTask, seed: settings.configuration.state.hashSeed))
     }
 
     deinit {
@@ -135,17 +139,6 @@ final class PartitionTask {
         LearningCut(watermark: clock.watermark, through: .max, tail: pool.tail, records: counters.records)
     }
 
-    /// Whether a record, the next of this partition, will be accepted and take the watermark beyond a time.
-    func moves(_ event: UnsafePointer<clvd_event>, beyond time: Int64) -> Bool {
-        let e = event.pointee
-        guard e.status == UInt8(clvd_status_ok.rawValue), abs(e.amount) <= PartitionTask.maximumAmount,
-            e.time_ms - settings.latenessMs > max(time, clock.watermark)
-        else { return false }
-        let (key, length) = (e.user!, Int(e.user_length))
-        let slot = users.find(key, length, hash: users.hash(key, length))
-        return slot == UserTable.none || !EventIDs(users.slot(slot), settings.userLayout).contains(e.event_id_hash)
-    }
-
     /// Takes in the next records of this task's share in order, none of them below `nextOffset`, until `taken` is `count`
     /// or the work for passing hours is spent; then another call goes on. Outputs go to the outbox.
     /// - Parameters:
@@ -162,7 +155,8 @@ final class PartitionTask {
             let index = indices[taken]
             let event = events + Int(index)
             let offset = event.pointee.offset
-            let next = models.model(at: watermark(with: event))
+            var next = models.model(at: clock.watermark)
+            if next !== models.newest { next = models.model(at: watermark(with: event)) }
             if next !== model {
                 flush(model)
                 model = next
@@ -177,13 +171,6 @@ final class PartitionTask {
             taken += 1
         }
         flush(model)
-    }
-
-    /// The watermark once a record is accepted.
-    @inline(__always)
-    private func watermark(with event: UnsafePointer<clvd_event>) -> Int64 {
-        guard event.pointee.status == UInt8(clvd_status_ok.rawValue) else { return clock.watermark }
-        return max(clock.watermark, event.pointee.time_ms - settings.latenessMs)
     }
 
     /// - Returns: false when the hours up to the record are not through: nothing is done with the record itself.
@@ -204,35 +191,43 @@ final class PartitionTask {
             reject(event, index: index, UInt8(clvd_status_absurd_amount.rawValue), model)
             return true
         }
+        if EventType.isIdentity(event.pointee.type) {
+            identify(event, index: index, model)
+            return true
+        }
         let time = event.pointee.time_ms
         if time < clock.watermark {
             reject(event, index: index, UInt8(clvd_status_too_late.rawValue), model)
             return true
         }
-        let (key, length) = (event.pointee.user!, Int(event.pointee.user_length))
-        let hash = users.hash(key, length)
-        var slot = users.find(key, length, hash: hash)
-        if slot != UserTable.none
-            && EventIDs(users.slot(slot), settings.userLayout).contains(event.pointee.event_id_hash)
-        {
+        var who = customer(of: event)
+        if isDuplicate(event, of: who.slot) {
             counters.duplicates += 1
             return true
         }
-        let newWatermark = time - settings.latenessMs
+        var stream = clock.stream
+        stream.note(event.pointee.cappedMs, of: who.hash, skewMs: settings.skewMs)
+        let newWatermark = stream.time - settings.latenessMs
         if newWatermark > clock.watermark {
             if newWatermark > nextMark { passMarks(to: newWatermark, model) }
             let timerHour = clock.timerHour
             guard advanceWatermark(to: newWatermark, record: index, model) else { return false }
             // Timers may have evicted the user.
-            if clock.timerHour != timerHour { slot = users.find(key, length, hash: hash) }
+            if clock.timerHour != timerHour { who = customer(of: event) }
         }
-        let former = slot == UserTable.none ? users.former.find(hash) : nil
-        if slot == UserTable.none && former == nil && hash & newcomerMask == 0 {
-            newcomers.append((hash, event.pointee.offset))
+        clock.stream = stream
+        if event.pointee.alias != nil {
+            join(event, index: index, model)
+            who = customer(of: event)
+        }
+        var slot = who.slot
+        let former = slot == UserTable.none ? users.former.find(who.hash) : nil
+        if slot == UserTable.none && former == nil && who.hash & newcomerMask == 0 {
+            newcomers.append((who.hash, event.pointee.offset))
         }
         if event.pointee.type == EventType.userDeleted.rawValue {
             flush(model)
-            erase(slot, hash: hash, event, record: index)
+            erase(who, event, record: index)
             return true
         }
         if slot == UserTable.none {
@@ -240,9 +235,7 @@ final class PartitionTask {
                 flush(model)
                 evictIdlest()
             }
-            slot = users.insert(key, length, hash: hash)
-            // Making room may have dropped it.
-            if former != nil, let place = users.former.find(hash) { restore(place, to: slot) }
+            slot = open(who.key, who.length, hash: who.hash)
         } else if users.slot(slot).header.pointee.flags & UserHeader.pending != 0 {
             flush(model)
         }
@@ -286,7 +279,7 @@ final class PartitionTask {
                 into: users.slot(scratch.slots[r]) + settings.userLayout.rolling)
         }
         model.predict(scratch, rows: rows)
-        for r in 0..<rows { finish(r, pendingEvents[r], model) }
+        for r in 0..<rows { finish(r, pendingEvents[r], record: pendingRecords[r], model) }
         pending = 0
     }
 
@@ -320,7 +313,7 @@ final class PartitionTask {
     }
 
     /// Outputs and landmark of a row whose prediction is made.
-    private func finish(_ r: Int, _ event: UnsafePointer<clvd_event>, _ model: ServingModel) {
+    func finish(_ r: Int, _ event: UnsafePointer<clvd_event>, record: UInt32, _ model: ServingModel) {
         let slotNumber = scratch.slots[r]
         let slot = users.slot(slotNumber)
         let h = slot.header
@@ -329,10 +322,10 @@ final class PartitionTask {
         if h.pointee.events > 1 { ranks.remove(h.pointee.lastValue) }
         ranks.add(value)
         let churn = settings.alerts.churn.value(row)
-        currentRecord = pendingRecords[r]
+        currentRecord = record
         h.pointee.flags &= ~UserHeader.pending
         counters.updates += 1
-        if !muted { publishUpdate(r, h, event, value: value, churn: churn, model) }
+        if !muted { publishUpdate(r, slot, event, value: value, churn: churn, model) }
         if model.version > 0 {
             alert(slot, r, value: value, churn: churn, source: event, model)
             h.pointee.lastChurn = churn
@@ -354,9 +347,10 @@ final class PartitionTask {
     // MARK: Outputs
 
     private func publishUpdate(
-        _ r: Int, _ h: UnsafeMutablePointer<UserHeader>, _ event: UnsafePointer<clvd_event>, value: Float,
+        _ r: Int, _ slot: UserSlot, _ event: UnsafePointer<clvd_event>, value: Float,
         churn: Float, _ model: ServingModel
     ) {
+        let h = slot.header
         let bounds = scratch.bounds
         model.forEachDistribution(scratch, row: r) { i, distribution in
             let interval = distribution.interval(level: Double(model.levels[i]))
@@ -372,65 +366,9 @@ final class PartitionTask {
             valueChange: hasEarlierUpdate ? Double(value - h.pointee.lastValue) : 0,
             churnChange: h.pointee.flags & UserHeader.scored != 0 ? Double(churn - h.pointee.lastChurn) : 0,
             confidence: Double(model.confidence(events: h.pointee.events)), modelVersion: model.version)
-        let key = UnsafeBufferPointer(start: event.pointee.user!, count: Int(event.pointee.user_length))
-        outbox.append(.update, record: currentRecord, source: RecordPlace(event.pointee), key: key) { w in
-            settings.encoder.write(update, of: event, &w)
-        }
-    }
-
-    /// Whether one more alert of the backlog is published.
-    private var admitsBacklog: Bool {
-        settings.configuration.alerts.backlog == .mark && counters.alertsOfBacklog < Int64(settings.backlogPerTask)
-    }
-
-    /// Raises or clears the alert of a user whose prediction is in row `r` of the scratch.
-    /// - Parameter source: the event that moved the prediction; nil when time passed in silence.
-    func alert(
-        _ slot: UserSlot, _ r: Int, value: Float, churn: Float, source: UnsafePointer<clvd_event>?,
-        _ model: ServingModel
-    ) {
-        let h = slot.header
-        let now = scratch.instants[r]
-        let silent = source == nil
-        let (state, reason): (StaticString, StaticString)
-        var isBacklog = false
-        switch settings.alerts.transition(h, probability: churn, value: value, now: now, silent: silent) {
-        case .none: return
-        case .raised:
-            // The first score of a user who has done nothing since a model serves.
-            isBacklog = silent && h.pointee.flags & UserHeader.scored == 0
-            h.pointee.flags |= UserHeader.alertRaised
-            h.pointee.alertRaisedAt = UInt32(clamping: now / 1000)
-            if h.pointee.alerts < .max { h.pointee.alerts += 1 }
-            if isBacklog && !admitsBacklog {
-                h.pointee.flags |= UserHeader.alertWithheld
-                counters.alertsWithheld += 1
-                return
-            }
-            counters.alertsRaised += 1
-            if silent { counters.alertsForSilence += 1 }
-            if isBacklog { counters.alertsOfBacklog += 1 }
-            (state, reason) = ("raised", silent ? "silence" : "decline")
-        case .cleared:
-            let wasWithheld = h.pointee.flags & UserHeader.alertWithheld != 0
-            h.pointee.flags &= ~(UserHeader.alertRaised | UserHeader.alertWithheld)
-            if wasWithheld { return }
-            counters.alertsCleared += 1
-            (state, reason) = ("cleared", silent ? "model" : "activity")
-        }
-        guard !muted else { return }
         let key = users.key(of: slot)
-        let alert = AlertEncoder.Alert(
-            id: clvd_seeded_hash(key.baseAddress!, key.count, UInt64(h.pointee.alertRaisedAt)), state: state,
-            reason: reason, isBacklog: isBacklog, at: now, lastEventMs: h.pointee.lastEventMs, churnProbability: churn,
-            value: value, valueToDate: h.pointee.valueToDate, orders: h.pointee.purchases,
-            firstPurchase: h.pointee.firstPurchase, lastPurchase: h.pointee.lastPurchase,
-            factors: model.factors(
-                scratch, row: r, reading: settings.alerts.churn, count: settings.alerts.factors),
-            modelVersion: model.version)
-        let place = source.map { RecordPlace($0.pointee) } ?? .none
-        outbox.append(.alert, record: currentRecord, source: place, key: key) { w in
-            settings.alertEncoder.write(alert, user: key, &w)
+        outbox.append(.update, record: currentRecord, source: RecordPlace(event.pointee), key: key) { w in
+            settings.encoder.write(update, of: event, user: key, &w)
         }
     }
 }

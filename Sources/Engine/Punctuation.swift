@@ -2,7 +2,9 @@ import CEventParser
 
 /// Event time of one task: how far it has come, and which idle ticks are to be replayed.
 struct TaskClock {
-    /// Highest accepted event time less the allowed lateness, ms; `Int64.min` before the first event.
+    /// How far the event times of customers have come.
+    var stream = StreamTime()
+    /// The same less the allowed lateness, ms; `Int64.min` before the first event.
     var watermark = Int64.min
     /// Last full hour whose timers have run; `Int64.min` before the first event.
     var timerHour = Int64.min
@@ -137,6 +139,7 @@ extension PartitionTask {
             hour: hour, turn: Clock.index(hour, per: Int64(step)), scores: scores, runsTimers: runsTimers)
         let now = hour * Clock.hour
         slice.spend(1 + users.slotCount / step / Slice.slotsPerUnit)
+        if runsTimers { forgetUnusedAliases(phase: phase, step: step, now: now) }
         var rows = 0
         for i in stride(from: phase, to: users.slotCount, by: step) {
             let h = users.slot(UInt32(i)).header

@@ -1,5 +1,5 @@
-/// What became of the records of a task. `accepted + duplicates + ignored + tombstones + erased + deadLetters`
-/// equals `records`.
+/// What became of the records of a task. `accepted + duplicates + ignored + tombstones + erased + identifies +
+/// deadLetters` equals `records`.
 public struct TaskCounters: Sendable, Equatable, Codable {
     public var records: Int64 = 0
     public var accepted: Int64 = 0
@@ -7,6 +7,8 @@ public struct TaskCounters: Sendable, Equatable, Codable {
     public var ignored: Int64 = 0
     public var tombstones: Int64 = 0
     public var erased: Int64 = 0
+    /// Records that say no more than whose an id is.
+    public var identifies: Int64 = 0
     public var deadLetters: Int64 = 0
     /// Codes of `clvd_status` are below this power of two.
     public static let statuses = 32
@@ -30,6 +32,12 @@ public struct TaskCounters: Sendable, Equatable, Codable {
     public var landmarks: Int64 = 0
     public var evictedIdle: Int64 = 0
     public var evictedByCap: Int64 = 0
+    /// Aliases that were joined with what was held of them, and such of which nothing was held here: it is in another
+    /// partition, or there never was anything.
+    public var joined: Int64 = 0
+    public var aliasesWithoutState: Int64 = 0
+    /// Aliases that were another customer's before: devices that several people use.
+    public var aliasesRepointed: Int64 = 0
 
     public init() {}
 
@@ -41,6 +49,7 @@ public struct TaskCounters: Sendable, Equatable, Codable {
         c.ignored += b.ignored
         c.tombstones += b.tombstones
         c.erased += b.erased
+        c.identifies += b.identifies
         c.deadLetters += b.deadLetters
         for i in c.reasons.indices { c.reasons[i] += b.reasons[i] }
         c.repeated += b.repeated
@@ -56,6 +65,9 @@ public struct TaskCounters: Sendable, Equatable, Codable {
         c.landmarks += b.landmarks
         c.evictedIdle += b.evictedIdle
         c.evictedByCap += b.evictedByCap
+        c.joined += b.joined
+        c.aliasesWithoutState += b.aliasesWithoutState
+        c.aliasesRepointed += b.aliasesRepointed
         return c
     }
 }

@@ -12,6 +12,8 @@ package final class Evaluation {
         package var deadLetters: Int64
         /// Dead letters by reason, with the first of each.
         package var refusals: Refusals
+        /// Events by names of types that the format does not know.
+        package var unknownTypes: [String: Int64]
         package var users: Int
         package var landmarks: Int
         package var predictions: Int64
@@ -51,8 +53,6 @@ package final class Evaluation {
     private let engine: Engine
     private let query: Query
     private let csv: CSVWriter?
-    /// Whether outcomes are wanted.
-    private let remembers: Bool
     package private(set) var log = EventLog()
     package private(set) var forecasts: Forecasts
     package private(set) var alerts: [Alert] = []
@@ -74,22 +74,28 @@ package final class Evaluation {
     /// - Parameters:
     ///   - out: file for the predictions at the landmarks.
     ///   - engine: one without partitions, whose targets are `clv` and `purchase` at the landmarks' horizons.
-    ///   - remembers: keeps the events and the forecasts, to see what came of them.
-    package init(events: EventFile, instants: Instants, out: String?, engine: Engine, remembers: Bool) throws {
+    package init(events: EventFile, instants: Instants, out: String?, engine: Engine) throws {
         file = events
+        file.countUnknownTypes()
         self.instants = instants
         self.engine = engine
-        self.remembers = remembers
-        forecasts = Forecasts(horizons: instants.horizons)
+        let churn = engine.configuration.targets.first { $0.kind == .absence && $0.events.isEmpty }
+        forecasts = Forecasts(horizons: instants.horizons, churnDays: churn?.horizonsDays.max())
         engine.addTask(TaskID(topic: 0, partition: 0))
         query = engine.query(
             instants.horizons.flatMap { days in
                 ["clv", "purchase"].map { Query.Item(target: $0, horizonDays: days) }
-            })
+            }
+                + (churn.flatMap { target in
+                    target.horizonsDays.max().map { [Query.Item(target: target.name, horizonDays: $0)] }
+                } ?? []))
         csv = try out.map {
             try CSVWriter(path: $0, header: "landmark_id,horizon_days,expected_value,purchase_probability")
         }
     }
+
+    /// Names of types that the format does not know.
+    package var unknownTypes: UnknownTypeNames { file.unknownTypes }
 
     /// Bytes of the event file, nil when unknown.
     package var bytes: Int64? { file.bytesTotal >= 0 ? file.bytesTotal : nil }
@@ -127,14 +133,13 @@ package final class Evaluation {
                 from = i
                 while isDue(before: event.time_ms) { try score(upTo: event.time_ms) }
             }
-            if remembers { log.add(event) }
+            log.add(event)
         }
         step(UnsafeBufferPointer(rebasing: events[from...]))
     }
 
     private func step(_ events: UnsafeBufferPointer<clvd_event>) {
         engine.step(events)
-        guard remembers else { return }
         if servesFromMs == nil, engine.modelVersion > 0 { servesFromMs = engine.clock(TaskID(topic: 0, partition: 0)) }
         engine.forEachOutput { entry in
             guard entry.kind == .alert, let alert = AlertRecord(Data(entry.value)) else { return }
@@ -183,7 +188,9 @@ package final class Evaluation {
     /// The customers whose turn is at the day that is due.
     private func scoreGrid(_ days: Int) {
         let turn = Int(nextDay / Self.day)
-        let group = log.users.indices.filter { ($0 + turn) % days == 0 }.map { (log.users[$0].id, nextDay) }
+        let group = log.users.indices.filter {
+            ($0 + turn) % days == 0 && log.customer(of: Int32($0)) == Int32($0)
+        }.map { (log.users[$0].id, nextDay) }
         nextDay += Self.day
         let all = Array(instants.horizons.indices)
         for from in stride(from: 0, to: group.count, by: Self.batch) {
@@ -197,19 +204,19 @@ package final class Evaluation {
     ///   - first: number of the first landmark.
     ///   - horizons: of a landmark by its number, as indices.
     private func ask(_ group: [(String, Int64)], first: Int, horizons: (Int) -> [Int]) -> [Float] {
-        var intervals: [SpendInterval] = []
-        if remembers {
-            intervals = Array(repeating: .nothing, count: group.count * query.count)
-        }
+        var intervals = [SpendInterval](repeating: .nothing, count: group.count * query.count)
         let answers = query.answer(group.map { (key: $0.0, timeMs: $0.1) }) { user, item, interval in
-            if remembers { intervals[user * query.count + item] = interval }
+            intervals[user * query.count + item] = interval
         }
         asked = first + group.count
         let fromModel = engine.modelVersion > 0
         if !fromModel { fromRates += Int64(group.count) }
-        guard remembers else { return answers }
         for (i, (user, time)) in group.enumerated() {
             let place = log.place(user)
+            if forecasts.churnDays != nil {
+                forecasts.churn.append(
+                    .init(user: place, timeMs: time, probability: answers[(i + 1) * query.count - 1]))
+            }
             for h in horizons(first + i) {
                 let at = i * query.count + 2 * h
                 forecasts.rows.append(
@@ -226,7 +233,8 @@ package final class Evaluation {
         return Summary(
             events: report.counters.records, accepted: report.counters.accepted,
             deadLetters: report.counters.deadLetters,
-            refusals: refusals.with(reasons: report.counters.reasons), users: report.users,
+            refusals: refusals.with(reasons: report.counters.reasons), unknownTypes: unknownTypes.counts,
+            users: report.users,
             landmarks: asked, predictions: predictions, fromRates: fromRates,
             learningSteps: report.learning.steps, binEdgesDays: engine.configuration.binEdgesDays, seconds: seconds,
             prequential: report.prequential, drifts: report.learning.driftAlarms)

@@ -2,18 +2,22 @@
 package struct EvaluationResult: Encodable {
     package let summary: Evaluation.Summary
     package var comparison: Comparison?
+    package var quality: Quality?
+    package var alerts: AlertReport?
     package var truth: TruthReport?
     package var recovery: [RecoveryPair]?
 
     package init(summary: Evaluation.Summary) { self.summary = summary }
 
-    private enum Keys: String, CodingKey { case comparison, truth, recovery }
+    private enum Keys: String, CodingKey { case comparison, quality, alerts, truth, recovery }
 
     /// One object: the summary's fields, and the other parts where they were asked for.
     package func encode(to encoder: any Encoder) throws {
         try summary.encode(to: encoder)
         var container = encoder.container(keyedBy: Keys.self)
         try container.encodeIfPresent(comparison, forKey: .comparison)
+        try container.encodeIfPresent(quality, forKey: .quality)
+        try container.encodeIfPresent(alerts, forKey: .alerts)
         try container.encodeIfPresent(truth, forKey: .truth)
         try container.encodeIfPresent(recovery, forKey: .recovery)
     }

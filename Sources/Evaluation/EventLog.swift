@@ -17,6 +17,8 @@ package struct EventLog {
 
     package private(set) var users: [User] = []
     private var places: [String: Int32] = [:]
+    /// Of aliases: their customers, by places.
+    private var customers: [Int32: Int32] = [:]
     private(set) var firstMs = Int64.max
     private(set) var lastMs = Int64.min
 
@@ -35,7 +37,15 @@ package struct EventLog {
     mutating func add(_ event: clvd_event) {
         guard event.status == UInt8(clvd_status_ok.rawValue), let user = event.user else { return }
         let id = String(decoding: UnsafeBufferPointer(start: user, count: Int(event.user_length)), as: UTF8.self)
-        let at = Int(place(id))
+        if let alias = event.alias {
+            join(
+                String(decoding: UnsafeBufferPointer(start: alias, count: Int(event.alias_length)), as: UTF8.self),
+                to: id)
+        }
+        guard event.type != UInt8(clvd_type_identify.rawValue), event.type != UInt8(clvd_type_alias.rawValue) else {
+            return
+        }
+        let at = Int(customer(of: place(id)))
         let time = event.time_ms
         firstMs = min(firstMs, time)
         lastMs = max(lastMs, time)
@@ -47,6 +57,29 @@ package struct EventLog {
             if let former { return addMoney(at, at: time, event.amount - former) }
         }
         addPurchase(Int32(at), at: time, money: event.amount)
+    }
+
+    /// The place of the customer whose alias a user is; else of the user.
+    func customer(of place: Int32) -> Int32 { customers[place] ?? place }
+
+    /// What an alias did was the customer's doing, and so is what it does from now on. One that is another customer's alias
+    /// is this one's from now on.
+    private mutating func join(_ alias: String, to id: String) {
+        let (from, into) = (place(alias), customer(of: place(id)))
+        guard from != into, customers[from] != into else { return }
+        for (other, customer) in customers where customer == from { customers[other] = into }
+        guard customers.updateValue(into, forKey: from) == nil else { return }
+        let (a, u) = (users[Int(from)], users[Int(into)])
+        users[Int(into)].events = (a.events + u.events).sorted()
+        users[Int(into)].purchases = (a.purchases + u.purchases).sorted()
+        func steps(_ user: User) -> [(time: Int64, money: Double)] {
+            user.changes.indices.map { (user.changes[$0], user.spent[$0] - ($0 > 0 ? user.spent[$0 - 1] : 0)) }
+        }
+        (users[Int(into)].changes, users[Int(into)].spent) = ([], [])
+        for step in (steps(a) + steps(u)).sorted(by: { $0.time < $1.time }) {
+            addMoney(Int(into), at: step.time, step.money)
+        }
+        users[Int(into)].orders.merge(a.orders) { later, _ in later }
     }
 
     mutating func addPurchase(_ user: Int32, at time: Int64, money: Double) {
@@ -63,7 +96,7 @@ package struct EventLog {
     /// Money and number of the purchases in (from, from + horizon].
     /// - Parameter days: the horizon.
     func outcome(_ user: Int32, from: Int64, days: Double) -> (money: Double, purchases: Int) {
-        let u = users[Int(user)]
+        let u = users[Int(customer(of: user))]
         let to = from + Int64((days * 86_400_000).rounded())
         let (a, b) = (Self.after(u.changes, from), Self.after(u.changes, to))
         let money = (b > 0 ? u.spent[b - 1] : 0) - (a > 0 ? u.spent[a - 1] : 0)

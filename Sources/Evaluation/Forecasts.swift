@@ -19,6 +19,22 @@ package struct Forecasts {
     package let horizons: [Double]
     package var rows: [Row] = []
 
+    /// P(no event within `churnDays`) at a landmark.
+    package struct ChurnRow {
+        var user: Int32
+        var timeMs: Int64
+        var probability: Float
+    }
+
+    /// nil: no target says so.
+    package var churnDays: Double?
+    package var churn: [ChurnRow] = []
+
+    package init(horizons: [Double], churnDays: Double? = nil) {
+        self.horizons = horizons
+        self.churnDays = churnDays
+    }
+
     /// A row and what came of it.
     package struct Outcome {
         var forecast: Row

@@ -29,6 +29,8 @@ package final class PartitionedEvents {
                 let partition = Self.partition(place, of: partitions)
                 event.user = UnsafePointer(keys[place])
                 event.event_id = nil
+                // Their customers are the ids that the file names.
+                (event.alias, event.alias_length) = (nil, 0)
                 event.event_id_length = 0
                 event.topic = 0
                 event.partition = Int32(partition)

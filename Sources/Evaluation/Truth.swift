@@ -9,12 +9,25 @@ package struct TruthFile {
         var purchasesPerDay: Double
         var churnPerDay: Double
         var meanOrderValue: Double
+        /// With and without a purchase; 0: not known.
+        var visitsPerDay = 0.0
+        /// Whether visits are a Poisson process until the customer leaves.
+        var isPoisson = true
 
         /// Money expected in the days after an instant by one who knows all but chance.
         package func expected(at timeMs: Int64, days: Double) -> Double {
             guard timeMs < churnMs else { return 0 }
             let alive = churnPerDay > 1e-12 ? -expm1(-churnPerDay * days) / churnPerDay : days
             return purchasesPerDay * meanOrderValue * alive
+        }
+
+        var hasPoissonVisits: Bool { isPoisson && visitsPerDay > 0 }
+
+        /// Days without a visit after which the odds that the customer has left are as high as this. Death comes at
+        /// rate m, visits at rate v: P(left) / P(there) = m / (v + m) (exp((v + m) t) - 1).
+        package func silence(odds: Double) -> Double {
+            let all = visitsPerDay + churnPerDay
+            return log1p(odds * all / churnPerDay) / all
         }
     }
     package private(set) var users: [String: User] = [:]
@@ -24,18 +37,19 @@ package struct TruthFile {
         try TableFile.read(
             path,
             columns: ["user_id", "churn_ms", "purchase_rate_per_day", "churn_rate_per_day", "mean_order_value"],
-            need: "the truth needs"
+            optional: ["visit_rate_per_day", "law"], need: "the truth needs"
         ) { fields in
             guard let churn = Int64(fields[1]), let rate = Double(fields[2]), let churnRate = Double(fields[3]),
                 let value = Double(fields[4])
             else { throw TableFile.RowProblem("churn_ms and the rates are numbers") }
             users[fields[0]] = User(
-                churnMs: churn, purchasesPerDay: rate, churnPerDay: churnRate, meanOrderValue: value)
+                churnMs: churn, purchasesPerDay: rate, churnPerDay: churnRate, meanOrderValue: value,
+                visitsPerDay: Double(fields[5]) ?? 0, isPoisson: fields[6].isEmpty || fields[6] == "poisson")
         }
     }
 }
 
-/// Forecasts and alerts against the truth, beside what the time since the last visit alone gives.
+/// Forecasts against the truth, beside the customer's own rate drawn on.
 package struct TruthReport: Encodable {
     package struct Correlation: Encodable {
         package var horizonDays: Double
@@ -48,55 +62,21 @@ package struct TruthReport: Encodable {
         package var ownRateSpearman: Double
     }
 
-    /// How alerts fared. A rule of silence has its one number chosen so that it raises as many alerts as the model.
-    package struct Alerts: Encodable {
-        package var rule: String
-        package var raised: Int
-        /// Share of the alerts whose customer had left by then.
-        package var precision: Double?
-        /// Share of the customers who left, and had 60 days to be noticed, with an alert standing after it.
-        package var recall: Double?
-        /// Days from leaving to the alert, over those who were noticed.
-        package var medianDelayDays: Double?
-    }
     package var correlations: [Correlation]
-    /// Customers who bought and left in time.
-    package var churned: Int
-    package var alerts: [Alerts]
 
     private static let dayMs: Int64 = 86_400_000
-    private static let settleDays: Int64 = 60
-
-    /// An alert of a user, and until when it stands.
-    private struct Raised {
-        var atMs: Int64
-        var untilMs: Int64
-    }
 
     package init(_ evaluation: Evaluation, _ truth: TruthFile) {
         let log = evaluation.log
         let known = log.users.map { truth.users[$0.id] }
+        // Of other laws the truth has no more than mean rates.
+        guard truth.users.values.allSatisfy(\.isPoisson) else {
+            correlations = []
+            return
+        }
         correlations = evaluation.forecasts.horizons.indices.compactMap {
             Self.correlation(evaluation.forecasts, $0, log, known)
         }
-        let from = evaluation.servesFromMs ?? .max
-        let leavers = log.users.indices.filter { i in
-            guard let user = known[i], let first = log.users[i].purchases.first else { return false }
-            return user.churnMs >= max(from, first) && user.churnMs < log.lastMs - Self.settleDays * Self.dayMs
-        }
-        churned = leavers.count
-        let model = Self.standing(evaluation.alerts, users: log.users.count)
-        let raised = model.reduce(0) { $0 + $1.count }
-        let gaps = Self.usualGaps(log)
-        func judge(_ rule: String, _ alerts: [[Raised]]) -> Alerts { Self.judge(rule, alerts, leavers, known) }
-        alerts = [judge("clvd", model)]
-        guard raised > 0 else { return }
-        let fixed = Self.match(raised, 0.5...400) { Self.silences(log, from: from, days: { $0.number }, $0) }
-        alerts.append(judge("silent for \(Self.text(fixed.number)) days", fixed.alerts))
-        let usual = Self.match(raised, 0.1...400) { number in
-            Self.silences(log, from: from, days: { gaps[$0.user][$0.event] * $0.number }, number)
-        }
-        alerts.append(judge("silent for \(Self.text(usual.number)) usual gaps", usual.alerts))
     }
 
     // MARK: Value
@@ -147,104 +127,4 @@ package struct TruthReport: Encodable {
         }
         return ranks
     }
-
-    // MARK: Alerts
-
-    /// The model's alerts by user.
-    private static func standing(_ alerts: [Evaluation.Alert], users: Int) -> [[Raised]] {
-        var all = [[Raised]](repeating: [], count: users)
-        for alert in alerts {
-            let u = Int(alert.user)
-            if alert.isRaised {
-                all[u].append(Raised(atMs: alert.atMs, untilMs: .max))
-            } else if !all[u].isEmpty {
-                all[u][all[u].count - 1].untilMs = alert.atMs
-            }
-        }
-        return all
-    }
-
-    private static func judge(
-        _ rule: String, _ alerts: [[Raised]], _ leavers: [Int], _ known: [TruthFile.User?]
-    ) -> Alerts {
-        var result = Alerts(rule: rule, raised: 0)
-        var right = 0
-        for (u, mine) in alerts.enumerated() {
-            guard let churn = known[u]?.churnMs else { continue }
-            result.raised += mine.count
-            right += mine.count { $0.atMs >= churn }
-        }
-        if result.raised > 0 { result.precision = Double(right) / Double(result.raised) }
-        var delays: [Double] = []
-        for u in leavers {
-            guard let churn = known[u]?.churnMs, let first = alerts[u].first(where: { $0.untilMs > churn }) else {
-                continue
-            }
-            delays.append(Double(max(0, first.atMs - churn)) / Double(dayMs))
-        }
-        guard !leavers.isEmpty else { return result }
-        result.recall = Double(delays.count) / Double(leavers.count)
-        delays.sort()
-        if !delays.isEmpty { result.medianDelayDays = delays[delays.count / 2] }
-        return result
-    }
-
-    /// A silence that a rule looks at: after which event of whom, and the rule's number.
-    private struct Silence {
-        package var user: Int
-        package var event: Int
-        package var number: Double
-    }
-
-    /// Alerts of a rule: a customer who bought raises one when no event came for so many days, until the next comes.
-    private static func silences(
-        _ log: EventLog, from: Int64, days: (Silence) -> Double, _ number: Double
-    ) -> [[Raised]] {
-        log.users.indices.map { u in
-            let user = log.users[u]
-            guard let first = user.purchases.first else { return [] }
-            return user.events.indices.compactMap { e in
-                guard user.events[e] >= first else { return nil }
-                let silent = days(Silence(user: u, event: e, number: number))
-                let next = e + 1 < user.events.count ? user.events[e + 1] : log.lastMs
-                let at = max(from, user.events[e] + Int64(min(silent, 1e5) * Double(dayMs)))
-                guard at < next else { return nil }
-                return Raised(atMs: at, untilMs: e + 1 < user.events.count ? next : .max)
-            }
-        }
-    }
-
-    /// Days between the days on which a user came, so far, at each event; with one gap of everybody's mean beside them.
-    private static func usualGaps(_ log: EventLog) -> [[Double]] {
-        func day(_ t: Int64) -> Int64 { t / dayMs }
-        var (days, count) = (0.0, 0.0)
-        var all: [[(span: Double, gaps: Double)]] = []
-        for user in log.users {
-            var gaps = 0.0
-            var mine: [(Double, Double)] = []
-            for (e, t) in user.events.enumerated() {
-                if e > 0, day(t) > day(user.events[e - 1]) { gaps += 1 }
-                mine.append((Double(day(t) - day(user.events[0])), gaps))
-            }
-            days += mine.last?.0 ?? 0
-            count += gaps
-            all.append(mine)
-        }
-        let usual = count > 0 ? days / count : 7
-        return all.map { $0.map { ($0.span + usual) / ($0.gaps + 1) } }
-    }
-
-    /// The number for which a rule raises as many alerts as it shall: the more, the fewer alerts.
-    private static func match(
-        _ wanted: Int, _ range: ClosedRange<Double>, _ alerts: (Double) -> [[Raised]]
-    ) -> (number: Double, alerts: [[Raised]]) {
-        var (low, high) = (range.lowerBound, range.upperBound)
-        for _ in 0..<30 {
-            let middle = (low * high).squareRoot()
-            if alerts(middle).reduce(0, { $0 + $1.count }) > wanted { low = middle } else { high = middle }
-        }
-        return (high, alerts(high))
-    }
-
-    private static func text(_ x: Double) -> String { String(format: "%.1f", x) }
 }

@@ -39,7 +39,21 @@ public final class EventDecoder {
     public func prepare(
         _ records: UnsafeBufferPointer<clvd_record>, schemas: (any SchemaSource)?
     ) throws(SchemaUnavailable) {
-        try self.records.prepare(records, schemas)
+        if let missing = missingSchemas(of: records, schemas: schemas).first { throw missing.error }
+    }
+
+    /// Gets the schemas that `records` were written with and that are not known yet, as far as they can be had now.
+    /// - Returns: the records whose schemas are missing, by their indices in ascending order, and why they are.
+    public func missingSchemas(
+        of records: UnsafeBufferPointer<clvd_record>, schemas: (any SchemaSource)?
+    ) -> [(record: Int, error: SchemaUnavailable)] {
+        self.records.missingSchemas(of: records, schemas)
+    }
+
+    /// Gets a schema, unless it is known.
+    /// - Throws: when it cannot be had now.
+    public func prepare(schema id: UInt32, schemas: (any SchemaSource)?) throws(SchemaUnavailable) {
+        try records.prepare(schema: id, schemas)
     }
 
     /// Decodes `records` into as many `events`; `events[i].record == i`. Strings of the events point into the

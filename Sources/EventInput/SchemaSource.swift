@@ -10,9 +10,20 @@ public struct WriterSchema: Sendable, Equatable {
     public let type: String
     public let text: String
     /// Schemas that are referred to; each comes after those that it refers to itself.
-    public let references: [String]
+    public let references: [Reference]
 
-    public init(type: String, text: String, references: [String]) {
+    /// A schema and the name by which it is referred to.
+    public struct Reference: Sendable, Equatable, Codable {
+        public let name: String
+        public let text: String
+
+        public init(name: String, text: String) {
+            self.name = name
+            self.text = text
+        }
+    }
+
+    public init(type: String, text: String, references: [Reference]) {
         self.type = type
         self.text = text
         self.references = references
@@ -23,10 +34,13 @@ public struct WriterSchema: Sendable, Equatable {
 public struct SchemaUnavailable: Error, Sendable, Equatable, CustomStringConvertible {
     public let id: UInt32
     public let reason: String
+    /// Whether the source does not answer at all, for no schema.
+    public let isOfSource: Bool
 
-    public init(id: UInt32, reason: String) {
+    public init(id: UInt32, reason: String, isOfSource: Bool = false) {
         self.id = id
         self.reason = reason
+        self.isOfSource = isOfSource
     }
 
     public var description: String { "schema \(id): \(reason)" }

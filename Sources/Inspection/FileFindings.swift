@@ -8,6 +8,9 @@ package struct FileFindings: Encodable, Sendable {
     package var duplicates: Int64 = 0
     /// Rows of types that the format ignores.
     package var ignored: Int64 = 0
+    /// Rows that say no more than whose an id is, and ids that were joined to a customer with what was held of them.
+    package var identifies: Int64 = 0
+    package var joinedIds: Int64 = 0
     /// Refused rows by reason.
     package var refused: [String: Int64] = [:]
     /// The first refused row of each reason.

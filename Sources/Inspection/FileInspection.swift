@@ -24,6 +24,8 @@ package final class FileInspection {
         configuration.learning.enabled = false
         configuration.learning.eventLandmarkShare = 0
         configuration.alerts.enabled = false
+        // Every customer of the file is there at the end.
+        configuration.state.retentionDays = 200 * 365
         (configuration.model.units, configuration.model.hidden) = (16, 16)
         (configuration.model.categoryBuckets, configuration.model.crossBuckets) = (32, 32)
         engine = Engine(configuration: configuration, topics: ["file"], partitions: 1, executor: SerialExecutor())
@@ -94,6 +96,7 @@ package final class FileInspection {
         findings.accepted = counters.accepted
         findings.duplicates = counters.duplicates
         findings.ignored = counters.ignored
+        (findings.identifies, findings.joinedIds) = (counters.identifies, counters.joined)
         findings.purchasesWithoutMoney = counters.purchasesWithoutMoney
         findings.refundsWithoutPurchase = counters.refundsWithoutOrder
         findings.refused = refusals.counts

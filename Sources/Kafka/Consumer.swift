@@ -74,6 +74,8 @@ public final class Consumer {
     let topicNames: [String]
     /// Partitions that stand still before a batch that cannot be read.
     var stopped: [TopicPartition: Stop] = [:]
+    /// Partitions that wait because they were told to.
+    var paused: Set<TopicPartition> = []
     private let settings: [(String, String)]
     /// Opened when it is needed first.
     private var logReader: LogReader?
@@ -243,6 +245,7 @@ public final class Consumer {
     /// Answers a rebalance: consumption of the partitions begins at the offsets.
     public func assign(_ offsets: [TopicPartition: PartitionOffset]) throws(KafkaError) {
         for (p, offset) in offsets {
+            endPause(p)
             goOn(p)
             if let topic = topicIndex(p) { clvd_alignment_add(alignment, topic, p.partition, offset.offset) }
         }
@@ -258,6 +261,7 @@ public final class Consumer {
     /// Answers a rebalance: consumption of the partitions ends.
     public func unassign(_ partitions: [TopicPartition]) throws(KafkaError) {
         for p in partitions {
+            endPause(p)
             goOn(p)
             if let topic = topicIndex(p) { clvd_alignment_remove(alignment, topic, p.partition) }
         }

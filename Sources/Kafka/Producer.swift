@@ -148,10 +148,9 @@ public final class Producer {
     /// Hands one record over with its timestamp (ms) and its headers; key and value are copied.
     /// - Parameter partition: nil: by the key.
     public func produce(_ record: Record, partition: Int32? = nil, timestampMs: Int64) throws(KafkaError) {
-        try retryWhileFull("produce") {
+        try retryWhileFull(or: record.outgoing) {
             produceOne(record, record.headers, partition: partition, timestampMs: timestampMs)
         }
-        rd_kafka_poll(client.handle, 0)
     }
 
     private func produceOne(

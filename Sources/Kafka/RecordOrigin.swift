@@ -7,7 +7,7 @@ public struct RecordOrigin: Sendable, Hashable {
     public var topic: String
     public var partition: Int32
     public var offset: Int64
-    /// Which event of a record that holds several; nil: the record as a whole.
+    /// Which event of a record that holds several, from 0; nil: the record as a whole.
     public var element: Int?
 
     public init(topic: String, partition: Int32, offset: Int64, element: Int? = nil) {
@@ -19,6 +19,8 @@ public struct RecordOrigin: Sendable, Hashable {
     public static let keyHeader = "clvd.key"
     /// Name of the header of a dead letter that says where its record is in the topic of events.
     public static let routedHeader = "clvd.routed"
+    /// Name of the header of a dead letter that says which event of its record it is, where that held several.
+    public static let elementHeader = "clvd.element"
 
     public var text: String { "\(topic)/\(partition)/\(offset)" + (element.map { "#\($0)" } ?? "") }
 
@@ -57,6 +59,14 @@ public struct RecordOrigin: Sendable, Hashable {
     }
 }
 
+/// Names of headers of tombstones in the topic of updates.
+public enum OutputHeader {
+    /// The user of the record that erased a customer, where it is an alias of the customer.
+    public static let user = "clvd.source.user"
+    /// The customer whose alias the id of the tombstone is now.
+    public static let customer = "clvd.joined"
+}
+
 /// How a record is passed on: as it came, with another key and its origin.
 public struct Forwarding {
     /// ms since 1970; below 0: not known.
@@ -73,12 +83,17 @@ public struct Forwarding {
         case bytes(UnsafeRawBufferPointer)
     }
 
-    /// - Parameter record: its headers are copied.
-    public init(_ record: clvd_record, from origin: RecordOrigin, originalKey: OriginalKey) {
+    /// - Parameters:
+    ///   - record: its headers are copied.
+    ///   - header: name of a header that is left out.
+    public init(
+        _ record: clvd_record, from origin: RecordOrigin, originalKey: OriginalKey, without header: String? = nil
+    ) {
         timestampMs = record.timestamp_ms
         self.origin = origin
         self.originalKey = originalKey
         headers = record.headers.flatMap { rd_kafka_headers_copy(OpaquePointer($0)) }.map(Headers.init)
+        if let header, let headers { rd_kafka_header_remove(headers.list, header) }
     }
 
     /// A copy of a record's headers.

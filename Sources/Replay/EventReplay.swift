@@ -27,7 +27,7 @@ package final class EventReplay {
     }
 
     /// What was sent. `rows = sent + ignored`.
-    package struct Summary: Sendable, Encodable {
+    package struct Summary: Sendable {
         /// Rows of the file that were dealt with.
         package var rows: Int64 = 0
         /// Records delivered.
@@ -38,6 +38,8 @@ package final class EventReplay {
         package var ignored: Int64 = 0
         /// Rejected rows by reason, with the first of each.
         package var refusals = Refusals()
+        /// Names of types that the format does not know.
+        package var unknownTypes = UnknownTypeNames()
         /// The first rejected row and the reason.
         package var firstRejection: String?
         /// Earliest and latest event time, epoch milliseconds.
@@ -76,6 +78,7 @@ package final class EventReplay {
         _ file: EventFile, producer: Producer, topic: String, partition: Int32? = nil, limit: Int64? = nil
     ) {
         self.file = file
+        file.countUnknownTypes()
         self.producer = producer
         topicName = topic
         self.partition = partition
@@ -113,6 +116,7 @@ package final class EventReplay {
         // Behind the last record there may be rows of ignored types.
         if !stopped, summary.sent < limit { summary.rows = file.rowsRead }
         summary.ignored = summary.rows - summary.sent
+        summary.unknownTypes = file.unknownTypes
         try producer.flush(milliseconds: 120_000)
         summary.complete = !stopped
         summary.seconds = (ContinuousClock.now - start) / .seconds(1)

@@ -12,6 +12,8 @@ package protocol RecordSource: AnyObject {
     func keepAlive()
     func assign(_ offsets: [TopicPartition: PartitionOffset]) throws(KafkaError)
     func unassign(_ partitions: [TopicPartition]) throws(KafkaError)
+    func pause(_ p: TopicPartition, at offset: Int64)
+    func resume(_ p: TopicPartition, at offset: Int64) throws(KafkaError)
     var isAssignmentLost: Bool { get }
     func holderOfName(milliseconds: Int) throws(KafkaError) -> GroupMember?
     func committed(

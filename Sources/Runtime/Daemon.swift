@@ -51,7 +51,9 @@ public final class Daemon: Sendable {
                 directory: settings.snapshots.directory, instance: settings.kafka.instanceId, logger: logger)
         let registry = settings.input.registry
         try settings.requireRegistry(for: .load(settings.input.format))
-        let schemas = SchemaRegistry.source(registry.url, auth: registry.auth)?()
+        let schemas = SchemaRegistry.source(registry.url, auth: registry.auth, cache: registry.cache) { [logger] text in
+            logger.warning("\(text)")
+        }?()
         var delay = 0.5
         while !shared.isStopping {
             let began = monotonic()

@@ -26,6 +26,8 @@ public struct DaemonStatus: Sendable {
     public var report: EngineReport?
     /// Dead letters of this process by reason, with the first of each: its topic, partition and offset, and what is wrong.
     public var refusals = Refusals()
+    /// Names of event types of this process that the format does not know; as of the latest progress in the log.
+    public var unknownTypes = UnknownTypeNames()
     /// JSON of the latest alerts, newest first.
     public var recentAlerts: [Data] = []
     public var snapshot: SnapshotStatus?
@@ -33,11 +35,22 @@ public struct DaemonStatus: Sendable {
     public var commits: Int64 = 0
     /// Partitions that stand still, as `topic[partition]`, and the first offset of the batch that cannot be read.
     public var standstills: [String: Int64] = [:]
+    /// Partitions that wait for a schema, as `topic[partition]`.
+    public var schemaWaits: [String: SchemaWaitStatus] = [:]
     /// Customers that were found in more than one partition since the last start, counted on from a sample, and their
     /// share of all, 0 to 1.
     public var splitCustomers: (count: Int64, share: Double) = (0, 0)
     /// How often the pipeline ended with an error and was started again.
     public var restarts: Int64 = 0
+
+    public struct SchemaWaitStatus: Sendable, Equatable {
+        public var schema: UInt32
+        /// The first record that needs it.
+        public var offset: Int64
+        public var since: Date
+        /// Why it cannot be had.
+        public var reason: String
+    }
 
     public struct SnapshotStatus: Sendable {
         public var takenAt: Date

@@ -15,6 +15,8 @@ struct HeldPartition {
     var end: Int64?
     /// What it stands still before.
     var unreadable: UnreadableBatch?
+    /// The schema that its next record needs; nil: it is at hand.
+    var schema: SchemaWait?
     var idle: IdleState
     var log: LogState
     /// Where it was taken on, and how many records it had taken in by then.
@@ -102,6 +104,19 @@ final class PartitionTable {
         return UnsafeBufferPointer(start: owned, count: n)
     }
 
+    /// The records of partitions that wait for no schema, and those before which the others wait.
+    /// - Returns: memory that is valid until the next call.
+    func withoutWaiting(_ records: UnsafeBufferPointer<clvd_record>) -> UnsafeBufferPointer<clvd_record> {
+        var n = 0
+        for r in records {
+            let wait = partitions[TaskID(topic: r.topic, partition: r.partition)]?.schema
+            if let wait, r.offset >= wait.offset { continue }
+            owned[n] = r
+            n += 1
+        }
+        return UnsafeBufferPointer(start: owned, count: n)
+    }
+
     /// Notes the last record that was taken in of each partition. Looks from the end, seldom at more than a few.
     func noteLast(_ records: UnsafeBufferPointer<clvd_record>) {
         var changed: [TaskID: Int64] = [:]
@@ -137,7 +152,8 @@ final class PartitionTable {
     func noteEnds(_ ends: [TopicPartition: Int64]) -> Bool {
         var hasAdvanced = false
         for (p, end) in ends {
-            guard let id = id(p), partitions[id] != nil else { continue }
+            // Of a partition that waits, the records before the end were not taken in.
+            guard let id = id(p), let held = partitions[id], held.schema == nil else { continue }
             partitions[id]?.end = end
             guard engine.advance(id, to: end) else { continue }
             partitions[id]?.log.notedNext = end

@@ -24,7 +24,7 @@ package final class Pipeline {
     private let producer: any RecordSink
     private let store: any SnapshotRepository
     private let decoder: EventDecoder
-    private let schemas: (any SchemaSource)?
+    private let schemaGate: SchemaGate
     private let skips: SkippedOffsets
     private let events: UnsafeMutablePointer<clvd_event>
     /// Records that came through the first stage, with the keys that they had before it.
@@ -46,7 +46,6 @@ package final class Pipeline {
     ) throws {
         let (consumer, clock) = (connections.source, connections.clock)
         producer = connections.sink
-        schemas = connections.schemas
         self.store = store
         let engine = Engine(
             configuration: settings.engine, topics: settings.input.topics, partitions: partitionCount,
@@ -55,6 +54,8 @@ package final class Pipeline {
         decoder = try EventDecoder(
             format: format, limits: settings.input.limits,
             currency: settings.input.currency, headerLookup: Consumer.headerLookup)
+        // The second stage sees what the first passes on.
+        if stage != .route { decoder.countUnknownTypes(most: 100) }
         skips = SkippedOffsets(settings.input.skip)
         if settings.delivery == .exactlyOnce { try producer.initTransactions(milliseconds: 60_000) }
         committer = try Committer(
@@ -62,14 +63,23 @@ package final class Pipeline {
             isStopping: { shared.isStopping })
         context = LoopContext(
             settings: settings, shared: shared, logger: logger, engine: engine, consumer: consumer, clock: clock,
-            reporter: Reporter(settings, stage: stage, shared: shared, logger: logger, connections: connections),
+            reporter: Reporter(
+                settings, stage: stage, shared: shared, logger: logger, connections: connections,
+                unknownTypes: stage == .route ? nil : { [decoder] in decoder.unknownTypes }),
             stage: stage)
-        router = stage == .route ? Router(topics: settings.input.topics, engine: engine) : nil
+        router =
+            stage == .route
+            ? try Router(
+                topics: settings.input.topics, engine: engine,
+                splitter: RecordSplitter(
+                    format: format, limits: settings.input.limits, currency: settings.input.currency,
+                    headerLookup: Consumer.headerLookup)) : nil
         let table = PartitionTable(
             group: settings.kafka.groupId, topics: settings.input.topics, batchRecords: settings.runtime.batchRecords,
             engine: engine, consumer: consumer)
         self.table = table
         let keeper = SnapshotKeeper(store, settings, logger: logger, clock: clock) { table.origin(of: $0) }
+        schemaGate = SchemaGate(context, table, decoder, connections.schemas, skips)
         watch = LogWatch(context, table)
         keying = KeyingWatch(context, table)
         commits = CommitGate(context, table, committer, watch)
@@ -118,12 +128,9 @@ package final class Pipeline {
         try watch.beginTurn()
         if poll.rebalance == nil { try assignment.confirmMembership() }
         if let jumps = poll.jumps { try continuity.check(jumps) }
-        let isTaken = try take(poll.records)
+        try take(poll.records)
         consumer.release()
-        guard isTaken else {
-            if let rebalance = poll.rebalance { try assignment.handleRebalance(rebalance) }
-            return
-        }
+        schemaGate.retry()
         context.shared.requests.drain(engine)
         if table.noteEnds(poll.ends) { commits.require(at: context.clock.now) }
         if let rebalance = poll.rebalance { try assignment.handleRebalance(rebalance) }
@@ -158,11 +165,9 @@ package final class Pipeline {
 
     // MARK: Records
 
-    /// - Returns: false when the daemon was asked to stop while the records waited for their schemas; they are not taken.
-    private func take(_ records: UnsafeBufferPointer<clvd_record>) throws -> Bool {
-        guard !records.isEmpty else { return true }
-        let records = table.ownedRecords(records)
-        guard try awaitSchemas(of: records) else { return false }
+    private func take(_ records: UnsafeBufferPointer<clvd_record>) throws {
+        guard !records.isEmpty else { return }
+        let records = schemaGate.admit(table.ownedRecords(records))
         let original = original(records)
         decoder.decode(original, into: events)
         skips.mark(records, events, topics: context.settings.input.topics)
@@ -175,7 +180,6 @@ package final class Pipeline {
         commits.noteRecords(records.count)
         try keying.stepTaken()
         context.shared.update { $0.records += Int64(records.count) }
-        return true
     }
 
     /// The records as they were before the first stage.
@@ -185,27 +189,6 @@ package final class Pipeline {
         for (i, r) in records.enumerated() { originals[i] = RecordOrigin.restoringKey(of: r) }
         return UnsafeBufferPointer(start: originals, count: records.count)
     }
-
-    /// Asks for the schemas that records were written with, again and again until they are there: records of a schema that
-    /// cannot be had are not bad, and the next ones would be of the same schema.
-    private func awaitSchemas(of records: UnsafeBufferPointer<clvd_record>) throws -> Bool {
-        while true {
-            do throws(SchemaUnavailable) {
-                try decoder.prepare(records, schemas: schemas)
-                return true
-            } catch {
-                context.reporter.missesSchema(error)
-            }
-            let retryAt = context.clock.now + Self.schemaRetrySeconds
-            while context.clock.now < retryAt {
-                if context.shared.isStopping { return false }
-                try betweenSlices()
-                context.clock.sleep(0.1)
-            }
-        }
-    }
-
-    private static let schemaRetrySeconds = 2.0
 
     private func tick() throws {
         guard let now = try idleClock.tick(betweenSlices: betweenSlices) else { return }
@@ -225,7 +208,11 @@ package final class Pipeline {
         let topics = context.settings.input.topics
         switch entry.kind {
         case .update where entry.value.isEmpty:
-            committer.publication.append(erasure: entry, topic: topics[Int(entry.source.topic)])
+            let event = events[Int(entry.record)]
+            committer.publication.append(
+                erasure: entry, topic: topics[Int(entry.source.topic)],
+                user: UnsafeBufferPointer(start: event.user, count: Int(event.user_length)))
+        case .joined: committer.publication.append(joined: entry, topic: topics[Int(entry.source.topic)])
         case .update: committer.publication.append(update: entry)
         case .alert:
             committer.publication.append(alert: entry)
@@ -242,7 +229,8 @@ package final class Pipeline {
                 SkippedOffsets.explanation(record, status: entry.reason) ?? decoder.explain(record, event)
             let from = origin ?? here
             context.reporter.refused(
-                entry.reason, "\(from.topic)[\(from.partition)]@\(from.offset): \(explanation)")
+                entry.reason,
+                "\(from.topic)[\(from.partition)]@\(from.offset)\(from.element.map { "#\($0)" } ?? ""): \(explanation)")
             committer.publication.append(
                 deadLetter: record, of: from, routed: origin.map { _ in here },
                 reason: String(cString: clvd_status_name(entry.reason)), explanation: explanation,

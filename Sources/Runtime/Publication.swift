@@ -65,8 +65,20 @@ final class Publication {
     func append(update entry: OutboxEntry) { append(entry, updates) }
     func append(alert entry: OutboxEntry) { append(entry, alerts) }
 
-    /// The tombstone of an erased user. It has no value, so headers name its source.
-    func append(erasure entry: OutboxEntry, topic: String) {
+    /// The tombstone of an erased user. It has no value, so headers name its source, and the user of this where that is an
+    /// alias of the one who is erased.
+    func append(erasure entry: OutboxEntry, topic: String, user: UnsafeBufferPointer<UInt8>) {
+        let isAlias = !user.elementsEqual(entry.key)
+        appendTombstone(
+            entry, topic: topic, isAlias ? [(OutputHeader.user, String(decoding: user, as: UTF8.self))] : [])
+    }
+
+    /// The tombstone of an id that is an alias of a customer now; a header names the customer.
+    func append(joined entry: OutboxEntry, topic: String) {
+        appendTombstone(entry, topic: topic, [(OutputHeader.customer, String(decoding: entry.value, as: UTF8.self))])
+    }
+
+    private func appendTombstone(_ entry: OutboxEntry, topic: String, _ headers: [(name: String, text: String)]) {
         let key = keep(UnsafeRawBufferPointer(entry.key))
         records.append(
             Producer.Record(
@@ -74,7 +86,7 @@ final class Publication {
                 headers: [
                     ("clvd.source.topic", topic), ("clvd.source.partition", String(entry.source.partition)),
                     ("clvd.source.offset", String(entry.source.offset)),
-                ]))
+                ] + headers))
     }
 
     private func append(_ entry: OutboxEntry, _ topic: Producer.Topic) {
@@ -84,8 +96,13 @@ final class Publication {
     }
 
     /// A record that is passed on to the next stage.
-    /// - Parameter user: its customer, which becomes its key; nil: it keeps its own.
-    func append(forwarding r: clvd_record, from origin: RecordOrigin, user: UnsafeBufferPointer<UInt8>?) {
+    /// - Parameters:
+    ///   - user: its customer, which becomes its key; nil: it keeps its own.
+    ///   - header: name of a header that it loses.
+    func append(
+        forwarding r: clvd_record, from origin: RecordOrigin, user: UnsafeBufferPointer<UInt8>?,
+        without header: String? = nil
+    ) {
         let key = UnsafeRawBufferPointer(start: r.key, count: Int(r.key_length))
         var original = Forwarding.OriginalKey.same
         if let user, !key.elementsEqual(user) { original = r.key == nil ? .none : .bytes(keep(key)) }
@@ -93,7 +110,7 @@ final class Publication {
             Producer.Record(
                 topic: updates, key: keep(user.map { UnsafeRawBufferPointer($0) } ?? key),
                 value: r.value.map { keep(UnsafeRawBufferPointer(start: $0, count: Int(r.value_length))) },
-                forwarding: Forwarding(r, from: origin, originalKey: original)))
+                forwarding: Forwarding(r, from: origin, originalKey: original, without: header)))
     }
 
     /// - Parameters:
@@ -112,6 +129,7 @@ final class Publication {
             ("__connect.errors.class.name", reason),
             ("__connect.errors.exception.message", explanation),
         ]
+        if let element = origin.element { headers.append((RecordOrigin.elementHeader, String(element))) }
         if let routed { headers.append((RecordOrigin.routedHeader, routed.text)) }
         deadLetters.append(
             DeadLetter(

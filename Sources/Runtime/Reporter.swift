@@ -23,22 +23,30 @@ final class Reporter {
     private(set) var troubles: [Trouble: Double] = [:]
     /// Partitions that stand still: before which offset, and when it was logged last, s.
     private var standstills: [TopicPartition: (offset: Int64, at: Double)] = [:]
+    /// Partitions that wait for a schema, and when each was logged last, s.
+    private var waits: [TopicPartition: (at: Double, schema: UInt32)] = [:]
     /// Dead letters of this process, and how many of them, and records, were logged.
     private var refusals = Refusals()
-    private var logged: (refused: Int64, position: Int64) = (0, 0)
+    private var logged: (refused: Int64, misspelt: Int64, position: Int64) = (0, 0, 0)
+    /// Names of event types that the format does not know; nil: nobody counts them.
+    private let unknownTypes: (() -> UnknownTypeNames)?
+    private var unknown = UnknownTypeNames()
     /// Drifts that were logged, or happened before.
     private var loggedDrifts: Int64 = 0
+    private var hasWarnedOfAliases = false
     private var phase = DaemonStatus.Phase.starting
 
     init(
-        _ settings: Settings, stage: Stage? = nil, shared: SharedState, logger: Logger, connections: Connections
+        _ settings: Settings, stage: Stage? = nil, shared: SharedState, logger: Logger, connections: Connections,
+        unknownTypes: (() -> UnknownTypeNames)? = nil
     ) {
-        (self.settings, self.stage) = (settings, stage)
+        (self.settings, self.stage, self.unknownTypes) = (settings, stage, unknownTypes)
         clock = connections.clock
         metrics = RuntimeMetrics(factory: connections.metrics.of(stage))
         self.shared = shared
         self.logger = logger
         reportAt = clock.now
+        shared.update { $0.schemaWaits = [:] }
     }
 
     /// To be called every turn.
@@ -51,7 +59,10 @@ final class Reporter {
             logger.notice("phase", metadata: ["phase": "\(now.rawValue)"])
         }
         let isDue = time - reportAt >= Double(settings.runtime.reportIntervalSeconds)
-        if isDue { reportAt = time }
+        if isDue {
+            reportAt = time
+            unknown = unknownTypes?() ?? unknown
+        }
         var report = engine.report(prequential: isDue)
         if isDue { prequential = report.prequential } else { report.prequential = prequential }
         looks.append((time, report.position))
@@ -66,6 +77,7 @@ final class Reporter {
             status.phase = now
             status.report = latest
             status.refusals = refusals
+            status.unknownTypes = unknown
             status.recordsPerSecond = rate
             status.lag = lag
         }
@@ -90,30 +102,56 @@ final class Reporter {
     /// - Parameter example: where it stands and what is wrong with it.
     func refused(_ status: UInt8, _ example: @autoclosure () -> String) { refusals.add(status, example()) }
 
-    /// Warns when more than one record in a hundred was refused since the last look, with the reason of most.
-    private func logRefusals(_ position: Int64) {
-        let (refused, records) = (refusals.total - logged.refused, position - logged.position)
-        logged = (refusals.total, position)
-        guard refused > 0, 100 * refused > records, let most = refusals.reasons.first else { return }
-        logger.warning(
-            "more than one record in a hundred is refused",
-            metadata: [
-                "refused": "\(refused)", "records": "\(records)", "most_often": "\(most.name)",
-                "example": "\(most.example ?? "-")",
-            ])
+    /// Warns when more than one record in a hundred was refused since the last look, with the reason of most, or has a type
+    /// whose name is nearly one that the format knows.
+    private func logFaults(_ position: Int64) {
+        let misspelt = unknown.misspelt.reduce(0) { $0 + $1.count }
+        let records = position - logged.position
+        let (refused, odd) = (refusals.total - logged.refused, misspelt - logged.misspelt)
+        logged = (refusals.total, misspelt, position)
+        if refused > 0, 100 * refused > records, let most = refusals.reasons.first {
+            logger.warning(
+                "more than one record in a hundred is refused",
+                metadata: [
+                    "refused": "\(refused)", "records": "\(records)", "most_often": "\(most.name)",
+                    "example": "\(most.example ?? "-")",
+                ])
+        }
+        if odd > 0, 100 * odd > records, let most = unknown.misspelt.first {
+            logger.warning(
+                "more than one record in a hundred has a type that the format does not know, but nearly",
+                metadata: ["events": "\(odd)", "records": "\(records)", "most_often": "\(most.text)"])
+        }
     }
 
     /// Reports once more, at the end of a life.
     func final(_ engine: Engine, lag: Int64?) {
         let report = engine.report()
         metrics.observe(report, lag: lag)
+        unknown = unknownTypes?() ?? unknown
         shared.update { status in
             status.report = report
             status.refusals = refusals
+            status.unknownTypes = unknown
             status.lag = lag
         }
         log(report, rate: 0, lag: lag)
     }
+
+    /// Warns once when most ids of guests that were joined to customers have nothing to bring.
+    private func logAliases(_ c: TaskCounters) {
+        let (found, missed) = (c.joined, c.aliasesWithoutState)
+        guard !hasWarnedOfAliases, stage == nil, missed >= Self.manyAliases, missed > found else { return }
+        hasWarnedOfAliases = true
+        logger.warning(
+            """
+            most ids of guests are joined to customers without anything being held of them: where their events are in \
+            other partitions than the customers', input.keying: repartition brings them together
+            """,
+            metadata: ["aliases_without_state": "\(missed)", "aliases_joined": "\(found)"])
+    }
+
+    private static let manyAliases: Int64 = 100
 
     /// Logs every drift of this life once.
     private func logDrifts(_ learning: LearningReport) {
@@ -149,6 +187,8 @@ final class Reporter {
         ]
         if c.purchasesWithoutMoney > 0 { metadata["purchases_without_money"] = "\(c.purchasesWithoutMoney)" }
         if c.refundsWithoutOrder > 0 { metadata["refunds_without_order"] = "\(c.refundsWithoutOrder)" }
+        if c.joined > 0 { metadata["aliases_joined"] = "\(c.joined)" }
+        if c.aliasesWithoutState > 0 { metadata["aliases_without_state"] = "\(c.aliasesWithoutState)" }
         if report.learning.drifts > 0 { metadata["drifts"] = "\(report.learning.drifts)" }
         if report.learning.adapting { metadata["adapting"] = "true" }
         if report.learning.skipped > 0 { metadata["steps_skipped"] = "\(report.learning.skipped)" }
@@ -156,8 +196,13 @@ final class Reporter {
             metadata["refused"] =
                 "\(refusals.reasons.prefix(3).map { "\($0.name) \($0.count)" }.joined(separator: ", "))"
         }
+        if !unknown.isEmpty {
+            let names = (unknown.misspelt + unknown.names.filter { $0.nearest == nil }).prefix(3)
+            metadata["unknown_names"] = "\(names.map { "\($0.text) \($0.count)" }.joined(separator: ", "))"
+        }
         logger.info("progress", metadata: metadata)
-        logRefusals(report.position)
+        logFaults(report.position)
+        logAliases(c)
         for p in report.prequential where p.landmarks > 0 {
             func pair(_ a: Double?, _ b: Double?) -> String? {
                 a.map { "\(rounded($0))" + (b.map { " (naive \(rounded($0)))" } ?? "") }
@@ -206,6 +251,7 @@ final class Reporter {
 
     /// A partition was acquired, with its state from the store or without.
     func partitionTaken(_ p: TopicPartition, _ plan: StartPlan, log: Range<Int64>, _ from: SnapshotKeeper.Adoption?) {
+        forgetWait(of: p)
         let muted = plan.firstUnpublishedOffset - plan.from
         metrics.partitionTaken(bytes: from?.bytes ?? 0, seconds: from?.seconds ?? 0, muted: muted)
         var metadata: Logger.Metadata = [
@@ -262,6 +308,7 @@ final class Reporter {
     ///   partitions.
     func partitionsReleased(_ list: [TopicPartition], _ info: SnapshotInfo?, seconds: Double) {
         metrics.partitionsReleased(list.count)
+        for p in list { forgetWait(of: p) }
         logger.info(
             "partitions released",
             metadata: [
@@ -310,10 +357,54 @@ final class Reporter {
             metadata: ["partition": "\(batch.partition)", "offset": "\(batch.offset)"])
     }
 
+    // MARK: Missing schemas
+
+    /// Seconds in which a partition that waits for a schema is logged once.
+    private static let waitSeconds = 30.0
+
+    /// A partition waits for a schema. May be called for each try.
+    func waits(_ p: TopicPartition, _ wait: SchemaWait) {
+        let seconds = clock.now - wait.since
+        metrics.waitsForSchema(p.description, wait.missing.id, seconds: seconds)
+        let since = Date(timeIntervalSince1970: Double(wait.sinceWallMs) / 1000)
+        shared.update {
+            $0.schemaWaits[p.description] = .init(
+                schema: wait.missing.id, offset: wait.offset, since: since, reason: wait.missing.reason)
+        }
+        if let known = waits[p], known.schema == wait.missing.id, clock.now - known.at < Self.waitSeconds { return }
+        waits[p] = (clock.now, wait.missing.id)
+        logger.warning(
+            "records wait for their schema: their partition stands still, the others go on",
+            metadata: [
+                "partition": "\(p)", "offset": "\(wait.offset)", "since": "\(since.formatted(.iso8601))",
+                "error": "\(wait.missing)",
+                "remedy": """
+                register the schema or check input.registry, and the partition goes on by itself; to step over records, \
+                set input.skip: ["\(p.topic)/\(p.partition)/\(wait.offset)"]
+                """,
+            ])
+    }
+
+    func waitEnded(_ p: TopicPartition, _ wait: SchemaWait) {
+        forgetWait(of: p)
+        logger.notice(
+            "a partition goes on that has waited for its schema",
+            metadata: [
+                "partition": "\(p)", "offset": "\(wait.offset)", "schema": "\(wait.missing.id)",
+                "seconds": "\(rounded(clock.now - wait.since))",
+            ])
+    }
+
+    /// A partition goes on, or is not held any more.
+    private func forgetWait(of p: TopicPartition) {
+        if let wait = waits.removeValue(forKey: p) { metrics.waitsForSchema(p.description, wait.schema, seconds: 0) }
+        shared.update { $0.schemaWaits[p.description] = nil }
+    }
+
     // MARK: Troubles
 
     /// What was being done when an error came that does not end anything.
-    enum Operation { case consume, consumer, producer, membership, idleTick, schema }
+    enum Operation { case consume, consumer, producer, membership, idleTick }
 
     /// What tells one kind of trouble from another. Texts do not, as they have timings and counts in them.
     struct Trouble: Hashable {
@@ -331,17 +422,6 @@ final class Reporter {
 
     /// - Parameter code: one of librdkafka's.
     func trouble(_ operation: Operation, _ code: Int32, _ text: String) {
-        trouble(operation, code, text, "trouble with Kafka")
-    }
-
-    /// Records wait for the schema that they were written with.
-    func missesSchema(_ error: SchemaUnavailable) {
-        trouble(
-            .schema, Int32(truncatingIfNeeded: error.id), "\(error)",
-            "records wait for their schema; they are read when the schema registry has it")
-    }
-
-    private func trouble(_ operation: Operation, _ code: Int32, _ text: String, _ message: Logger.Message) {
         let now = clock.now
         let kind = Trouble(operation: operation, code: code)
         if let last = troubles[kind], now - last < Self.troubleSeconds { return }
@@ -351,6 +431,6 @@ final class Reporter {
             troubles[oldest.key] = nil
         }
         troubles[kind] = now
-        logger.warning(message, metadata: ["error": "\(text)"])
+        logger.warning("trouble with Kafka", metadata: ["error": "\(text)"])
     }
 }

@@ -9,6 +9,8 @@ struct RuntimeMetrics {
     private let updates: FloatingPointCounter
     private let withoutMoney: FloatingPointCounter
     private let withoutOrder: FloatingPointCounter
+    private let joined: FloatingPointCounter
+    private let aliasesWithoutState: FloatingPointCounter
     private let steps: FloatingPointCounter
     private let alerts: FloatingPointCounter
     private let commits: Counter
@@ -43,6 +45,8 @@ struct RuntimeMetrics {
         updates = FloatingPointCounter(label: "clvd_updates_produced_total", factory: factory)
         withoutMoney = FloatingPointCounter(label: "clvd_purchases_without_money_total", factory: factory)
         withoutOrder = FloatingPointCounter(label: "clvd_refunds_without_order_total", factory: factory)
+        joined = FloatingPointCounter(label: "clvd_aliases_joined_total", factory: factory)
+        aliasesWithoutState = FloatingPointCounter(label: "clvd_aliases_without_state_total", factory: factory)
         steps = FloatingPointCounter(label: "clvd_learning_steps_total", factory: factory)
         alerts = FloatingPointCounter(label: "clvd_alerts_raised_total", factory: factory)
         commits = Counter(label: "clvd_commits_total", factory: factory)
@@ -67,6 +71,13 @@ struct RuntimeMetrics {
         loss = Gauge(label: "clvd_training_loss", factory: factory)
     }
 
+    /// - Parameter seconds: how long the partition has waited; 0: it goes on.
+    func waitsForSchema(_ partition: String, _ id: UInt32, seconds: Double) {
+        Gauge(
+            label: "clvd_schema_wait_seconds", dimensions: [("partition", partition), ("schema", "\(id)")],
+            factory: factory
+        ).record(seconds)
+    }
     func waitingBehindTransaction(seconds: Double) { transactionWait.record(seconds) }
     func commit() { commits.increment() }
     static func restarted(_ stage: Stage?) {
@@ -110,6 +121,8 @@ struct RuntimeMetrics {
         alerts.increment(by: Double(max(0, c.alertsRaised - seen.alertsRaised)))
         withoutMoney.increment(by: Double(max(0, c.purchasesWithoutMoney - seen.purchasesWithoutMoney)))
         withoutOrder.increment(by: Double(max(0, c.refundsWithoutOrder - seen.refundsWithoutOrder)))
+        joined.increment(by: Double(max(0, c.joined - seen.joined)))
+        aliasesWithoutState.increment(by: Double(max(0, c.aliasesWithoutState - seen.aliasesWithoutState)))
         steps.increment(by: Double(max(0, report.learning.steps - seenSteps)))
         for (code, count) in c.reasons.enumerated() where count > seen.reasons[code] {
             let reason = String(cString: clvd_status_name(UInt8(code)))

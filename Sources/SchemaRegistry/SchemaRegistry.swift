@@ -8,6 +8,7 @@ public final class SchemaRegistry: SchemaSource {
     private let url: String
     private let credentials: Credentials
     private let timeoutMs: Int
+    private let cache: SchemaCache?
     private var schemas: [UInt32: WriterSchema] = [:]
 
     private enum Credentials {
@@ -19,9 +20,17 @@ public final class SchemaRegistry: SchemaSource {
     private static let mostBytes = 4 << 20
     private static let mostReferences = 200
 
-    /// - Parameter auth: `name:password`, `Bearer TOKEN`, or empty.
-    public init(url: String, auth: String, timeoutMs: Int = 3000) {
-        self.url = url.hasSuffix("/") ? String(url.dropLast()) : url
+    /// - Parameters:
+    ///   - auth: `name:password`, `Bearer TOKEN`, or empty.
+    ///   - cache: a folder that keeps schemas; empty: none does.
+    ///   - warn: is told when the folder cannot be used, or a file in it.
+    public init(
+        url: String, auth: String, cache: String = "", timeoutMs: Int = 3000,
+        warn: @escaping (String) -> Void = { _ in }
+    ) {
+        let url = url.hasSuffix("/") ? String(url.dropLast()) : url
+        self.url = url
+        self.cache = cache.isEmpty ? nil : SchemaCache(folder: cache, url: url, warn: warn)
         self.timeoutMs = timeoutMs
         if auth.isEmpty {
             credentials = .none
@@ -33,19 +42,25 @@ public final class SchemaRegistry: SchemaSource {
     }
 
     /// A registry where there is one.
-    public static func source(_ url: String, auth: String) -> (@Sendable () -> any SchemaSource)? {
+    public static func source(
+        _ url: String, auth: String, cache: String, warn: @escaping @Sendable (String) -> Void
+    ) -> (@Sendable () -> any SchemaSource)? {
         if url.isEmpty { return nil }
-        return { SchemaRegistry(url: url, auth: auth) }
+        return { SchemaRegistry(url: url, auth: auth, cache: cache, warn: warn) }
     }
 
     public func schema(id: UInt32) throws(SchemaUnavailable) -> WriterSchema {
-        if let known = schemas[id] { return known }
+        if let known = schemas[id] ?? cache?.schema(id: id) {
+            schemas[id] = known
+            return known
+        }
         let answer = try get("/schemas/ids/\(id)", id)
-        var references: [String] = []
+        var references: [WriterSchema.Reference] = []
         var names: Set<String> = []
         try add(answer.references ?? [], of: id, to: &references, &names)
         let schema = WriterSchema(type: answer.schemaType ?? "AVRO", text: answer.schema, references: references)
         schemas[id] = schema
+        cache?.keep(schema, id: id)
         return schema
     }
 
@@ -56,13 +71,14 @@ public final class SchemaRegistry: SchemaSource {
     }
 
     private struct Reference: Decodable {
+        var name: String?
         var subject: String
         var version: Int
     }
 
     /// What is referred to, depth first, each schema once.
     private func add(
-        _ wanted: [Reference], of id: UInt32, to references: inout [String], _ names: inout Set<String>
+        _ wanted: [Reference], of id: UInt32, to references: inout [WriterSchema.Reference], _ names: inout Set<String>
     ) throws(SchemaUnavailable) {
         for reference in wanted {
             guard names.insert("\(reference.subject)/\(reference.version)").inserted else { continue }
@@ -72,7 +88,7 @@ public final class SchemaRegistry: SchemaSource {
             let subject = reference.subject.addingPercentEncoding(withAllowedCharacters: .alphanumerics) ?? ""
             let answer = try get("/subjects/\(subject)/versions/\(reference.version)", id)
             try add(answer.references ?? [], of: id, to: &references, &names)
-            references.append(answer.schema)
+            references.append(.init(name: reference.name ?? "", text: answer.schema))
         }
     }
 
@@ -87,13 +103,16 @@ public final class SchemaRegistry: SchemaSource {
         clvd_http_get(url + path, login, token, timeoutMs, Self.mostBytes, &answer)
         defer { clvd_http_release(&answer) }
         let error = withUnsafeBytes(of: &answer.error) { String(decoding: $0.prefix { $0 != 0 }, as: UTF8.self) }
-        guard error.isEmpty else { throw SchemaUnavailable(id: id, reason: "\(url) cannot be reached: \(error)") }
+        guard error.isEmpty else {
+            throw SchemaUnavailable(id: id, reason: "\(url) cannot be reached: \(error)", isOfSource: true)
+        }
         let body = answer.body.map { Data(bytes: $0, count: answer.length) } ?? Data()
         guard answer.status == 200 else {
             struct Message: Decodable { var message: String }
             let said = (try? JSONDecoder().decode(Message.self, from: body))?.message ?? ""
             throw SchemaUnavailable(
-                id: id, reason: "\(url)\(path) answers \(answer.status)\(said.isEmpty ? "" : " (\(said.prefix(200)))")")
+                id: id, reason: "\(url)\(path) answers \(answer.status)\(said.isEmpty ? "" : " (\(said.prefix(200)))")",
+                isOfSource: [401, 429].contains(answer.status) || answer.status >= 500)
         }
         do {
             return try JSONDecoder().decode(Answer.self, from: body)

@@ -16,6 +16,15 @@ public struct Settings: Sendable, Equatable {
 
     public init() {}
 
+    /// How far ahead clocks of devices may be: decoder and engine have to know.
+    public var futureSkewSeconds: Int {
+        get { input.limits.futureSkewSeconds }
+        set {
+            input.limits.futureSkewSeconds = newValue
+            engine.time.clockSkewSeconds = min(newValue, EngineConfiguration.EventTime.mostSkewSeconds)
+        }
+    }
+
     public enum Delivery: String, Sendable, Equatable, CaseIterable {
         /// Updates, alerts, dead letters and offsets in one Kafka transaction.
         case exactlyOnce = "exactly-once"
@@ -74,7 +83,7 @@ public struct Settings: Sendable, Equatable {
         /// Records and unreadable batches that are stepped over, each with a dead letter: `topic/partition/offset`, or
         /// `topic/partition/from-to`.
         public var skip: [String] = []
-        /// Where the schemas of Avro records are.
+        /// Where the schemas of Avro and Protobuf records are.
         public var registry = RegistrySettings()
         public var limits = InputLimits()
         public var currency = CurrencyTable()
@@ -89,6 +98,8 @@ public struct Settings: Sendable, Equatable {
         public var url: String = ""
         /// `name:password`, `Bearer TOKEN`, or empty.
         public var auth: String = ""
+        /// A folder that keeps schemas; empty: none does.
+        public var cache: String = ""
         public init() {}
     }
 

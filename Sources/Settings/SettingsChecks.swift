@@ -19,7 +19,7 @@ extension Settings {
             SettingsProblem(
                 path: "input.registry.url", problem: "is empty", value: "\"\"",
                 remedy: "name the schema registry that format \(format.name) needs, or a schema in its encoding "
-                    + "({ name: avro, schema: order.avsc })", related: ["input.format"])
+                    + "({ name: \(format.encodingName), schema: … })", related: ["input.format"])
         ])
     }
 

@@ -102,15 +102,16 @@ extension Settings {
                 + "snapshot is past it."),
         SettingKey(
             "input.registry.url", \.input.registry.url,
-            "Schema registry with Confluent's REST API, for a format with encoding: avro. Empty: none.",
+            "Schema registry with Confluent's REST API, for a format with encoding: avro or protobuf. Empty: none.",
             Rule(phrase: "empty or begin with http:// or https://") {
                 $0.isEmpty || $0.hasPrefix("http://") || $0.hasPrefix("https://")
             }),
         SettingKey(
             "input.registry.auth", \.input.registry.auth,
-            "What the registry asks for: name:password (basic authentication) or Bearer TOKEN. May be file:/path, the "
-                + "contents of a file. Never shown.",
+            "The registry's name:password (basic authentication) or Bearer TOKEN. May be file:/path. Never shown.",
             mask: { $0.isEmpty ? $0 : mask }),
+        SettingKey(
+            "input.registry.cache", \.input.registry.cache, "Folder that keeps schemas, for when the registry is away."),
         SettingKey(
             "input.limits.maxRecordBytes", \.input.limits.maxRecordBytes, "Largest record.", unit: "bytes",
             .within(1...1 << 30)),
@@ -130,8 +131,8 @@ extension Settings {
             "input.limits.maxYear", \.input.limits.maxYear, "Last year of event time, UTC.",
             .within(InputLimits.years)),
         SettingKey(
-            "input.limits.futureSkewSeconds", \.input.limits.futureSkewSeconds,
-            "How far event time may lie after the record's own timestamp.", unit: "seconds",
+            "input.limits.futureSkewSeconds", \.futureSkewSeconds,
+            "How far event time may lie after the record's own timestamp: how far ahead clocks of devices are.", unit: "seconds",
             .within(0...3_153_600_000)),
         SettingKey("input.currency.base", \.input.currency.base, "Currency of all values, ISO 4217.", .currency),
         SettingKey(
@@ -220,7 +221,7 @@ extension Settings {
     private static let stateKeys: [SettingKey<Settings>] = [
         SettingKey(
             "time.allowedLatenessSeconds", \.engine.time.allowedLatenessSeconds,
-            "How far behind its partition's highest event time an event may be.", unit: "seconds",
+            "How far behind the event time of its partition an event may be.", unit: "seconds",
             .within(0...315_360_000)),
         SettingKey(
             "state.retentionDays", \.engine.state.retentionDays, "Of users idle longer only totals stay; 0: no limit.",

@@ -50,6 +50,14 @@ public final class CSVWriter {
         comma()
     }
 
+    /// A number in its shortest form.
+    static func shortest(_ value: Double) -> String {
+        withUnsafeTemporaryAllocation(of: CChar.self, capacity: 32) { digits in
+            let count = Int(clvd_write_number(value, digits.baseAddress))
+            return String(decoding: UnsafeRawBufferPointer(digits)[..<count], as: UTF8.self)
+        }
+    }
+
     /// A missing value.
     public func empty() { comma() }
 

@@ -20,6 +20,10 @@ public struct ClickstreamParameters: Sendable, Equatable {
     public var acquisitionDays: Double?
     /// Factor on spending from the middle of the period on.
     public var spendShift = 1.0
+    /// When customers buy. Rates and lifetimes above belong to the Poisson law; other laws say what they take of them.
+    public var law = PurchaseLaw.poisson
+    /// Order values of a user are Pareto with this exponent, which is above 1; nil: log-normal.
+    public var orderValueTail: Double?
     /// Begin of the period, epoch milliseconds. 2024-01-01 by default.
     public var startMs: Int64 = 1_704_067_200_000
     public init() {}
@@ -42,7 +46,7 @@ public struct SimulatedUser: Sendable, Equatable {
 /// An event that never was.
 public struct SimulatedEvent: Sendable, Equatable {
     /// 0-based, in order of time.
-    public let number: Int64
+    public private(set) var number: Int64
     public let timeMs: Int64
     public let user: Int
     public let type: clvd_event_type
@@ -57,6 +61,12 @@ public struct SimulatedEvent: Sendable, Equatable {
     /// 1-based per user.
     public let session: Int
 
+    func numbered(_ number: Int64) -> Self {
+        var event = self
+        event.number = number
+        return event
+    }
+
     public var id: String { "e-\(number)" }
     public var userID: String { Self.userID(user) }
     public var typeName: String { String(cString: clvd_event_type_name(UInt8(type.rawValue))) }
@@ -65,19 +75,36 @@ public struct SimulatedEvent: Sendable, Equatable {
     public var orderID: String? { order == 0 ? nil : "o-\(user)-\(order)" }
     public var sessionID: String { "s-\(user)-\(session)" }
 
+    init(
+        number: Int64, timeMs: Int64, user: Int, type: clvd_event_type, visit: SimulatedVisit, order: Int, session: Int
+    ) {
+        let ofProduct = type != clvd_type_page_view && type != clvd_type_search
+        let buys = type == clvd_type_purchase
+        let inCart = buys || type == clvd_type_add_to_cart || type == clvd_type_remove_from_cart
+        (self.number, self.timeMs, self.user, self.type, self.session) = (number, timeMs, user, type, session)
+        product = ofProduct ? Int(visit.product) : -1
+        price = ofProduct ? visit.price : 0
+        quantity = inCart ? Int(visit.quantity) : 0
+        amount = buys ? Self.cents(visit.price * Double(visit.quantity)) : 0
+        self.order = buys ? order : 0
+    }
+
     static let products = 500
     static let categories = 12
+    static func cents(_ value: Double) -> Double { (value * 100).rounded() / 100 }
+
     static func userID(_ index: Int) -> String {
         let digits = String(index)
         return "u" + String(repeating: "0", count: max(0, 7 - digits.count)) + digits
     }
 }
 
-/// Visitors of a shop as the Pareto/NBD model has them: each buys as a Poisson process of their own rate until they
-/// leave for ever, unobserved, after an exponential lifetime of their own rate. A purchase ends a session of views;
-/// other sessions end without one.
+/// Visitors of a shop, by default as the Pareto/NBD model has them: each buys as a Poisson process of their own rate
+/// until they leave for ever, unobserved, after an exponential lifetime of their own rate. A purchase ends a session of
+/// views; other sessions end without one.
 ///
-/// Events come in order of time. The same arguments give the same events. Memory is about 100 bytes per user.
+/// Events come in order of time. The same arguments give the same events. Memory is about 100 bytes per user; of a law
+/// other than the Poisson one, about 100 bytes per event.
 public struct ClickstreamSimulation: Sendable {
     public let users: Int
     public let days: Double
@@ -88,9 +115,11 @@ public struct ClickstreamSimulation: Sendable {
     /// Binary heap of the users with a next event, the earliest first.
     private var heap: [Ahead] = []
     private var number: Int64 = 0
-    private let endMs: Int64
+    let endMs: Int64
+    /// Of laws other than the Poisson one: everybody's life, and the events, drawn at once.
+    private var script: Script?
 
-    private static let dayMs = 86_400_000.0
+    static let dayMs = 86_400_000.0
 
     /// - Throws: `SimulationError` when a number is out of range.
     public init(
@@ -114,12 +143,17 @@ public struct ClickstreamSimulation: Sendable {
         try require(parameters.acquisitionDays ?? 0, "acquisitionDays", 0...36_525)
         try require(parameters.spendShift, "spendShift", 0.001...1000)
         try require(Double(parameters.startMs), "startMs", 0...4e12)
+        try require(parameters.orderValueTail ?? 2, "orderValueTail", 1.01...100)
         self.users = users
         self.days = days
         self.seed = seed
         self.parameters = parameters
         endMs = parameters.startMs + Int64(days * Self.dayMs)
         states = []
+        guard parameters.law == .poisson else {
+            script = Script(users: users, days: days, seed: seed, parameters)
+            return
+        }
         states.reserveCapacity(users)
         for index in 0..<users {
             let (truth, random) = Self.born(index, days: days, seed: seed, parameters)
@@ -135,15 +169,21 @@ public struct ClickstreamSimulation: Sendable {
 
     /// What is true of user `index`, whatever has been simulated so far.
     public func truth(_ index: Int) -> SimulatedUser {
-        Self.born(index, days: days, seed: seed, parameters).user
+        script?.lives[index].user ?? Self.born(index, days: days, seed: seed, parameters).user
+    }
+
+    /// All that user `index` does is known beforehand, but for the Poisson law.
+    func life(_ index: Int) -> CustomerLife {
+        script?.lives[index] ?? CustomerLife(poisson: truth(index))
     }
 
     /// The next event, or nil when the period is over.
     public mutating func next() -> SimulatedEvent? {
+        if script != nil { return script?.next() }
         guard let first = heap.first else { return nil }
         let user = Int(first.user)
         let event = emit(user, first.timeMs)
-        if states[user].plan == 0 { plan(user) }
+        if states[user].visit.isOver { plan(user) }
         if let time = states[user].nextMs {
             heap[0].timeMs = time
         } else {
@@ -153,71 +193,6 @@ public struct ClickstreamSimulation: Sendable {
         }
         sink(0)
         return event
-    }
-
-    // MARK: Files
-
-    /// Writes what is left of the events as clvd's CSV, and beside it what is true of the users.
-    /// - Parameters:
-    ///   - path: for the events.
-    ///   - truth: for the truth: `user_id,start_ms,churn_ms,purchase_rate_per_day,churn_rate_per_day,mean_order_value,
-    ///     purchases,spend`, one row per user; the last two count what the events hold.
-    ///   - progress: called now and then with the share of the period that is done, 0 to 1.
-    /// - Returns: the number of events written.
-    /// - Throws: `SimulationError`, or what `progress` throws.
-    @discardableResult
-    public mutating func writeCSV(
-        to path: String, truth truthPath: String, progress: (Double) throws -> Void = { _ in }
-    ) throws -> Int64 {
-        let csv = try CSVWriter(path: path, header: CSVWriter.columns)
-        var written: Int64 = 0
-        while let event = next() {
-            try write(event, to: csv)
-            written += 1
-            if written % 65_536 == 0 {
-                try progress(Double(event.timeMs - parameters.startMs) / Double(endMs - parameters.startMs))
-            }
-        }
-        try csv.finish()
-        try writeTruth(to: truthPath)
-        try progress(1)
-        return written
-    }
-
-    private func write(_ event: SimulatedEvent, to csv: CSVWriter) throws {
-        csv.text(event.id)
-        csv.integer(event.timeMs)
-        csv.text(event.userID)
-        csv.text(event.typeName)
-        csv.text(event.productID ?? "")
-        csv.text(event.category ?? "")
-        if event.price > 0 { csv.number(event.price) } else { csv.empty() }
-        if event.quantity > 0 { csv.integer(Int64(event.quantity)) } else { csv.empty() }
-        if event.amount > 0 { csv.number(event.amount) } else { csv.empty() }
-        csv.text(event.orderID ?? "")
-        csv.text(event.sessionID)
-        try csv.endRow()
-    }
-
-    /// Writes what is true of the users. Throws: `SimulationError`.
-    public func writeTruth(to path: String) throws {
-        let csv = try CSVWriter(
-            path: path,
-            header:
-                "user_id,start_ms,churn_ms,purchase_rate_per_day,churn_rate_per_day,mean_order_value,purchases,spend")
-        for index in 0..<users {
-            let user = truth(index)
-            csv.text(user.id)
-            csv.integer(user.startMs)
-            csv.integer(user.churnMs)
-            csv.number(user.purchaseRatePerDay)
-            csv.number(user.churnRatePerDay)
-            csv.number(user.meanOrderValue)
-            csv.integer(Int64(states[index].orders))
-            csv.number(Self.cents(states[index].spend))
-            try csv.endRow()
-        }
-        try csv.finish()
     }
 
     // MARK: Users
@@ -230,21 +205,11 @@ public struct ClickstreamSimulation: Sendable {
         var churnMs: Int64
         var visitsPerMs = 0.0
         var meanOrderValue = 0.0
-        var spend = 0.0
-        var price = 0.0
-        /// Event types still to come in this visit, four bits each, the next one lowest.
-        var plan: UInt64 = 0
-        /// Between the events of this visit.
-        var gapMs: Int32 = 0
-        var product: Int32 = 0
-        var quantity: Int32 = 0
+        var visit = SimulatedVisit()
         var orders: Int32 = 0
         var sessions: Int32 = 0
 
-        /// The last event of a visit is at its end.
-        var nextMs: Int64? {
-            plan == 0 ? nil : visitMs - Int64(gapMs) * Int64((63 - plan.leadingZeroBitCount) / 4)
-        }
+        var nextMs: Int64? { visit.nextMs(endMs: visitMs) }
     }
 
     private struct Ahead: Sendable {
@@ -286,48 +251,25 @@ public struct ClickstreamSimulation: Sendable {
         state.visitMs += Int64(waitMs)
         // Visits are a Poisson process, and so are those of them that chance makes purchases.
         let buys = state.random.uniform() * (1 + parameters.browsingPerPurchase) < 1
-        var types = [clvd_type_page_view]
-        if state.random.uniform() < 0.3 { types.append(clvd_type_search) }
-        types += Array(repeating: clvd_type_view, count: 1 + state.random.below(buys ? 5 : 4))
-        if buys {
-            types += [clvd_type_add_to_cart, clvd_type_checkout, clvd_type_purchase]
-        } else if state.random.uniform() < 0.2 {
-            types.append(clvd_type_add_to_cart)
-            if state.random.uniform() < 0.3 { types.append(clvd_type_remove_from_cart) }
-        }
-        state.plan = types.reversed().reduce(0) { $0 << 4 | UInt64($1.rawValue) }
-        // About 40 seconds an event, less when the visit before has just ended.
-        let room = Double(state.visitMs - before) / Double(types.count)
-        state.gapMs = Int32(min(20_000 + 40_000 * state.random.uniform(), room))
-        state.product = Int32(state.random.below(SimulatedEvent.products))
-        state.quantity = Int32(1 + state.random.below(3))
-        let spread = parameters.orderValueSpread
-        var value = state.meanOrderValue * exp(spread * state.random.normal() - spread * spread / 2)
-        if state.visitMs >= parameters.startMs + (endMs - parameters.startMs) / 2 { value *= parameters.spendShift }
-        state.price = max(0.01, Self.cents(value / Double(state.quantity)))
+        state.visit = SimulatedVisit(
+            buys: buys, roomMs: state.visitMs - before, meanOrderValue: state.meanOrderValue,
+            shift: shift(atMs: state.visitMs), parameters, &state.random)
         state.sessions += 1
     }
 
     private mutating func emit(_ user: Int, _ timeMs: Int64) -> SimulatedEvent {
-        let type = clvd_event_type(UInt32(states[user].plan & 15))
-        states[user].plan >>= 4
-        let ofProduct = type != clvd_type_page_view && type != clvd_type_search
-        let buys = type == clvd_type_purchase
-        let inCart = buys || type == clvd_type_add_to_cart || type == clvd_type_remove_from_cart
-        let amount = buys ? Self.cents(states[user].price * Double(states[user].quantity)) : 0
-        if buys {
-            states[user].orders += 1
-            states[user].spend += amount
-        }
+        let type = states[user].visit.next()
+        if type == clvd_type_purchase { states[user].orders += 1 }
         defer { number += 1 }
         return SimulatedEvent(
-            number: number, timeMs: timeMs, user: user, type: type,
-            product: ofProduct ? Int(states[user].product) : -1, price: ofProduct ? states[user].price : 0,
-            quantity: inCart ? Int(states[user].quantity) : 0, amount: amount,
-            order: buys ? Int(states[user].orders) : 0, session: Int(states[user].sessions))
+            number: number, timeMs: timeMs, user: user, type: type, visit: states[user].visit,
+            order: Int(states[user].orders), session: Int(states[user].sessions))
     }
 
-    private static func cents(_ value: Double) -> Double { (value * 100).rounded() / 100 }
+    /// Factor on spending at an instant.
+    func shift(atMs timeMs: Int64) -> Double {
+        timeMs >= parameters.startMs + (endMs - parameters.startMs) / 2 ? parameters.spendShift : 1
+    }
 
     // MARK: Heap
 

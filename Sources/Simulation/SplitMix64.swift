@@ -34,4 +34,10 @@ public struct SplitMix64: RandomNumberGenerator, Sendable {
             }
         }
     }
+
+    /// In (0, 1), with mean a / (a + b).
+    mutating func beta(_ a: Double, _ b: Double) -> Double {
+        let x = gamma(a)
+        return x / (x + gamma(b))
+    }
 }

@@ -18,14 +18,22 @@ struct OutputSource: Equatable {
     init?(update r: clvd_record) {
         guard let value = r.value else {
             self.init(r, headers: "clvd.source.")
-            identity = RecordIdentity(user: r.keyBytes, event: .deletion)
+            identity = RecordIdentity(user: Self.bytes(r, OutputHeader.user) ?? r.keyBytes, event: .deletion)
             return
         }
         let bytes = UnsafeBufferPointer(start: value, count: Int(r.value_length))
-        guard let (source, event) = Self.scan(bytes) ?? Self.parse(bytes) else { return nil }
-        self = source
-        identity = RecordIdentity(user: r.keyBytes, event: event)
+        guard let scanned = Self.scan(bytes) ?? Self.parse(bytes) else { return nil }
+        self = scanned.source
+        // The event may name an alias of the customer.
+        guard let user = scanned.user else {
+            identity = RecordIdentity(user: r.keyBytes, event: scanned.event)
+            return
+        }
+        identity = user.withUnsafeBufferPointer { RecordIdentity(user: $0, event: scanned.event) }
     }
+
+    /// Whether a record of the topic of updates says that an id is an alias now. It stands beside an output, and is none.
+    static func isJoin(_ r: clvd_record) -> Bool { r.value == nil && bytes(r, OutputHeader.customer) != nil }
 
     /// Of a dead letter, whose headers are those of Kafka Connect. Where its record came through a first stage, it is the
     /// record that this has written. nil when it names none.
@@ -66,15 +74,27 @@ struct OutputSource: Equatable {
 
     /// The text of a header.
     private static func text(_ r: clvd_record, _ name: String) -> String? {
+        bytes(r, name).map { String(decoding: $0, as: UTF8.self) }
+    }
+
+    private static func bytes(_ r: clvd_record, _ name: String) -> UnsafeBufferPointer<UInt8>? {
         var length: UInt32 = 0
         guard let bytes = Consumer.headerLookup(r.headers, name, &length) else { return nil }
-        return String(decoding: UnsafeBufferPointer(start: bytes, count: Int(length)), as: UTF8.self)
+        return UnsafeBufferPointer(start: bytes, count: Int(length))
     }
 
     // MARK: JSON
 
+    /// What the JSON of an update says of its event.
+    private struct Scanned {
+        var source: OutputSource
+        var event: RecordIdentity.Event
+        /// Of the event, where it is not the customer's id.
+        var user: [UInt8]?
+    }
+
     /// Reads the fields in the form that the daemon writes, a hundred times faster than JSON is parsed.
-    private static func scan(_ bytes: UnsafeBufferPointer<UInt8>) -> (OutputSource, RecordIdentity.Event)? {
+    private static func scan(_ bytes: UnsafeBufferPointer<UInt8>) -> Scanned? {
         var rest = Scanner(bytes)
         guard rest.skip("{\"user_id\":\""), rest.skipText(), rest.skip(",\"event_id\":") else { return nil }
         var event: RecordIdentity.Event?
@@ -85,20 +105,32 @@ struct OutputSource: Equatable {
         guard rest.skip(",\"event_time\":\""), let time = rest.plainText(),
             rest.skip(",\"source\":{\"topic\":\""), let topic = rest.plainText(), rest.skip(",\"partition\":"),
             let partition = rest.number().flatMap({ Int32(exactly: $0) }), rest.skip(",\"offset\":"),
-            let offset = rest.number(), rest.skip("}")
+            let offset = rest.number()
         else { return nil }
+        var user: [UInt8]?
+        if rest.skip(",\"user_id\":\"") {
+            guard let id = rest.plainText() else { return nil }
+            user = Array(id)
+        }
+        guard rest.skip("}") else { return nil }
         let source = OutputSource(
             topic: String(decoding: topic, as: UTF8.self), partition: partition, offset: offset)
-        return (source, event ?? Self.event(at: time))
+        return Scanned(source: source, event: event ?? Self.event(at: time), user: user)
     }
 
     /// The same in any other form.
-    private static func parse(_ bytes: UnsafeBufferPointer<UInt8>) -> (OutputSource, RecordIdentity.Event)? {
+    private static func parse(_ bytes: UnsafeBufferPointer<UInt8>) -> Scanned? {
         struct Update: Decodable {
             struct Source: Decodable {
                 var topic: String
                 var partition: Int32
                 var offset: Int64
+                var userID: String?
+
+                enum CodingKeys: String, CodingKey {
+                    case topic, partition, offset
+                    case userID = "user_id"
+                }
             }
             var eventID: String?
             var eventTime: String?
@@ -115,7 +147,9 @@ struct OutputSource: Equatable {
             topic: update.source.topic, partition: update.source.partition, offset: update.source.offset)
         let text = Array((update.eventID ?? update.eventTime ?? "").utf8)
         return text.withUnsafeBufferPointer { text in
-            (source, update.eventID != nil ? .id(RecordIdentity.hash(text)) : event(at: text))
+            Scanned(
+                source: source, event: update.eventID != nil ? .id(RecordIdentity.hash(text)) : event(at: text),
+                user: update.source.userID.map { Array($0.utf8) })
         }
     }
 

@@ -8,6 +8,9 @@ public struct RouteReport: Encodable, Sendable, Equatable {
     public var records: Int64 = 0
     /// Of them those that are in the topic of events.
     public var routed: Int64 = 0
+    /// Of these those that held several events, and how many.
+    public var split: Int64 = 0
+    public var splitEvents: Int64 = 0
     /// Of them those that were stepped over, with a dead letter.
     public var deadLetters: Int64 = 0
     /// Of them those that are nowhere.
@@ -38,9 +41,13 @@ public struct RouteReport: Encodable, Sendable, Equatable {
 }
 
 /// Compares input topics with what a first stage made of them: each record has to be in the topic of events once, with its
-/// bytes, or have a dead letter because an operator wanted it to be stepped over.
+/// bytes, or have a dead letter because an operator wanted it to be stepped over. Of a record that holds several events,
+/// each has to be there once.
 public final class RouteVerifier {
     private let task: Verification
+    private let splitter: RecordSplitter
+    /// Records of the inputs that the topic of events names.
+    private var named: Int64 = 0
     private var report = RouteReport()
     private var partitions: [TopicPartition: Marks] = [:]
 
@@ -49,6 +56,8 @@ public final class RouteVerifier {
         var routed: OffsetSet
         var skipped: OffsetSet
         var identities: [RecordIdentity]
+        /// Of records that were split, what is there.
+        var parts: [Int64: Parts] = [:]
 
         init(_ range: Range<Int64>) {
             (routed, skipped) = (OffsetSet(range), OffsetSet(range))
@@ -56,8 +65,27 @@ public final class RouteVerifier {
         }
     }
 
+    /// Events of one record.
+    private struct Parts {
+        var elements: Set<Int> = []
+        private(set) var sum: UInt64 = 0
+
+        /// False: it was there.
+        mutating func insert(_ element: Int, _ r: clvd_record) -> Bool {
+            guard elements.insert(element).inserted else { return false }
+            let bits = UInt64(RecordIdentity(bytesOf: r).bits) | UInt64(element) << 32
+            sum &+= (bits ^ bits >> 29) &* 0x9E37_79B9_7F4A_7C15
+            return true
+        }
+    }
+
     /// - Parameter task: the input topics and the group of the first stage; `updates` is the topic of events.
-    public init(_ task: Verification) { self.task = task }
+    /// - Throws: `InputError` when the limits or currencies are not usable.
+    public init(_ task: Verification) throws {
+        self.task = task
+        splitter = try RecordSplitter(
+            format: task.format, limits: task.limits, currency: task.currency, headerLookup: Consumer.headerLookup)
+    }
 
     /// - Parameter progress: how many records of how many were read in a phase.
     /// - Throws: `VerificationError`, `KafkaError`.
@@ -71,7 +99,7 @@ public final class RouteVerifier {
         }
         try readOutputs(progress)
         try readInputs(input, ranges, progress)
-        report.orphans = partitions.values.reduce(0) { $0 + $1.routed.count } - report.routed
+        report.orphans = partitions.values.reduce(0) { $0 + $1.routed.count } - named
         return report
     }
 
@@ -95,11 +123,17 @@ public final class RouteVerifier {
         }
         let p = TopicPartition(source.topic, source.partition)
         guard let range = partitions[p]?.routed.range, range.contains(source.offset) else { return }
-        // What a record is split into names it more than once; the first piece stands for it.
-        if !isDeadLetter, let element = RecordOrigin(of: r)?.element, element > 0 { return }
-        let isFirst = !partitions[p]!.routed.contains(source.offset) && !partitions[p]!.skipped.contains(source.offset)
+        let element = isDeadLetter ? nil : RecordOrigin(of: r)?.element
+        let before = partitions[p]!.parts[source.offset]
+        var isFirst = !partitions[p]!.routed.contains(source.offset) && !partitions[p]!.skipped.contains(source.offset)
         if isDeadLetter {
             partitions[p]!.skipped.insert(source.offset)
+        } else if let element {
+            // What a record is split into names it more than once.
+            var parts = before ?? Parts()
+            isFirst = parts.insert(element, RecordOrigin.restoringKey(of: r)) && (isFirst || before != nil)
+            partitions[p]!.parts[source.offset] = parts
+            partitions[p]!.routed.insert(source.offset)
         } else {
             partitions[p]!.routed.insert(source.offset)
             partitions[p]!.identities[Int(source.offset - range.lowerBound)] = source.identity
@@ -127,7 +161,11 @@ public final class RouteVerifier {
         let p = TopicPartition(task.inputs[Int(r.topic)], r.partition)
         guard let marks = partitions[p], marks.routed.range.contains(r.offset) else { return }
         report.records += 1
-        if marks.routed.contains(r.offset) {
+        if let parts = marks.parts[r.offset] {
+            named += 1
+            judge(p, r, parts)
+        } else if marks.routed.contains(r.offset) {
+            named += 1
             report.routed += 1
             if marks.identities[Int(r.offset - marks.routed.range.lowerBound)] != RecordIdentity(bytesOf: r) {
                 report.found(.strange, p, r.offset, "in the topic of events it has other bytes")
@@ -137,5 +175,24 @@ public final class RouteVerifier {
         } else {
             report.found(.missing, p, r.offset, "not in the topic of events, and no dead letter")
         }
+    }
+
+    /// Judges a record of which events are in the topic of events.
+    private func judge(_ p: TopicPartition, _ r: clvd_record, _ parts: Parts) {
+        var right = Parts()
+        let count = splitter.forEachEvent(of: r, status: splitter.status(of: r)) {
+            _ = right.insert($0.index, $0.record)
+        }
+        let missing = right.elements.subtracting(parts.elements).sorted()
+        guard missing.isEmpty else {
+            let names = missing.prefix(5).map(String.init).joined(separator: ", ") + (missing.count > 5 ? ", …" : "")
+            return report.found(
+                .missing, p, r.offset, "of its \(count) events (from 0) these are not in the topic of events: \(names)")
+        }
+        report.routed += 1
+        report.split += 1
+        report.splitEvents += Int64(parts.elements.count)
+        guard right.sum != parts.sum else { return }
+        report.found(.strange, p, r.offset, "in the topic of events its events have other bytes, or there are others")
     }
 }

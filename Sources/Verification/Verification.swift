@@ -78,7 +78,9 @@ public struct Verification: Sendable {
         /// Of them those that have a dead letter.
         public var deadLetters: Int64 = 0
         /// Of them those that have no output, and need none: the sum of `reasons`.
-        public var accounted: Int64 { reasons.duplicates + reasons.ignored + reasons.tombstones + reasons.superseded }
+        public var accounted: Int64 {
+            reasons.duplicates + reasons.ignored + reasons.tombstones + reasons.superseded + reasons.identifies
+        }
         /// Of them those that have no output and need one.
         public var missing: Int64 = 0
         /// Outputs beyond the first of a record.
@@ -111,9 +113,15 @@ public struct Verification: Sendable {
             /// A later record of the user has an update, which replaced this one's in the compacted topic.
             public var superseded: Int64 = 0
 
-            public init(duplicates: Int64 = 0, ignored: Int64 = 0, tombstones: Int64 = 0, superseded: Int64 = 0) {
+            /// It says whose an id is, and there was nothing to move.
+            public var identifies: Int64 = 0
+
+            public init(
+                duplicates: Int64 = 0, ignored: Int64 = 0, tombstones: Int64 = 0, superseded: Int64 = 0,
+                identifies: Int64 = 0
+            ) {
                 (self.duplicates, self.ignored) = (duplicates, ignored)
-                (self.tombstones, self.superseded) = (tombstones, superseded)
+                (self.tombstones, self.superseded, self.identifies) = (tombstones, superseded, identifies)
             }
         }
 

@@ -22,7 +22,8 @@ public final class Verifier {
     private var partitions: [Marks] = []
     private var indices: [TopicPartition: Int] = [:]
     /// The newest offset with an update of each user of a partition; only for compacted topics.
-    private var newest: [UInt64: Int64] = [:]
+    private var newest: [User: Int64] = [:]
+    private var customers = JoinedIDs()
     private var suspects: [Suspect] = []
     private var keying = KeyingSample()
     /// The earliest offset at which the user and event id of a suspect had an update.
@@ -60,10 +61,17 @@ public final class Verifier {
     }
 
     private struct Suspect {
-        var partition: Int
+        var user: User
         var offset: Int64
-        /// Hash of partition, user and event id.
-        var key: UInt64
+        /// Hash of the event's id.
+        var event: UInt64
+    }
+
+    /// A user of a partition.
+    private struct User: Hashable {
+        var partition: Int
+        /// Hash of the id.
+        var id: UInt64
     }
 
     /// - Throws: `InputError` when the limits or currencies are not usable.
@@ -96,6 +104,8 @@ public final class Verifier {
         try judge(input, progress)
         if let unavailable { throw VerificationError("records cannot be read: \(unavailable)") }
         report.orphans = asked - report.updates - report.deadLetters
+        (report.keying.customers, report.keying.splitCustomers) = (keying.customers, keying.split)
+        report.keying.oneIn = keying.factor
         return report
     }
 
@@ -133,6 +143,7 @@ public final class Verifier {
     }
 
     private func note(_ r: clvd_record, isUpdate: Bool) {
+        if isUpdate, OutputSource.isJoin(r) { return }
         guard let source = isUpdate ? OutputSource(update: r) : OutputSource(deadLetter: r) else {
             report.foreign += 1
             return
@@ -203,6 +214,7 @@ public final class Verifier {
                     if !updated { compare(i, deadLetterOf: task.isRouted ? RecordOrigin.restoringKey(of: r) : r) }
                     return updated
                 } each: { i, record, event in
+                    customers.note(event)
                     if isFirst { noteCustomer(i, event) }
                     if partitions[i].updated.contains(record.offset) {
                         compare(i, updateOf: event)
@@ -223,9 +235,6 @@ public final class Verifier {
         guard e.status == UInt8(clvd_status_ok.rawValue) else { return }
         let place = KeyingSample.Sighting(topic: Int32(i), partition: 0, offset: .at(e.offset))
         let pair = keying.note(clvd_hash(e.user, Int(e.user_length)), at: place)
-        report.keying.customers = keying.customers
-        report.keying.splitCustomers = keying.split
-        report.keying.oneIn = keying.factor
         guard let pair, report.keying.example.isEmpty else { return }
         report.keying.example = [pair.first, pair.second].compactMap { sighting in
             guard case .at(let offset) = sighting.offset else { return nil }
@@ -267,13 +276,14 @@ public final class Verifier {
         case UInt8(clvd_status_ignored_type.rawValue), UInt8(clvd_status_filtered.rawValue):
             report.reasons.ignored += 1
         case UInt8(clvd_status_ok.rawValue):
-            if task.compacted, isSuperseded(i, event) {
+            if event.isIdentity {
+                report.reasons.identifies += 1
+            } else if task.compacted, isSuperseded(i, event) {
                 report.reasons.superseded += 1
             } else if event.event_id != nil {
                 guard suspects.count < task.mostSuspects else { return false }
-                let key = key(i, event, withEventID: true)
-                suspects.append(Suspect(partition: i, offset: event.offset, key: key))
-                originals[key] = .max
+                suspects.append(
+                    Suspect(user: user(i, event), offset: event.offset, event: event.event_id_hash))
             } else {
                 report.found(.missing, p, record.offset, "no update and no dead letter")
             }
@@ -290,8 +300,9 @@ public final class Verifier {
     private func resolve(_ input: TopicReader, _ progress: (Verification.Phase, Int64, Int64) -> Void) throws {
         guard !suspects.isEmpty else { return }
         var ranges: [TopicPartition: Range<Int64>] = [:]
+        for s in suspects { originals[key(s.user, s.event)] = .max }
         for s in suspects {
-            let mark = partitions[s.partition]
+            let mark = partitions[s.user.partition]
             let end = max(ranges[mark.partition]?.upperBound ?? mark.range.lowerBound, s.offset)
             // Before what is looked at may be the original of what is in it.
             ranges[mark.partition] = mark.range.lowerBound..<end
@@ -305,17 +316,18 @@ public final class Verifier {
                 guard event.status == UInt8(clvd_status_ok.rawValue), event.event_id != nil,
                     event.type != UInt8(clvd_type_user_deleted.rawValue)
                 else { return }
-                let key = key(i, event, withEventID: true)
+                let key = key(user(i, event), event.event_id_hash)
                 if let earliest = originals[key], event.offset < earliest { originals[key] = event.offset }
             }
             done += Int64(records.count)
             progress(.repeats, min(done, total), total)
         }
         for s in suspects {
-            if originals[s.key]! < s.offset {
+            if originals[key(s.user, s.event)]! < s.offset {
                 report.reasons.duplicates += 1
             } else {
-                let (p, low) = (partitions[s.partition].partition, partitions[s.partition].range.lowerBound)
+                let mark = partitions[s.user.partition]
+                let (p, low) = (mark.partition, mark.range.lowerBound)
                 report.found(
                     .missing, p, s.offset,
                     "no update and no dead letter, and no earlier event with its id"
@@ -336,19 +348,26 @@ public final class Verifier {
             pick(records) { _, _ in
                 true
             } each: { i, r, event in
+                customers.note(event)
                 guard event.status == UInt8(clvd_status_ok.rawValue),
                     partitions[i].updated.contains(r.offset) || isDeletion(event)
                 else { return }
-                newest[key(i, event, withEventID: false)] = event.offset
+                newest[user(i, event)] = event.offset
             }
             done += Int64(records.count)
             progress(.users, min(done, total), total)
+        }
+        // What an alias did last is as old as what its customer did.
+        for (user, offset) in newest where customers.customer(of: user.id) != user.id {
+            let customer = User(partition: user.partition, id: customers.customer(of: user.id))
+            newest[customer] = max(offset, newest[customer] ?? .min)
         }
     }
 
     /// Whether a later update of the user is there, or this was the user's deletion: compaction removes tombstones too.
     private func isSuperseded(_ i: Int, _ event: clvd_event) -> Bool {
-        guard let last = newest[key(i, event, withEventID: false)] else { return false }
+        let user = User(partition: i, id: customers.customer(of: user(i, event).id))
+        guard let last = newest[user] else { return false }
         return last > event.offset || event.type == UInt8(clvd_type_user_deleted.rawValue)
     }
 
@@ -388,8 +407,13 @@ public final class Verifier {
         for (n, i) in places.enumerated() { body(i, picked[n], events[n]) }
     }
 
-    private func key(_ partition: Int, _ e: clvd_event, withEventID: Bool) -> UInt64 {
-        let parts = [UInt64(partition), clvd_hash(e.user, Int(e.user_length)), withEventID ? e.event_id_hash : 0]
+    private func user(_ partition: Int, _ e: clvd_event) -> User {
+        User(partition: partition, id: clvd_hash(e.user, Int(e.user_length)))
+    }
+
+    /// Hash of a customer's event. It changes when ids turn out to be of one customer.
+    private func key(_ user: User, _ event: UInt64) -> UInt64 {
+        let parts = [UInt64(user.partition), customers.customer(of: user.id), event]
         return parts.withUnsafeBytes { clvd_hash($0.baseAddress!.assumingMemoryBound(to: UInt8.self), $0.count) }
     }
 }

@@ -148,6 +148,10 @@ struct FileCheck {
             )
         ]
         facts += Self.counts(f.refused).map { ("  refused: \($0)", "\($1)   \(f.refusedExamples[$0] ?? "")") }
+        if f.identifies + f.joinedIds > 0 {
+            let count = "\(Human.count(f.joinedIds))   by \(Human.count(f.identifies)) rows that say no more"
+            facts.append(("ids joined", count))
+        }
         facts += [("events", Self.list(f.types))]
         facts += Self.counts(f.unknownTypes).prefix(10).map { name, count in
             let nearest = f.nearestTypes[name].map { "   did you mean \"\($0)\"?" } ?? ""

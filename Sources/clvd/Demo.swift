@@ -21,6 +21,8 @@ final class Demo {
         var deadLetters: Int64 = 0
         /// Dead letters by reason.
         var refused: [String: Int64] = [:]
+        /// Events by names of types that the format does not know.
+        var unknownTypes: [String: Int64] = [:]
         var updatesOut: Int64 = 0
         var alertsRaised: Int64 = 0
         var alertsForSilence: Int64 = 0
@@ -36,7 +38,7 @@ final class Demo {
         var seconds = 0.0
 
         enum CodingKeys: String, CodingKey {
-            case eventsIn, accepted, duplicates, ignored, deadLetters, refused, updatesOut, alertsRaised,
+            case eventsIn, accepted, duplicates, ignored, deadLetters, refused, unknownTypes, updatesOut, alertsRaised,
                 alertsForSilence
             case users, learningSteps, seconds
             // The encoder's snake case would make gini30_d of it.
@@ -51,6 +53,7 @@ final class Demo {
         var summary: Summary
         /// Dead letters by reason, with the row of the file that was the first.
         var refusals: Refusals
+        var unknownTypes: UnknownTypeNames
         var top: [RankedUser]
         var horizonDays: String
     }
@@ -108,7 +111,7 @@ final class Demo {
         if let error = replay.failure { throw error }
         try thread.result?.get()
         if StopSignal.isRequested { throw CommandFailure("stopped before the end of the file") }
-        return result(status, replay.refusals, top: ranking.users)
+        return result(status, replay.refusals, replay.unknownTypes, top: ranking.users)
     }
 
     // MARK: Result
@@ -116,16 +119,19 @@ final class Demo {
     /// The value target whose forecasts are shown.
     private var valueTarget: String? { settings.engine.targets.first { $0.kind == .value }?.name }
 
-    private func result(_ status: DaemonStatus, _ sent: Refusals, top: [RankedUser]) -> Result {
+    private func result(
+        _ status: DaemonStatus, _ sent: Refusals, _ unknown: UnknownTypeNames, top: [RankedUser]
+    ) -> Result {
         var s = Summary()
         var refusals = sent
         s.seconds = seconds
+        s.unknownTypes = unknown.counts
         if let report = status.report {
             let c = report.counters
             s.eventsIn = c.records
             s.accepted = c.accepted
             s.duplicates = c.duplicates
-            s.ignored = c.ignored + c.tombstones + c.erased
+            s.ignored = c.ignored + c.tombstones + c.erased + c.identifies
             s.deadLetters = c.deadLetters
             refusals = sent.with(reasons: c.reasons)
             s.refused = refusals.counts
@@ -141,7 +147,8 @@ final class Demo {
         }
         let target = settings.engine.targets.first { $0.name == settings.engine.segments.target }
         let days = target?.horizonsDays.last ?? 0
-        return Result(summary: s, refusals: refusals, top: top, horizonDays: Human.days(days))
+        return Result(
+            summary: s, refusals: refusals, unknownTypes: unknown, top: top, horizonDays: Human.days(days))
     }
 
     // MARK: Screen
@@ -282,6 +289,7 @@ private final class ReplayThread: @unchecked Sendable {
     var sent: Int64? { state.withLock(\.summary)?.sent }
     /// Rows that are no events, once all are sent.
     var refusals: Refusals { state.withLock(\.summary)?.refusals ?? Refusals() }
+    var unknownTypes: UnknownTypeNames { state.withLock(\.summary)?.unknownTypes ?? UnknownTypeNames() }
     var failure: (any Error)? { state.withLock(\.failure) }
 
     /// Records in all: known at the end, before that by the share of the file that was read.

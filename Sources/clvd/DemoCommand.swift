@@ -87,7 +87,8 @@ struct DemoCommand: ParsableCommand {
         let result = try demo.run(file)
         if json { try Report.json(result.summary) } else { tell(result) }
         try Report.judge(
-            result.refusals, accepted: result.summary.accepted, of: result.summary.eventsIn, in: events ?? input.path)
+            result.refusals, result.unknownTypes, accepted: result.summary.accepted, of: result.summary.eventsIn,
+            in: events ?? input.path)
     }
 
     // MARK: Preparation
@@ -173,7 +174,7 @@ struct DemoCommand: ParsableCommand {
                     "\(Human.count(s.accepted))   \(Human.count(s.duplicates)) duplicates, \(Human.count(s.ignored)) "
                         + "ignored, \(Human.count(s.deadLetters)) dead letters"
                 ),
-            ] + Report.facts(of: result.refusals) + [
+            ] + Report.facts(of: result.refusals) + Report.facts(of: result.unknownTypes) + [
                 ("updates published", Human.count(s.updatesOut)),
                 (
                     "alerts raised",

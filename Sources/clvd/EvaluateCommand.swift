@@ -28,7 +28,11 @@ struct EvaluateCommand: ParsableCommand {
 
             --baselines compares with other models' forecasts at the same landmarks; the intervals of the differences \
             come from resampling the users. A model that expects nothing at more than half of the landmarks is shown, \
-            but is no reference. --truth compares forecasts and alerts with what `clvd simulate` knows of its users. \
+            but is no reference. --truth compares forecasts and alerts with what `clvd simulate` knows of its users; \
+            --alerts judges alerts without it: who is silent for the rest of the file has left, and the last part of the \
+            file, in which this cannot be known, is not judged. Rules of silence that are as precise as the alerts \
+            stand beside them, and with --truth the Bayes limit: who knows every rate of a user, and infers from the \
+            visits alone whether the user has left. \
             --change says how long forecasts took to become as good as before the day that something changed, with \
             drift detection and, in a second pass, without. --report writes a page with charts.
 
@@ -39,6 +43,7 @@ struct EvaluateCommand: ParsableCommand {
               clvd evaluate --events cdnow.csv.gz --landmarks cdnow.landmarks.csv.gz --out predictions.csv.gz
               clvd evaluate --events e.csv --landmarks l.csv --baselines b.csv --report report
               clvd evaluate --events e.csv --truth t.csv --config clvd.yaml --seed 7 --json
+              clvd evaluate --events e.csv --alerts
               clvd evaluate --events e.csv --change 182.5
             """)
 
@@ -56,6 +61,9 @@ struct EvaluateCommand: ParsableCommand {
 
     @Option(help: ArgumentHelp("What is true of the users, as `clvd simulate` writes it.", valueName: "file"))
     var truth: String?
+
+    @Flag(help: "Judge alerts, by the truth where it is given, else by who stays silent to the end of the file.")
+    var alerts = false
 
     @Option(help: ArgumentHelp("Day of the stream on which something changed, from 0.", valueName: "day"))
     var change: Double?
@@ -117,8 +125,8 @@ struct EvaluateCommand: ParsableCommand {
         } else {
             instants = .grid(days: everyDays, horizons: try Self.horizons(settings.engine))
         }
-        // Alerts change no prediction; only the comparison with the truth needs them.
-        configuration.alerts.enabled = truth != nil && configuration.alerts.enabled
+        // Alerts change no prediction, and cost time.
+        configuration.alerts.enabled = (truth != nil || alerts) && configuration.alerts.enabled
         if let seed { (configuration.model.seed, configuration.learning.seed) = (seed, seed) }
         let pool = WorkerPool(threads: threads ?? settings.runtime.threadCount)
         let known = try truth.map(TruthFile.init)
@@ -129,6 +137,8 @@ struct EvaluateCommand: ParsableCommand {
         StopSignal.install()
         let evaluation = try pass(settings, configuration, instants, pool, out: out, label: "Evaluate")
         var result = EvaluationResult(summary: evaluation.summary())
+        result.quality = try Quality(evaluation, others)
+        if configuration.alerts.enabled { result.alerts = AlertReport(evaluation, known) }
         if let known { result.truth = TruthReport(evaluation, known) }
         if let others {
             result.comparison = try Comparison(
@@ -142,9 +152,10 @@ struct EvaluateCommand: ParsableCommand {
         if let report {
             try ReportPage(evaluation, result, events: events).write(to: report)
         }
-        if json { try Report.json(result) } else { tell(result) }
+        if json { try Report.json(result) } else { tell(result, evaluation.unknownTypes) }
         let summary = result.summary
-        try Report.judge(summary.refusals, accepted: summary.accepted, of: summary.events, in: events)
+        try Report.judge(
+            summary.refusals, evaluation.unknownTypes, accepted: summary.accepted, of: summary.events, in: events)
     }
 
     private func pass(
@@ -155,8 +166,7 @@ struct EvaluateCommand: ParsableCommand {
         try file.putInOrder(settings, showsProgress: progress)
         let evaluation = try Evaluation(
             events: file, instants: instants, out: out,
-            engine: Engine(configuration: configuration, topics: [events], partitions: 1, executor: pool),
-            remembers: landmarks == nil || baselines != nil || truth != nil || change != nil || report != nil)
+            engine: Engine(configuration: configuration, topics: [events], partitions: 1, executor: pool))
         let reporter = progress ? ProgressReporter(label: label, total: evaluation.bytes, unit: .bytes) : nil
         do {
             try evaluation.run(shouldStop: { StopSignal.isRequested }) { reporter?.update(done: $0) }
@@ -186,7 +196,7 @@ struct EvaluateCommand: ParsableCommand {
 
     // MARK: The end
 
-    private func tell(_ result: EvaluationResult) {
+    private func tell(_ result: EvaluationResult, _ unknown: UnknownTypeNames) {
         let s = result.summary
         let place = out.map { " in \($0)" } ?? ""
         Report.line(
@@ -196,7 +206,7 @@ struct EvaluateCommand: ParsableCommand {
         Report.facts(
             [
                 ("events", "\(Human.count(s.events))   \(Human.count(s.deadLetters)) of them cannot be used")
-            ] + Report.facts(of: s.refusals) + [
+            ] + Report.facts(of: s.refusals) + Report.facts(of: unknown) + [
                 ("users", Human.count(Int64(s.users))),
                 ("bins", s.binEdgesDays.map(Human.days).joined(separator: ", ") + " days"),
                 ("before the first model", "\(Human.count(s.fromRates)) landmarks   counts and times alone predicted"),
@@ -208,7 +218,9 @@ struct EvaluateCommand: ParsableCommand {
         Report.line()
         Report.line(Self.table(s.prequential).render(width: 130))
         if let comparison = result.comparison { tell(comparison) }
+        if let quality = result.quality { tell(quality) }
         if let truth = result.truth { tell(truth) }
+        if let alerts = result.alerts { tell(alerts) }
         if let recovery = result.recovery { tell(recovery) }
         if let report {
             Report.line()
@@ -280,6 +292,7 @@ struct EvaluateCommand: ParsableCommand {
     }
 
     private func tell(_ truth: TruthReport) {
+        if truth.correlations.isEmpty { return }
         Report.line()
         Report.line("Correlation of expected with truly expected money (the customer's own rate in brackets):")
         Report.line()
@@ -296,23 +309,6 @@ struct EvaluateCommand: ParsableCommand {
             ])
         }
         Report.line(values.render(width: 100))
-        Report.line()
-        Report.line(
-            "Alerts, and rules of silence that raise as many; \(Human.count(Int64(truth.churned))) customers left in time:"
-        )
-        Report.line()
-        var table = TextTable(columns: [
-            .init("rule"), .init("alerts", .right), .init("precision", .right), .init("recall", .right),
-            .init("median delay", .right),
-        ])
-        for a in truth.alerts {
-            table.addRow([
-                a.rule, Human.count(Int64(a.raised)), a.precision.map(Human.percent) ?? Human.missing,
-                a.recall.map(Human.percent) ?? Human.missing,
-                a.medianDelayDays.map { Human.number($0, decimals: 1) + " d" } ?? Human.missing,
-            ])
-        }
-        Report.line(table.render(width: 100))
     }
 
     private func tell(_ recovery: [RecoveryPair]) {

@@ -47,9 +47,17 @@ extension Report {
         }
     }
 
-    /// Warns when more than one record in a hundred was refused.
+    /// The most frequent names of types that the format does not know; those that are nearly known first.
+    static func facts(of unknown: UnknownTypeNames) -> [(name: String, value: String)] {
+        let others = unknown.names.filter { $0.nearest == nil }
+        return (unknown.misspelt + others).prefix(3).map { ("  unknown name", "\(Human.count($0.count))   \($0.text)") }
+    }
+
+    /// Warns when more than one record in a hundred was refused, or has a type of a name that is nearly a known one.
     /// - Throws: when none was accepted.
-    static func judge(_ refusals: Refusals, accepted: Int64, of records: Int64, in file: String) throws {
+    static func judge(
+        _ refusals: Refusals, _ unknown: UnknownTypeNames, accepted: Int64, of records: Int64, in file: String
+    ) throws {
         let first = refusals.reasons.first
         let reason = first.map { "most often \($0.name)" + ($0.example.map { " (\($0))" } ?? "") } ?? "by their type"
         let advice = "`clvd check-events --events \(file)` says what to mend."
@@ -57,9 +65,16 @@ extension Report {
             let all = records == 0 ? "it has none" : "none of \(Human.count(records)) records can be used: \(reason)"
             throw CommandFailure("\(file): no events: \(all). \(advice)", code: .data)
         }
-        guard Double(refusals.total) > 0.01 * Double(records) else { return }
-        note(
-            "Warning: \(Human.count(refusals.total)) of \(Human.count(records)) records "
-                + "(\(Human.percent(Double(refusals.total) / Double(records)))) were refused, \(reason). \(advice)")
+        let misspelt = unknown.misspelt.reduce(0) { $0 + $1.count }
+        guard Double(refusals.total + misspelt) > 0.01 * Double(records) else { return }
+        func share(_ count: Int64) -> String {
+            "\(Human.count(count)) of \(Human.count(records)) records (\(Human.percent(Double(count) / Double(records))))"
+        }
+        var faults: [String] = []
+        if refusals.total > 0 { faults.append("\(share(refusals.total)) were refused, \(reason)") }
+        if let name = unknown.misspelt.first {
+            faults.append("\(share(misspelt)) have a type that the format does not know, most often \(name.text)")
+        }
+        note("Warning: \(faults.joined(separator: "; ")). \(advice)")
     }
 }

@@ -121,7 +121,8 @@ struct ReplayCommand: ParsableCommand {
         if json { try Report.json(Result(summary, target)) } else { tell(summary, target) }
         guard summary.complete else { return }
         try Report.judge(
-            summary.refusals, accepted: summary.rows - summary.rejected, of: summary.rows, in: events)
+            summary.refusals, summary.unknownTypes, accepted: summary.rows - summary.rejected, of: summary.rows,
+            in: events)
     }
 
     /// The daemon of these settings has to understand the rows.
@@ -175,7 +176,7 @@ struct ReplayCommand: ParsableCommand {
                 ("rows read", Human.count(summary.rows)),
                 ("records sent", "\(Human.count(summary.sent))   in \(Human.duration(summary.seconds)), \(rate)"),
                 ("of them rejected", Human.count(summary.rejected)),
-            ] + Report.facts(of: summary.refusals) + [
+            ] + Report.facts(of: summary.refusals) + Report.facts(of: summary.unknownTypes) + [
                 ("rows left out", "\(Human.count(summary.ignored))   of types that the format ignores")
             ]
         if let first = summary.firstEventMs, let last = summary.lastEventMs {
@@ -190,6 +191,7 @@ struct ReplayCommand: ParsableCommand {
         let rows, sent, rejected, ignored: Int64
         let firstRejection: String?
         let refusals: Refusals
+        let unknownTypes: [String: Int64]
         let firstEventMs, lastEventMs: Int64?
         let complete: Bool
         let seconds: Double
@@ -198,6 +200,7 @@ struct ReplayCommand: ParsableCommand {
         init(_ summary: EventReplay.Summary, _ target: Target) {
             (rows, sent, rejected, ignored) = (summary.rows, summary.sent, summary.rejected, summary.ignored)
             (firstRejection, refusals) = (summary.firstRejection, summary.refusals)
+            unknownTypes = summary.unknownTypes.counts
             (firstEventMs, lastEventMs) = (summary.firstEventMs, summary.lastEventMs)
             (complete, seconds, topic) = (summary.complete, summary.seconds, target.topic)
         }

@@ -170,7 +170,8 @@ struct VerifyCommand: ParsableCommand {
             format: try EventFormat.load(format ?? settings.input.format), limits: settings.input.limits,
             currency: settings.input.currency, from: from, to: to.end(group: group ?? settings.kafka.groupId))
         try settings.requireRegistry(for: task.format)
-        task.schemas = SchemaRegistry.source(settings.input.registry.url, auth: settings.input.registry.auth)
+        let registry = settings.input.registry
+        task.schemas = SchemaRegistry.source(registry.url, auth: registry.auth, cache: registry.cache) { _ in }
         task.patience = timeout
         task.skips = SkippedOffsets(settings.input.skip)
         task.compacted = try compacted ?? isCompacted(task)
@@ -211,7 +212,14 @@ struct VerifyCommand: ParsableCommand {
     private func tell(_ route: RouteReport) {
         Report.line("input topics to the topic of events")
         Report.facts([
-            ("records", Human.count(route.records)), ("routed", Human.count(route.routed)),
+            ("records", Human.count(route.records)),
+            (
+                "routed",
+                Human.count(route.routed)
+                    + (route.split == 0
+                        ? ""
+                        : "   \(Human.count(route.split)) of them as \(Human.count(route.splitEvents)) events")
+            ),
             ("dead letters", Human.count(route.deadLetters)), ("missing", Human.count(route.missing)),
             ("double", Human.count(route.double)), ("strange", Human.count(route.strange)),
         ])
@@ -237,6 +245,7 @@ struct VerifyCommand: ParsableCommand {
             "\(Human.count(reasons.duplicates)) duplicates", "\(Human.count(reasons.ignored)) ignored",
             "\(Human.count(reasons.tombstones)) tombstones",
         ]
+        if reasons.identifies > 0 { parts.append("\(Human.count(reasons.identifies)) identifies") }
         if report.compacted { parts.append("\(Human.count(reasons.superseded)) superseded") }
         Report.facts([
             ("records", Human.count(report.records)), ("updates", Human.count(report.updates)),

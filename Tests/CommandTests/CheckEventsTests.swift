@@ -41,6 +41,31 @@ import Testing
         #expect(words.status == 0 && words.output.hasSuffix("\nready\n"), "\(words.output)")
     }
 
+    /// What a guest bought is the customer's from the identify on, and the guest is no customer.
+    @Test func guestsBecomeCustomers() throws {
+        let file = """
+            {"type": "track", "event": "Order Completed", "messageId": "1", "timestamp": "2024-01-01T10:00:00Z", \
+            "anonymousId": "guest", "userId": null, "properties": {"order_id": "g1", "total": 19.5}}
+            {"type": "identify", "messageId": "2", "timestamp": "2024-01-01T10:05:00Z", "anonymousId": "guest", \
+            "userId": "ann"}
+            {"type": "alias", "messageId": "3", "timestamp": "2024-01-01T10:06:00Z", "previousId": "guest", "userId": "ann"}
+            {"type": "track", "event": "Order Completed", "messageId": "4", "timestamp": "2024-01-02T10:00:00Z", \
+            "anonymousId": "guest", "properties": {"order_id": "g2", "total": 5}}
+
+            """
+        let customers = folder.path("joined.csv")
+        let run = try check(file, "guests.jsonl", "--format", "segment", "--customers", customers)
+        #expect(run.status == 0, "\(run)")
+        let found = try run.json
+        #expect(found["accepted"] as? Int == 2 && found["identifies"] as? Int == 2 && found["joinedIds"] as? Int == 1)
+        #expect(
+            try folder.read("joined.csv") == """
+                user_id,orders,value_to_date,first_event,last_event
+                ann,2,24.5,2024-01-01T10:00:00Z,2024-01-02T10:00:00Z
+
+                """)
+    }
+
     /// Amounts as people write them: each its own reason, and an exit code that says so.
     @Test func refusedRowsAreNamed() throws {
         let amounts = ["4,245.42", "1.234,56", "€12.50", "12", "-1"]
@@ -136,6 +161,33 @@ import Testing
         #expect(
             other.errors.contains(
                 "Warning: 1 of 2 records (50.0 %) were refused, most often negative_amount (rees46.csv"))
+    }
+
+    /// Orders under a name that the format nearly knows bring no money: every command says so.
+    @Test func unknownNamesAreTold() throws {
+        let config = try folder.write("model: {units: 16, hidden: 16}\nlearning: {enabled: false}", to: "clvd.yaml")
+        let lines = ["Magento Order Completed", "Order Completed", "Level Reached"].enumerated().map { i, name in
+            #"{"type": "track", "event": "\#(name)", "timestamp": "2024-01-01T10:00:0\#(i)Z", "userId": "u", "#
+                + #""properties": {"order_id": "o\#(i)", "total": 40}}"#
+        }
+        let events = try folder.write(lines.joined(separator: "\n"), to: "events.jsonl")
+        for command in ["demo", "evaluate"] {
+            let run = try clvd(command, "--events", events, "--format", "segment", "--config", config, "--json")
+            #expect(
+                try run.status == 0
+                    && run.json["unknown_types"] as? [String: Int] == [
+                        "Magento Order Completed": 1, "Level Reached": 1,
+                    ],
+                "\(run)")
+            #expect(
+                run.errors.contains(
+                    #"Warning: 1 of 3 records (33.3 %) have a type that the format does not know, most often "Magento "#
+                        + #"Order Completed" (did you mean "Order Completed"?). `clvd check-events"#), "\(run.errors)")
+        }
+        let words = try clvd(
+            "evaluate", "--events", events, "--format", "segment", "--config", config, "--no-progress")
+        #expect(
+            words.output.contains(#"unknown name          1   "Magento Order Completed" (did you mean"#), "\(words)")
     }
 
     /// It deletes topics of its own making, never those that settings name.

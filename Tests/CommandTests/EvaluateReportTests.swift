@@ -53,11 +53,17 @@ import Testing
         for c in correlations {
             #expect(try #require(c["pearson"] as? Double) > 0.3 && c["spearman"] as! Double > 0.3, "\(c)")
         }
-        #expect(try #require(truth["churned"] as? Int) > 20)
-        let alerts = try #require(truth["alerts"] as? [[String: Any]])
-        #expect(alerts.count == 3 && alerts[0]["rule"] as? String == "clvd", "\(alerts)")
-        let raised = alerts.compactMap { $0["raised"] as? Int }
-        #expect(raised[0] > 20 && raised.dropFirst().allSatisfy { abs($0 - raised[0]) <= max(3, raised[0] / 5) })
+        let judged = try #require(json["alerts"] as? [String: Any])
+        #expect(judged["basis"] as? String == "truth")
+        #expect(try #require(judged["churned"] as? Int) > 20)
+        let alerts = try #require(judged["rules"] as? [[String: Any]])
+        #expect(alerts.count == 4 && alerts[0]["rule"] as? String == "clvd", "\(alerts)")
+        #expect(try #require(alerts[0]["raised"] as? Int) > 20)
+        let precision = alerts.compactMap { $0["precision"] as? Double }
+        #expect(precision.count == 4 && precision.allSatisfy { $0 >= precision[0] }, "\(precision)")
+        // No rule that only looks at silence is sooner, at the same precision, than who knows the rates.
+        let delays = alerts.compactMap { $0["median_delay_days"] as? Double }
+        #expect(delays.count == 4 && delays[3] < delays[1] && delays[3] < delays[2], "\(delays)")
         for a in alerts {
             #expect((0...1).contains(try #require(a["precision"] as? Double)))
             #expect((0...1).contains(try #require(a["recall"] as? Double)))
@@ -137,6 +143,40 @@ import Testing
         for name in ["auc", "log_loss", "gini"] {
             #expect(weak[name]!["reference"] as? String == "blind")
         }
+    }
+
+    /// Landmarks with the best forecasts there are: nobody is ahead of who knows everything.
+    @Test func theBestThereIs() throws {
+        try simulate(
+            "--character", "bursty", "--users", "200", "--days", "150", "--seed", "2", "--landmarks",
+            folder.path("l.csv"),
+            "--oracle", folder.path("o.csv"), "--horizons", "7,21", "--landmark-days", "10")
+        let run = try evaluate(
+            "--landmarks", folder.path("l.csv"), "--baselines", folder.path("o.csv"), "--resamples", "50", "--alerts")
+        #expect(run.output.contains("the top 10 % we named brought"), "\(run.output)")
+        #expect(run.output.contains("days without any event: AUC") && run.output.contains("silent for the rest"))
+        let json = try evaluate(
+            "--landmarks", folder.path("l.csv"), "--baselines", folder.path("o.csv"), "--resamples", "50", "--alerts",
+            "--json"
+        ).json
+        let quality = try #require(json["quality"] as? [String: Any])
+        let churn = try #require(quality["churn"] as? [String: Any])
+        #expect(churn["horizon_days"] as? Double == 21 && churn["landmarks"] as! Int > 500)
+        #expect(
+            (0.5...1).contains(churn["auc"] as! Double)
+                && churn["precision_at_tenth"] as! Double > churn["gone"] as! Double)
+        let money = try #require(quality["money"] as? [[String: Any]])
+        #expect(money.map { $0["horizon_days"] as? Double } == [7, 21])
+        for m in money {
+            let models = try #require(m["models"] as? [String: [String: Double]])
+            #expect(Set(models.keys) == ["clvd", "oracle", "bayes"])
+            let share = models.mapValues { $0["top_tenth_share"]! }
+            #expect(
+                share["clvd"]! < share["oracle"]! && share["oracle"]! <= m["best_tenth_share"] as! Double, "\(share)")
+        }
+        let alerts = try #require(json["alerts"] as? [String: Any])
+        #expect(alerts["basis"] as? String == "record" && alerts["censored_days"] as! Double >= 30)
+        #expect(try #require(alerts["rules"] as? [[String: Any]]).first?["rule"] as? String == "clvd")
     }
 
     @Test(arguments: [

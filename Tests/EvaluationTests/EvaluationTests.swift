@@ -163,3 +163,91 @@ import Testing
         #expect(Human.days(days) == text)
     }
 }
+
+@Suite struct QualityInPlainWords {
+    /// Twenty landmarks: the tenth are two.
+    @Test func theTopTenth() {
+        var money = [Double](repeating: 1, count: 20)
+        (money[3], money[7]) = (40, 22)
+        var said = money.indices.map { 1 + Double($0) / 100 }
+        // 80 in all, of which 40 and 1 are named.
+        (said[3], said[5]) = (9, 8)
+        #expect(abs(Quality.topTenthShare(money, by: said) - 41 / 80) < 1e-12)
+        #expect(abs(Quality.topTenthShare(money, by: money) - 62 / 80) < 1e-12)
+        // One place is left for 19 who are equals: a nineteenth of what they brought.
+        #expect(abs(Quality.topTenthShare(money, by: (0..<20).map { $0 == 3 ? 1 : 0 }) - (40 + 40 / 19.0) / 80) < 1e-12)
+        #expect(Quality.tenth(4) == 1 && Quality.tenth(14) == 1 && Quality.tenth(15) == 2)
+    }
+}
+
+@Suite struct Alerting {
+    private static let day: Int64 = 86_400_000
+
+    private func log(_ users: [[Int64]]) -> EventLog {
+        var log = EventLog()
+        for (u, days) in users.enumerated() {
+            let place = log.place("u\(u)")
+            for d in days { log.addPurchase(place, at: d * Self.day, money: 1) }
+        }
+        return log
+    }
+
+    /// Five customers over 200 days; who is silent for the last 50 has left, alerts of the last 50 are not judged.
+    @Test func aRecordSaysWhoLeft() {
+        // Last seen on days 40, 200, 140, 170 and 90.
+        let log = log([[0, 40], [0, 100, 200], [5, 140], [0, 170], [90]])
+        let known = AlertReport.known(log, from: 0, censoredDays: 50)
+        #expect(known.lastMs == 150 * Self.day)
+        #expect(known.leftMs == [40 * Self.day + 1, .max, 140 * Self.day + 1, .max, 90 * Self.day + 1])
+        // The third one left ten days before what is judged ends, and had no time to be noticed.
+        #expect(known.leavers == [0, 4])
+        func raised(_ day: Int64, _ until: Int64 = .max) -> AlertReport.Raised {
+            .init(atMs: day * Self.day + 1, untilMs: until == .max ? .max : until * Self.day)
+        }
+        let alerts = [
+            // Before the last event: wrong; the one that stands after it is right, and 20 days late.
+            [raised(20, 40), raised(60)], [raised(60, 100)], [raised(145)], [raised(160, 170)], [],
+        ]
+        let rule = AlertReport.judge("r", alerts, known)
+        #expect(rule.raised == 4 && rule.precision == 0.5 && rule.recall == 0.5)
+        #expect(rule.medianDelayDays == 20)
+    }
+
+    /// The 95th percentile of silences that ended, never below 30 days or above a quarter of the record.
+    @Test func theEndIsCensored() {
+        let regular = (0...200 as ClosedRange<Int64>).map { $0 * 2 }
+        #expect(AlertReport.censoredDays(log([regular])) == 30)
+        let slow = (0...10 as ClosedRange<Int64>).map { $0 * 40 }
+        #expect(AlertReport.censoredDays(log([slow])) == 40)
+        #expect(AlertReport.censoredDays(log([[0, 190, 400]])) == 100)
+    }
+
+    @Test func silences() {
+        let log = log([[0, 10, 40], [20]])
+        let alerts = AlertReport.silences(log, from: 5 * Self.day, 15) { _, _, days in days }
+        #expect(alerts[0] == [.init(atMs: 25 * Self.day, untilMs: 40 * Self.day)])
+        #expect(alerts[1] == [.init(atMs: 35 * Self.day, untilMs: .max)])
+    }
+
+    @Test func theLeastNumberThatIsPreciseEnough() {
+        let found = AlertReport.least(1...1000, reaching: 0.8) { $0 / 100 }
+        #expect(abs(found - 80) < 0.01)
+        // No alerts at all are wrong in nothing.
+        #expect(AlertReport.least(1...1000, reaching: 2) { $0 < 50 ? 0 : nil } < 50.1)
+    }
+
+    /// The posterior of death by small steps of a hidden Markov chain, against the closed form.
+    @Test(arguments: [(0.1, 0.3, 0.9), (0.01, 0.05, 0.5), (0.3, 0.02, 0.99)])
+    func theFilterOfLifeAndDeath(churn: Double, visits: Double, probability: Double) {
+        var user = TruthFile.User(churnMs: 0, purchasesPerDay: 1, churnPerDay: churn, meanOrderValue: 1)
+        user.visitsPerDay = visits
+        let step = 1e-4
+        var (alive, dead, time) = (1.0, 0.0, 0.0)
+        while dead / (alive + dead) < probability {
+            dead += alive * churn * step
+            alive *= 1 - (churn + visits) * step
+            time += step
+        }
+        #expect(abs(user.silence(odds: probability / (1 - probability)) - time) < 0.01 + 1e-3 * time)
+    }
+}

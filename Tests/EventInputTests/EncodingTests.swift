@@ -61,13 +61,6 @@ private final class FixedWidthRecords: RecordDecoder {
     }
 }
 
-/// What an event holds, without addresses.
-private func content(_ decoded: Decoded) -> String {
-    var event = decoded.event
-    (event.user, event.event_id) = (nil, nil)
-    return "\(decoded.user) \(decoded.eventID) \(event)"
-}
-
 @Suite struct Encodings {
     private static let fields = """
         name: mine
@@ -147,18 +140,18 @@ private func content(_ decoded: Decoded) -> String {
 
     @Test(arguments: [
         (
-            "encoding: protobuf",
-            "format mine.yaml: line 8, encoding: unknown encoding \"protobuf\"; known are json, avro"
+            "encoding: messagepack",
+            "format mine.yaml: line 8, encoding: unknown encoding \"messagepack\"; known are json, avro, protobuf"
         ),
         (
             "encoding: jsonl",
-            "format mine.yaml: line 8, encoding: unknown encoding \"jsonl\"; known are json, avro; did you mean \"json\"?"
+            "format mine.yaml: line 8, encoding: unknown encoding \"jsonl\"; known are json, avro, protobuf; did you mean \"json\"?"
         ),
         (
             "encoding: { name: json, schema: x.json }",
             "format mine.yaml: line 8, encoding.schema: unknown key; known are name"
         ),
-        ("encoding: { nam: json }", "format mine.yaml: line 8, encoding: has no name; known are json, avro"),
+        ("encoding: { nam: json }", "format mine.yaml: line 8, encoding: has no name; known are json, avro, protobuf"),
         ("encoding: [json]", "format mine.yaml: line 8, encoding: a text is expected here"),
     ])
     func unusableEncodingIsRefused(encoding: String, message: String) {

@@ -96,6 +96,42 @@ extension EventFile {
         #expect(array.map { $0.status == 0 } == [true, false, false, false, true], "\(array)")
     }
 
+    /// A bracket that is missing costs the event that it is missing in, and that is named.
+    @Test(
+        arguments: [
+            // The object's own brace; that of an object or array inside of it; the first one.
+            { $0.replacing(", \"note\"", with: "\n, \"note\"").dropLast() + "" },
+            { $0.dropLast() + #","in":{"x":{"y":[1,{}]}"# }, { $0.dropLast() + #","in":[{"x":1},{"y":2}}"# },
+            { $0.dropLast() + #","in":[{"x":1],"y":2}"# }, { $0.dropLast() + #","in":[[{"x":[1}]]}"# },
+            { $0.dropLast() + "," },
+        ] as [@Sendable (String) -> String])
+    func aMissingBracketCostsOneEvent(damage: @Sendable (String) -> String) throws {
+        let rows = (0..<6).map { purchase("u\($0)", $0) }
+        for broken in [0, 2, 5] {
+            var all = rows
+            all[broken] = damage(rows[broken])
+            for separator in [",", ",\n", "\n,\n  "] {
+                for form in ["[\(all.joined(separator: separator))]\n", "[\n" + all.joined(separator: separator)] {
+                    let seen = try TemporaryFile(form, "events.json").open().seen()
+                    let sound = seen.filter { $0.status == 0 }
+                    #expect(sound.map(\.user) == rows.indices.filter { $0 != broken }.map { "u\($0)" }, "\(form)")
+                    #expect(seen.count == 6 && seen.first { $0.status != 0 }?.place == "row \(broken + 1)", "\(form)")
+                }
+            }
+        }
+    }
+
+    /// What is no fault: objects in arrays in objects, and deeper than brackets are told apart.
+    @Test func nestedObjectsAreOneEvent() throws {
+        for depth in [3, 63, 64, 65, 120] {
+            let open = String(repeating: #"{"a":[{"b":1},"#, count: depth / 2)
+            let nested = open + "{}" + String(repeating: "]}", count: depth / 2)
+            let row = Self.ann.dropLast() + #","in": \#(nested)}"#
+            let seen = try TemporaryFile("[\(row),\n\(Self.bob)]", "events.json").open().seen()
+            #expect(seen.map(\.user) == ["ann", "bob"] && seen.allSatisfy { $0.status == 0 }, "\(depth)")
+        }
+    }
+
     /// A first line that was cut short does not make one document of the file.
     @Test func aLineCutShortStaysALine() throws {
         let file = try TemporaryFile("\(Self.ann.dropLast(9))\n\(Self.ann)\n\(Self.bob)\n", "events.jsonl")

@@ -27,8 +27,8 @@ import Testing
         #expect(avro.status == clvd_status_invalid_json)
         #expect(
             avro.explanation
-                == "record: Confluent framing, schema id 100001: the body is not JSON; is it Avro? "
-                + "(encoding: avro in the format, and input.registry)")
+                == "record: Confluent framing, schema id 100001: the body is not JSON; is it Avro or Protobuf? "
+                + "(encoding: avro or protobuf in the format, and input.registry)")
         let blank = decoder.decode(bytes: [0, 0xFF, 0xFF, 0xFF, 0xFF, 0x20])
         #expect(blank.explanation.contains("schema id 4294967295: the body is not JSON"))
     }

@@ -38,6 +38,14 @@ import Testing
         #expect(sample.customers == 1)
     }
 
+    /// All customers are in two partitions before the sample is thinned.
+    @Test func whoLeavesTheSampleIsCountedNoMore() {
+        var sample = KeyingSample(capacity: 64)
+        for i in 0..<1000 { for p in [0, 1] { _ = sample.note(Self.hash(i), at: Self.at(Int32(p))) } }
+        #expect(sample.factor >= 16 && sample.customers > 0)
+        #expect(sample.split == sample.customers && sample.share == 1)
+    }
+
     /// Of 100,000 customers, every tenth in two partitions, it keeps some hundred in the order of their coming or
     /// another, the same ones; the share is theirs.
     @Test(arguments: [1, 77]) func memoryIsBoundedAndTheShareStays(step: Int) {

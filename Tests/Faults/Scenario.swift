@@ -3,6 +3,7 @@ import Engine
 import Foundation
 import Kafka
 import Settings
+import TestSupport
 
 /// What the seed decides before a run: settings, records and faults.
 struct Scenario {
@@ -223,7 +224,10 @@ private struct Generator {
             return add(partition, user, type, time, id, amount: Self.amount(&dice, type))
         }
         switch dice.pick(0..<10) {
-        case 0: time -= Int64(dice.uniform() * Double(latenessMs))  // late, but within the lateness
+        case 0:
+            // Late, but within the lateness; or of a device whose clock is ahead.
+            let share = dice.uniform()
+            time += count % 3 == 0 ? Int64(share * 3_600_000) : -Int64(share * Double(latenessMs))
         case 1: time -= latenessMs + Int64(dice.uniform() * 40_000_000)  // most of these are too late
         case 2: id = "e\(max(1, count - dice.pick(1..<12)))"  // most of these belong to another user
         case 3:
@@ -260,7 +264,7 @@ private struct Generator {
         let json =
             #"{"event_id":"\#(id)","event_time_ms":\#(time),"user_id":"\#(user)","event_type":"\#(type)","amount":"#
             + #"\#(amount),"category":"c\#(count % 5)"}"#
-        let fate = known ?? books[partition].enter(user, type, time, id, latenessMs)
+        let fate = known ?? books[partition].enter(user, type, time, id, latenessMs, at: now)
         append(partition, user: user, value: json, at: now, fate)
     }
 
@@ -291,7 +295,8 @@ private struct Generator {
 
 /// The part of a partition's history that decides about the next event.
 private struct Book {
-    var watermark = Int64.min
+    private(set) var watermark = Int64.min
+    private var clock = TimeAccount(skewMs: 3_600_000)
     var offset: Int64 = 0
     /// The latest event ids of each user, as many as the engine remembers.
     var ids: [String: [String]] = [:]
@@ -299,12 +304,13 @@ private struct Book {
 
     /// The expected result of a valid event.
     mutating func enter(
-        _ user: String, _ type: String, _ time: Int64, _ id: String, _ latenessMs: Int64
+        _ user: String, _ type: String, _ time: Int64, _ id: String, _ latenessMs: Int64, at writing: Int64
     ) -> Scenario.Fate {
         if type == "heartbeat" { return .ignored }
         if time < watermark { return .deadLetter("too_late") }
         if ids[user]?.contains(id) == true { return .duplicate }
-        watermark = max(watermark, time - latenessMs)
+        clock.note(user, at: min(time, writing))
+        watermark = clock.watermark(latenessMs: latenessMs)
         if type == "user_deleted" {
             ids[user] = nil
             return .erased

@@ -128,6 +128,10 @@ final class SimulatedConsumer: RecordSource {
         }
     }
 
+    // No record of the simulation needs a schema.
+    func pause(_ p: TopicPartition, at offset: Int64) { preconditionFailure("\(p) waits for a schema") }
+    func resume(_ p: TopicPartition, at offset: Int64) {}
+
     var isAssignmentLost: Bool { hasHeardOfIt }
 
     func committed(

@@ -90,7 +90,7 @@ import Testing
                 erasure: OutboxEntry(
                     kind: .update, reason: 0, record: 0, source: RecordPlace(event), key: key,
                     value: UnsafeBufferPointer(start: nil, count: 0)),
-                topic: "in")
+                topic: "in", user: key)
         }
         let record = try #require(publication.records.last)
         #expect(record.value == nil && record.key.elementsEqual(Self.bytes(1, 5)))

@@ -104,7 +104,8 @@ import Verification
         #expect(c.accepted == count(.update) && c.updates == c.accepted && c.duplicates == count(.duplicate))
         #expect(c.ignored == count(.ignored) && c.tombstones == count(.tombstone))
         #expect(c.deadLetters == Int64(expected.count) && c.reasons.reduce(0, +) == c.deadLetters)
-        #expect(c.accepted + c.duplicates + c.ignored + c.tombstones + c.erased + c.deadLetters == c.records)
+        #expect(
+            c.accepted + c.duplicates + c.ignored + c.tombstones + c.erased + c.identifies + c.deadLetters == c.records)
         #expect(c.records == Int64(inputs.count) && c.repeated == 0)
         // Found from outside as well.
         let report = try here.verified(records: inputs.count)

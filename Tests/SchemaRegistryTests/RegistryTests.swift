@@ -4,7 +4,7 @@ import SchemaRegistry
 import Testing
 
 /// A stand-in of the registry's REST API: answers by path, in a Python of its own.
-private final class StandIn {
+final class StandIn {
     private let process = Process()
     let url: String
 
@@ -13,12 +13,13 @@ private final class StandIn {
         let list = answers.map { [$0, String($1.status), $1.body] }
         let json = String(decoding: try JSONEncoder().encode(list), as: UTF8.self)
         let program = """
-            import http.server, json, sys
+            import http.server, json, sys, time
             answers = {path: (int(status), body) for path, status, body in json.loads(sys.argv[1])}
             class Handler(http.server.BaseHTTPRequestHandler):
                 def log_message(self, *arguments): pass
                 def do_GET(self):
                     status, body = answers.get(self.path, (404, '{"error_code": 40403, "message": "Schema not found"}'))
+                    if body.startswith("SLOW"): time.sleep(2)
                     body = body.replace("AUTH", self.headers.get("Authorization", "none")).encode()
                     self.send_response(status)
                     self.send_header("Content-Length", str(len(body)))
@@ -73,7 +74,10 @@ private final class StandIn {
             "/subjects/b%2Fv/versions/2": answer("b", [("c", 1)]), "/subjects/c/versions/1": answer("c", []),
         ])
         let schema = try SchemaRegistry(url: standIn.url, auth: "").schema(id: .max)
-        #expect(schema == WriterSchema(type: "JSON", text: "a", references: ["c", "b"]))
+        #expect(
+            schema
+                == WriterSchema(
+                    type: "JSON", text: "a", references: [.init(name: "n", text: "c"), .init(name: "n", text: "b")]))
     }
 
     @Test(arguments: [
@@ -92,6 +96,19 @@ private final class StandIn {
         #expect(other?.reason.hasSuffix("does not answer as a schema registry; check input.registry.url") == true)
         let busy = #expect(throws: SchemaUnavailable.self) { try registry.schema(id: 2) }
         #expect(busy?.reason == "\(standIn.url)/schemas/ids/2 answers 503")
+        let locked = try StandIn([
+            "/schemas/ids/1": (401, #"{"error_code": 401, "message": "Unauthorized"}"#),
+            "/schemas/ids/2": (200, "SLOW"),
+        ])
+        let refused = #expect(throws: SchemaUnavailable.self) {
+            try SchemaRegistry(url: locked.url, auth: "").schema(id: 1)
+        }
+        #expect(refused?.reason == "\(locked.url)/schemas/ids/1 answers 401 (Unauthorized)")
+        #expect(refused?.isOfSource == true && busy?.isOfSource == true && other?.isOfSource == false)
+        let slow = #expect(throws: SchemaUnavailable.self) {
+            try SchemaRegistry(url: locked.url, auth: "", timeoutMs: 200).schema(id: 2)
+        }
+        #expect(slow?.reason.contains("cannot be reached") == true && slow?.isOfSource == true)
         let gone = #expect(throws: SchemaUnavailable.self) {
             try SchemaRegistry(url: "http://127.0.0.1:1", auth: "").schema(id: 1)
         }

@@ -134,7 +134,7 @@ struct Contradiction: Sendable, CustomTestStringConvertible {
         let free = Settings.keys.filter { $0.constraint == nil }.map(\.path)
         let open: Set = [
             "kafka.staticMembership", "kafka.properties", "input.topics", "input.acceptCompacted", "input.skip",
-            "input.registry.auth", "input.currency.rates", "output.createTopics",
+            "input.registry.auth", "input.registry.cache", "input.currency.rates", "output.createTopics",
             "snapshots.acceptGap", "snapshots.acceptMissingOffsets", "snapshots.acceptOrigin",
             "snapshots.discardIncompatible", "targets", "binEdgesDays", "state.hashSeed", "state.subtractRefunds",
             "model.seed", "model.purchaseProcess", "learning.enabled", "learning.seed", "segments.target",

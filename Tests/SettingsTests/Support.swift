@@ -52,10 +52,10 @@ let changed: Settings = {
     s.input.limits.maxQuantity = 1e11 + 0.1
     s.input.limits.minYear = 2001
     s.input.limits.maxYear = 2050
-    s.input.limits.futureSkewSeconds = 5
     s.input.currency.base = "EUR"
     s.input.registry.url = "https://registry:8081"
     s.input.registry.auth = "********"  // what stands for any secret
+    s.input.registry.cache = "/var/lib/clvd/schemas"
     s.input.currency.assumed = "USD"
     s.input.currency.rates = ["USD": 0.92, "GBP": 1.0 / 3]
     s.output.updatesTopic = "updates"
@@ -157,5 +157,6 @@ let changed: Settings = {
     e.alerts.backlog = .drop
     e.alerts.backlogLimit = 17
     s.engine = e
+    s.futureSkewSeconds = 5
     return s
 }()

@@ -115,10 +115,12 @@ import Testing
         }
         #expect(truth.count == 21)
         for row in truth.dropFirst() {
-            #expect(row.count == 8)
+            #expect(row.count == 10)
             #expect(abs(try #require(Double(row[7])) - spend[row[0], default: 0]) < 0.01)
         }
-        #expect(throws: SimulationError.self) { try simulation.writeTruth(to: "/no/such/folder/truth.csv") }
+        #expect(throws: SimulationError.self) {
+            try simulation.writeCSV(to: path, truth: "/no/such/folder/truth.csv")
+        }
     }
 
     @Test func numbersOutOfRangeAreNamed() throws {

@@ -67,7 +67,9 @@ typedef enum clvd_status {
     TYPE(session)              \
     TYPE(message) /* a mail or push that was opened or clicked */ \
     TYPE(return)               \
-    TYPE(user_deleted)
+    TYPE(user_deleted)         \
+    TYPE(identify) /* says that two ids are of one customer: one of a guest and the customer's */ \
+    TYPE(alias)    /* the same of any two ids, by order of the sender */
 
 #define CLVD_EVENT_TYPE_CODE(name) clvd_type_##name,
 typedef enum clvd_event_type {
@@ -89,6 +91,8 @@ typedef struct clvd_event {
     int32_t partition;
     int32_t topic;
     int64_t time_ms;                ///< event time, UTC epoch milliseconds
+    int64_t ahead_ms;               ///< how much later that is than the record's own timestamp, up to a day, beyond
+                                    ///< which that is no clock; 0: not later
     const uint8_t *user;            ///< UTF-8, not NUL-terminated
     const uint8_t *event_id;        ///< UTF-8; NULL when absent
     uint32_t user_length;
@@ -106,6 +110,8 @@ typedef struct clvd_event {
     uint8_t rejected_field;         ///< clvd_field that a rejection is about; 0: the record as a whole
     uint8_t flags;                  ///< clvd_event_flag
     uint32_t record;                ///< index of the source record in its batch
+    const uint8_t *alias;           ///< UTF-8; another id of the customer, to be joined to `user`; NULL: none
+    uint32_t alias_length;
 } clvd_event;
 
 #ifdef __cplusplus

@@ -1,4 +1,4 @@
-// Turns JSON and Avro records and CSV rows into `clvd_event`s by a compiled mapping.
+// Turns JSON, Avro and Protobuf records and CSV rows into `clvd_event`s by a compiled mapping.
 //
 // A parser is built once with the setters below and then decodes batches. It belongs to one thread at a time.
 // Nothing here throws or aborts: setters return false when they refuse, records always get a status.
@@ -30,7 +30,9 @@ typedef enum clvd_field {
     clvd_field_currency = 10,
     clvd_field_order_id = 11,
     clvd_field_session_id = 12,
-    clvd_field_count = 13
+    clvd_field_anonymous_id = 13,  ///< an id of the same customer before it was known
+    clvd_field_previous_id = 14,   ///< the other id of an event of type `alias`
+    clvd_field_count = 15
 } clvd_field;
 
 /// How a source of `event_time` is written. Epochs are numbers or numeric strings.
@@ -118,6 +120,8 @@ bool clvd_parser_add_batch(clvd_parser *parser, const char *pointer);
 /// Adds a word that counts as no id, whatever its case ("undefined"), in `user_id`, `event_id`, `order_id` and
 /// `session_id`. With the first one, so do ids of nothing but spaces. 1 to 63 bytes.
 bool clvd_parser_add_placeholder(clvd_parser *parser, const char *word);
+/// Every event with an `anonymous_id` says that it is the customer's; else only those of type `identify` do.
+void clvd_parser_set_joins_always(clvd_parser *parser);
 /// Records without a user are `clvd_status_filtered`, not rejected.
 void clvd_parser_set_guests_ignored(clvd_parser *parser);
 
@@ -201,32 +205,55 @@ uint32_t clvd_parser_explain_row(
     clvd_parser *parser, const clvd_text *slots, const clvd_record *record, const clvd_event *event, char *text,
     uint32_t capacity);
 
-// MARK: Avro
+// MARK: Schemas
+
+/// An encoding whose records need the schema that they were written with.
+typedef enum clvd_encoding {
+    clvd_encoding_avro = 0,
+    clvd_encoding_protobuf = 1
+} clvd_encoding;
 
 /// The schemas that records were written with, each compiled for one mapping.
-typedef struct clvd_avro clvd_avro;
+typedef struct clvd_schemas clvd_schemas;
 
-/// - `parser` has its whole mapping, and lives longer.
-/// - `framed`: records begin with a schema registry's frame, which names their schema.
-/// - `single`: all have the schema that is added as 0, whatever their frames say.
-clvd_avro *clvd_avro_create(const clvd_parser *parser, bool framed, bool single);
-void clvd_avro_destroy(clvd_avro *avro);
-/// Makes the last of `texts` known as schema `id`; those before it declare what it refers to. False: it is not usable,
+typedef struct clvd_schema_options {
+    clvd_encoding encoding;
+    bool framed;                 ///< records begin with a schema registry's frame, which names their schema
+    bool single;                 ///< all have the schema that is added as 0, whatever their frames say
+    const char *message;         ///< Protobuf: full name of the message that all records are, or NULL: frames say it
+    const char *import_folder;   ///< Protobuf: where imported files are that no part has, or NULL
+} clvd_schema_options;
+
+/// A schema, or one that it refers to. Protobuf: `name` is that by which it is imported, or of its file; it may be empty.
+typedef struct clvd_schema_part {
+    clvd_text name;
+    clvd_text text;
+} clvd_schema_part;
+
+/// `parser` has its whole mapping, and lives longer. NULL without memory.
+clvd_schemas *clvd_schemas_create(const clvd_parser *parser, const clvd_schema_options *options);
+void clvd_schemas_destroy(clvd_schemas *schemas);
+/// Makes the last of `parts` known as schema `id`; those before it declare what it refers to. False: it is not usable,
 /// with the reason in `error` (a sentence, NUL-terminated).
-bool clvd_avro_add(
-    clvd_avro *avro, uint32_t id, const clvd_text *texts, uint32_t count, char *error, size_t error_capacity);
+bool clvd_schemas_add(
+    clvd_schemas *schemas, uint32_t id, const clvd_schema_part *parts, uint32_t count, char *error,
+    size_t error_capacity);
 /// Records with this schema are rejected (`clvd_status_wrong_type`), for this reason.
-bool clvd_avro_refuse(clvd_avro *avro, uint32_t id, const char *reason);
-/// Whether a record has a schema that is not known (neither added nor refused), and which.
-bool clvd_avro_unknown(const clvd_avro *avro, const clvd_record *records, uint32_t count, uint32_t *id);
+bool clvd_schemas_refuse(clvd_schemas *schemas, uint32_t id, const char *reason);
+/// Whether a schema was added or refused.
+bool clvd_schemas_knows(const clvd_schemas *schemas, uint32_t id);
+/// Whether a record has a schema that is not known (neither added nor refused), and which. `index` is where to begin, and
+/// becomes that of the record.
+bool clvd_schemas_unknown(
+    const clvd_schemas *schemas, const clvd_record *records, uint32_t count, uint32_t *index, uint32_t *id);
 
-/// As `clvd_parser_decode`. A record that is not valid Avro is rejected as `clvd_status_wrong_type`, and so is one of an
-/// unknown schema. Bytes beyond a record are never read.
-uint32_t clvd_avro_decode(
-    clvd_parser *parser, const clvd_avro *avro, const clvd_record *records, uint32_t count, clvd_event *events);
+/// As `clvd_parser_decode`. A record that is not valid in its encoding is rejected as `clvd_status_wrong_type`, and so is
+/// one of an unknown schema. Bytes beyond a record are never read.
+uint32_t clvd_schemas_decode(
+    clvd_parser *parser, clvd_schemas *schemas, const clvd_record *records, uint32_t count, clvd_event *events);
 /// As `clvd_parser_explain`.
-uint32_t clvd_avro_explain(
-    clvd_parser *parser, const clvd_avro *avro, const clvd_record *record, const clvd_event *event, char *text,
+uint32_t clvd_schemas_explain(
+    clvd_parser *parser, clvd_schemas *schemas, const clvd_record *record, const clvd_event *event, char *text,
     uint32_t capacity);
 
 /// Name of a status as it stands in dead letters and metrics (`invalid_json`), static.

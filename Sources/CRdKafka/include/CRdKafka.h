@@ -90,6 +90,10 @@ clvd_alignment *clvd_alignment_new(int wait_ms, int holds);
 /// Adds an assigned partition that is read from an offset; `topic` is its index among the topics. Messages held for it
 /// are discarded.
 void clvd_alignment_add(clvd_alignment *alignment, int32_t topic, int32_t partition, int64_t offset);
+/// Has a partition wait (`holds`) or go on, from an offset. Messages held for it are discarded, and while it waits what
+/// comes of it. The others go on in the order of their timestamps, as if it were not assigned; when it goes on, its
+/// messages are the earlier ones.
+void clvd_alignment_hold(clvd_alignment *alignment, int32_t topic, int32_t partition, int64_t offset, int holds);
 /// Removes a revoked partition and its messages.
 void clvd_alignment_remove(clvd_alignment *alignment, int32_t topic, int32_t partition);
 /// Removes all partitions.

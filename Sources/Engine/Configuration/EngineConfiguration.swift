@@ -57,8 +57,12 @@ public struct EngineConfiguration: Sendable, Equatable, Codable {
     }
 
     public struct EventTime: Sendable, Equatable, Codable {
-        /// How far behind its partition's highest event time an event may be.
+        /// How far behind the time of its partition (`StreamTime`) an event may be.
         public var allowedLatenessSeconds: Int = 3600
+        /// By how much a device's clock may be ahead. What the settings allow for the future, at most `mostSkewSeconds`.
+        public var clockSkewSeconds: Int = 3600
+        /// A single event moves time to a day before it, whatever clocks are allowed.
+        public static let mostSkewSeconds = 86_400
         public init() {}
     }
 

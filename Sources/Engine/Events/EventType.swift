@@ -43,6 +43,14 @@ public struct EventType: RawRepresentable, Hashable, Sendable, CaseIterable {
     public static var message: EventType { EventType(clvd_type_message) }
     public static var `return`: EventType { EventType(clvd_type_return) }
     public static var userDeleted: EventType { EventType(clvd_type_user_deleted) }
+    public static var identify: EventType { EventType(clvd_type_identify) }
+    public static var alias: EventType { EventType(clvd_type_alias) }
+
+    /// Whether a type says whose an id is, and nothing of what a customer did.
+    @inline(__always)
+    static func isIdentity(_ code: UInt8) -> Bool { code == identifyCode || code == aliasCode }
+    private static let identifyCode = UInt8(truncatingIfNeeded: clvd_type_identify.rawValue)
+    private static let aliasCode = UInt8(truncatingIfNeeded: clvd_type_alias.rawValue)
 
     /// Codes are below this, whatever types are added.
     static let codes = Int(clvd_type_count.rawValue)

@@ -13,7 +13,7 @@ enum FunnelStage: Int, CaseIterable {
         case .addToCart: .cart
         case .checkout: .checkout
         case .purchase: .purchase
-        case .refund, .return, .userDeleted: nil
+        case .refund, .return, .userDeleted, .identify, .alias: nil
         default: .browse
         }
     }

@@ -202,6 +202,34 @@ struct LandmarkPool: ~Copyable {
         }
     }
 
+    /// The landmarks of a user become another's. A user's landmarks are linked from the newest to the oldest.
+    func give(
+        of slot: UInt32, newest: UInt32, to heir: UInt32, isHeldOut: Bool, users: borrowing UserTable
+    ) {
+        var all: [Int64] = []
+        let note = { (landmark: UnsafeMutableRawPointer) in all.append(LandmarkPool.header(landmark).pointee.sequence) }
+        forEachOpen(of: slot, newest: newest, at: .min, note)
+        let given = all.count
+        guard given > 0 else { return }
+        let header = users.slot(heir).header
+        forEachOpen(of: heir, newest: header.pointee.landmark, at: .min, note)
+        for sequence in all.prefix(given) {
+            let h = LandmarkPool.header(at(sequence))
+            h.pointee.user = heir
+            if isHeldOut {
+                h.pointee.flags |= LandmarkHeader.holdOut
+            } else {
+                h.pointee.flags &= ~LandmarkHeader.holdOut
+            }
+        }
+        var previous: UInt32 = 0
+        for sequence in all.sorted() {
+            LandmarkPool.header(at(sequence)).pointee.previous = previous
+            previous = link(sequence)
+        }
+        header.pointee.landmark = previous
+    }
+
     /// A user is held elsewhere: its landmarks mature as what they are, under another name of the user.
     func rename(user slot: UInt32, newest: UInt32, to user: UInt32) {
         forEachOpen(of: slot, newest: newest, at: Int64.min) { LandmarkPool.header($0).pointee.user = user }

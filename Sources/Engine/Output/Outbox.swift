@@ -24,6 +24,8 @@ public struct OutboxEntry {
         /// A CLV update; a null value (length 0) is the tombstone of an erased user.
         case update
         case alert
+        /// The row of an id that is another customer's now: the key is the id, the value the customer's.
+        case joined
         /// The record goes to the dead-letter topic as it came; `reason` says why.
         case deadLetter
     }

@@ -1,4 +1,5 @@
 import CEventParser
+import Glibc
 
 /// Writes updates as JSON. The fixed parts are laid out once from the configuration; a value is read from the
 /// prediction row and written between two literals.
@@ -104,10 +105,13 @@ struct UpdateEncoder: ~Copyable {
         segments.deallocate()
     }
 
-    func write(_ update: Update, of event: UnsafePointer<clvd_event>, _ w: inout ByteWriter) {
+    /// - Parameter user: the customer; the event may name an alias instead, which is then told beside its place.
+    func write(
+        _ update: Update, of event: UnsafePointer<clvd_event>, user: UnsafeBufferPointer<UInt8>, _ w: inout ByteWriter
+    ) {
         let e = event.pointee
         w.append("{\"user_id\":")
-        w.append(json: e.user!, Int(e.user_length))
+        w.append(json: user.baseAddress!, user.count)
         w.append(",\"event_id\":")
         if let id = e.event_id {
             w.append(json: id, Int(e.event_id_length))
@@ -117,6 +121,11 @@ struct UpdateEncoder: ~Copyable {
         w.append(",\"event_time\":")
         w.append(time: e.time_ms)
         source(topic: e.topic, partition: e.partition, offset: e.offset, &w)
+        if Int(e.user_length) != user.count || memcmp(e.user!, user.baseAddress!, user.count) != 0 {
+            w.append(",\"user_id\":")
+            w.append(json: e.user!, Int(e.user_length))
+        }
+        w.append("}")
         predictions(update.predictions, bounds: update.bounds, &w)
         w.append(",\"value_to_date\":")
         w.append(number: update.valueToDate)
@@ -159,6 +168,5 @@ struct UpdateEncoder: ~Copyable {
         w.append(integer: Int64(partition))
         w.append(",\"offset\":")
         w.append(integer: offset)
-        w.append("}")
     }
 }

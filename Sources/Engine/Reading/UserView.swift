@@ -96,7 +96,9 @@ extension Engine {
         let row = UnsafePointer(scratch.predictions)
         let share = task.ranks.share(below: settings.segmentReading.value(row))
         return UserView(
-            user: user, topic: topics[Int(task.id.topic)], partition: task.id.partition, timeMs: now,
+            // Of former customers no key is kept.
+            user: h.keyLength > 0 ? String(decoding: task.users.key(of: slot), as: UTF8.self) : user, topic: topics[Int(task.id.topic)],
+            partition: task.id.partition, timeMs: now,
             forecasts: forecasts(scratch),
             churnProbability: settings.alerts.enabled ? Double(settings.alerts.churn.value(row)) : nil,
             segment: Segment(share: share, high: settings.segmentShares.high, mid: settings.segmentShares.mid),
@@ -116,12 +118,11 @@ extension Engine {
     func withState<Result>(of user: String, _ body: (PartitionTask, UserSlot) -> Result) -> Result? {
         var user = user
         return user.withUTF8 { key in
-            guard let base = key.baseAddress else { return nil }
+            guard key.count > 0 else { return nil }
             for task in ordered {
-                let hash = task.users.hash(base, key.count)
-                let found = task.users.find(base, key.count, hash: hash)
-                if found != UserTable.none { return body(task, task.users.slot(found)) }
-                guard let place = task.users.former.find(hash) else { continue }
+                let customer = task.customer(key)
+                if customer.slot != UserTable.none { return body(task, task.users.slot(customer.slot)) }
+                guard let place = task.users.former.find(customer.hash) else { continue }
                 let slot = UnsafeMutableRawPointer.allocate(byteCount: settings.userLayout.size, alignment: 8)
                 defer { slot.deallocate() }
                 slot.initializeMemory(as: UInt8.self, repeating: 0, count: settings.userLayout.size)

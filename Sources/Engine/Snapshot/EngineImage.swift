@@ -113,6 +113,10 @@ extension Engine {
             sections.append(.init(name: "\(name)-keys", regions: [task.users.longKeyBytes]))
             sections.append(.init(name: "\(name)-former", regions: [task.users.former.bytes]))
             sections.append(.init(name: "\(name)-landmarks", regions: task.pool.regions))
+            if task.aliases.image != nil {
+                sections.append(.init(name: "\(name)-aliases", regions: [task.aliases.nodes.slotBytes]))
+                sections.append(.init(name: "\(name)-alias-keys", regions: [task.aliases.nodes.longKeyBytes]))
+            }
         }
         let learned = learner.image(copied: copied)
         sections.append(contentsOf: learned.sections)
@@ -142,7 +146,9 @@ extension Engine {
     /// event ids, user by user. Engines with different models agree on it to the bit.
     package func statistics(of id: TaskID) -> [UInt8] {
         guard let task = tasks[id] else { return [] }
-        let clocks = [task.watermark, task.clock.timerHour, task.clock.scoredHour, task.nextOffset]
+        let clocks = [
+            task.watermark, task.clock.stream.time, task.clock.timerHour, task.clock.scoredHour, task.nextOffset,
+        ]
         return clocks.withUnsafeBytes { Array($0) } + task.users.statistics
     }
 
@@ -204,7 +210,8 @@ extension Engine {
             longKeys: section("\(name)-keys"),
             former: image.users.former == nil
                 ? UnsafeRawBufferPointer(start: nil, count: 0) : section("\(name)-former"),
-            landmarks: section("\(name)-landmarks"))
+            landmarks: section("\(name)-landmarks")
+        ) { (try section("\(name)-aliases"), try section("\(name)-alias-keys")) }
     }
 
     /// What decides the layout of state and weights and the meaning of labels must be equal; rates, thresholds and

@@ -5,6 +5,8 @@ extension PartitionTask {
     struct Image: Codable, Equatable {
         var id: TaskID
         var watermark: Int64
+        /// nil in what formats before 8 kept.
+        var stream: StreamTime.Image?
         var timerHour: Int64
         var scoredHour: Int64
         var nextOffset: Int64
@@ -13,19 +15,23 @@ extension PartitionTask {
         var counters: TaskCounters
         var users: UserTable.Image
         var pool: LandmarkPool.Image
+        /// nil: there are none. Formats before 8 had none.
+        var aliases: AliasTable.Image?
     }
 
     var image: Image {
         Image(
-            id: id, watermark: clock.watermark, timerHour: clock.timerHour, scoredHour: clock.scoredHour,
+            id: id, watermark: clock.watermark, stream: clock.stream.image, timerHour: clock.timerHour, scoredHour: clock.scoredHour,
             nextOffset: nextOffset, evictionHand: evictionHand, recordsLearned: recordsLearned, counters: counters,
-            users: users.image, pool: pool.image)
+            users: users.image, pool: pool.image, aliases: aliases.image)
     }
 
+    /// - Parameter aliases: slots and long keys, where the image has any.
     /// - Throws: `SnapshotMismatch` when the image was made with another configuration.
     convenience init(
         image: Image, settings: EngineSettings, slots: UnsafeRawBufferPointer, longKeys: UnsafeRawBufferPointer,
-        former: UnsafeRawBufferPointer, landmarks: UnsafeRawBufferPointer
+        former: UnsafeRawBufferPointer, landmarks: UnsafeRawBufferPointer,
+        aliases: () throws -> (slots: UnsafeRawBufferPointer, longKeys: UnsafeRawBufferPointer)
     ) throws {
         guard image.evictionHand >= 0 else {
             throw SnapshotMismatch("the state of partition \(image.id) does not fit its own description")
@@ -37,8 +43,18 @@ extension PartitionTask {
                 layout: settings.userLayout, image: image.users, slots: slots, longKeys: longKeys, former: former),
             pool: try LandmarkPool(
                 layout: settings.landmarkLayout, most: max(1024, settings.configuration.learning.maxLandmarks),
-                binEnds: settings.targetTable.binEnds, image: image.pool, bytes: landmarks))
+                binEnds: settings.targetTable.binEnds, image: image.pool, bytes: landmarks),
+            aliases: try image.aliases.map { image in
+                let (slots, longKeys) = try aliases()
+                return try AliasTable(
+                    capacity: settings.usersPerTask, image: image, nodes: slots, longKeys: longKeys)
+            } ?? AliasTable(capacity: settings.usersPerTask, seed: settings.configuration.state.hashSeed))
         clock.watermark = image.watermark
+        if let stream = image.stream {
+            clock.stream = StreamTime(stream)
+        } else if image.watermark != .min {
+            clock.stream = StreamTime(at: image.watermark + settings.latenessMs)
+        }
         clock.timerHour = image.timerHour
         clock.scoredHour = image.scoredHour
         nextOffset = image.nextOffset
@@ -48,6 +64,7 @@ extension PartitionTask {
         let check = StateCheck(settings: settings, partition: id)
         try check.check(users, pool)
         try check.check(pool, users)
+        try check.check(self.aliases, users)
         for i in 0..<UInt32(users.slotCount) {
             let h = users.slot(i).header.pointee
             if h.flags & UserHeader.inUse != 0 { ranks.add(h.lastValue) }

@@ -127,6 +127,23 @@ struct StateCheck {
         return nil
     }
 
+    // MARK: Aliases
+
+    /// What is held is a customer's: nothing is held of an alias.
+    func check(_ aliases: borrowing AliasTable, _ users: borrowing UserTable) throws {
+        guard aliases.nodes.seed == users.seed else { throw refusal("the seed of the aliases") }
+        guard aliases.count > 0 else { return }
+        for i in 0..<users.slotCount {
+            let slot = users.slot(UInt32(i))
+            guard slot.header.pointee.flags & UserHeader.inUse != 0 else { continue }
+            let key = users.key(of: slot)
+            let hash = aliases.nodes.hash(key.baseAddress!, key.count)
+            if aliases.customer(of: key.baseAddress!, key.count, hash: hash) != nil {
+                throw refusal("the user in slot \(i): another customer's alias")
+            }
+        }
+    }
+
     // MARK: Numbers
 
     private static let halfInfinity: UInt16 = 0x7C00
@@ -164,6 +181,9 @@ extension PartitionTask.Image {
     /// Clocks, counters and histogram. Hours are those of the watermark: timers run through the one before the other moves.
     func check(_ settings: EngineSettings) throws {
         let check = StateCheck(settings: settings, partition: id)
+        guard stream?.isWhole ?? true, stream.map({ ($0.time == .min) == (watermark == .min) }) ?? true else {
+            throw check.refusal("time of the stream")
+        }
         if watermark == .min {
             guard timerHour == .min, scoredHour == .min else { throw check.refusal("hours without a watermark") }
         } else {
@@ -187,7 +207,8 @@ extension TaskCounters {
         let all = [
             records, accepted, duplicates, ignored, tombstones, erased, deadLetters, repeated, updates, alertsRaised,
             alertsCleared, alertsForSilence, alertsOfBacklog, alertsWithheld, rescored, landmarks, evictedIdle,
-            evictedByCap, purchasesWithoutMoney, refundsWithoutOrder,
+            evictedByCap, purchasesWithoutMoney, refundsWithoutOrder, identifies, joined, aliasesWithoutState,
+            aliasesRepointed,
         ]
         return reasons.count == TaskCounters().reasons.count && (all + reasons).allSatisfy(StateCheck.counts.contains)
     }

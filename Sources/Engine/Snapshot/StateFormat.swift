@@ -2,9 +2,9 @@ import Foundation
 
 /// The meaning of what snapshots hold has a version, the state format. Which version of clvd reads which.
 public enum StateFormat {
-    /// The one that this version writes. It also reads those of `former`.
+    /// The one that this version writes. It also reads those before it, from `oldest` on.
     public static let current = EngineImage.Metadata.currentFormat
-    static let former = [6, 7]
+    static let oldest = 6
 
     /// By format: the versions of clvd that read it; nil: up to this one. A new format gets a line, and one that is no
     /// longer read the last version that read it.
@@ -15,7 +15,7 @@ public enum StateFormat {
         8: ("0.2.0", nil),
     ]
 
-    public static func isRead(_ format: Int) -> Bool { format == current || former.contains(format) }
+    public static func isRead(_ format: Int) -> Bool { (oldest...current).contains(format) }
 
     /// Whose snapshot of a format this is, and what reads it, for people.
     public static func explanation(of found: Int) -> String {
@@ -31,7 +31,7 @@ public enum StateFormat {
         return "written by an older clvd (\(here)): clvd \(first == last ? first : "\(first) to \(last)") reads it"
     }
 
-    /// The description of a snapshot of the former format (`EngineImage.Metadata` as JSON) with what the format did not
+    /// The description of a snapshot of a former format (`EngineImage.Metadata` as JSON) with what the format did not
     /// have yet: settings at their defaults, counters at 0. Whatever is added to either needs no word here.
     public static func completed(_ description: Data) throws -> Data {
         func json(_ value: some Encodable) throws -> Any {

@@ -21,6 +21,15 @@ struct EventIDs {
         return false
     }
 
+    /// The ids (48 bits of their hashes), the newest first.
+    var newest: [UInt64] {
+        (1...UserLayout.dedupCount).compactMap { k in
+            let i = (Int(header.pointee.dedupNext) + UserLayout.dedupCount - k) % UserLayout.dedupCount
+            let id = UInt64(high[i]) << 32 | UInt64(low[i])
+            return id == 0 ? nil : id
+        }
+    }
+
     /// Keeps an id in place of the oldest.
     @inline(__always)
     func insert(_ hash: UInt64) {

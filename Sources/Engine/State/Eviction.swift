@@ -18,8 +18,14 @@ extension PartitionTask {
         users.remove(slot)
     }
 
-    /// A customer of whom a record was kept returns: its fresh slot goes on from there.
-    func restore(_ place: UInt32, to slot: UInt32) {
+    /// A slot for a customer who has none: it goes on from what was kept of the customer.
+    func open(_ key: UnsafePointer<UInt8>, _ length: Int, hash: UInt64) -> UInt32 {
+        let slot = users.insert(key, length, hash: hash)
+        if let place = users.former.find(hash) { restore(place, to: slot) }
+        return slot
+    }
+
+    private func restore(_ place: UInt32, to slot: UInt32) {
         let record = users.former.records[Int(place)]
         let h = users.slot(slot).header
         record.restore(h)
@@ -58,21 +64,23 @@ extension PartitionTask {
         counters.evictedByCap += 1
     }
 
-    /// Erases a user on request: state and landmarks. The updates topic gets a tombstone, known user or not.
-    /// - Parameter slot: of the user; `UserTable.none` when there is none.
-    func erase(_ slot: UInt32, hash: UInt64, _ event: UnsafePointer<clvd_event>, record: UInt32) {
-        if slot != UserTable.none {
-            let h = users.slot(slot).header.pointee
-            pool.forget(user: slot, newest: h.landmark)
+    /// Erases a user on request: state, landmarks and aliases. The updates topic gets a tombstone, known user or not.
+    /// - Parameter who: the user, or the customer whose alias it is.
+    func erase(_ who: Customer, _ event: UnsafePointer<clvd_event>, record: UInt32) {
+        let key = UnsafeBufferPointer(start: who.key, count: who.length)
+        if !muted {
+            outbox.append(.update, record: record, source: RecordPlace(event.pointee), key: key) { _ in }
+        }
+        if who.slot != UserTable.none {
+            let h = users.slot(who.slot).header.pointee
+            pool.forget(user: who.slot, newest: h.landmark)
             ranks.remove(h.lastValue)
-            users.remove(slot)
-        } else if let place = users.former.find(hash) {
+            users.remove(who.slot)
+        } else if let place = users.former.find(who.hash) {
             dropFormer(place, teaches: false)
         }
+        // The key may lie in the table of aliases.
+        aliases.remove(customer: key)
         counters.erased += 1
-        guard !muted else { return }
-        let e = event.pointee
-        let key = UnsafeBufferPointer(start: e.user, count: Int(e.user_length))
-        outbox.append(.update, record: record, source: RecordPlace(e), key: key) { _ in }
     }
 }

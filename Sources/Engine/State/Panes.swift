@@ -206,6 +206,23 @@ struct Panes {
         }
     }
 
+    /// Adds panes that stand at the same clock.
+    func add(_ other: Panes) {
+        for p in 0..<Panes.count where !other.isEmpty(p) {
+            var sums = read(p)
+            sums.add(other.read(p))
+            write(p, sums)
+        }
+    }
+
+    /// The days (UTC, since 1970) of the last seven in which something was counted, and whether orders were.
+    func forEachDay(clock: Int32, _ body: (_ day: UInt32, _ hasOrders: Bool) -> Void) {
+        for p in 0..<10 where !isEmpty(p) {
+            let day = Panes.floorDivide(Panes.paneIndex(position: p, clock: clock), Panes.perDay)
+            if day >= 0 { body(UInt32(day), bytesBase[54 + p] > 0) }
+        }
+    }
+
     /// The windows of 1, 7, 30 and 90 days at `now`, without moving anything; `clock` is where the panes stand.
     func windows(clock: Int32, at now: Int32, into w: UnsafeMutablePointer<PaneSums>) {
         for i in 0..<Panes.windows { w[i] = PaneSums() }

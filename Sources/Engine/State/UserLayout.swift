@@ -93,6 +93,17 @@ struct UserLayout: Equatable {
     /// Bytes of a slot, a multiple of 8.
     let size: Int
 
+    /// Of slots that hold nothing but an id and, at `rolling`, so many bytes.
+    init(linkBytes: Int) {
+        (units, hasCell, orderRules, stateBytes) = (0, false, nil, linkBytes)
+        key = MemoryLayout<UserHeader>.size
+        let end = (key + UserLayout.keyBytes + 7) / 8 * 8
+        (dedupLow, dedupHigh, ringTime, ringCode, ringAmount) = (end, end, end, end, end)
+        (orderID, orderTotal, orderRefunded, orderDay, panes) = (end, end, end, end, end)
+        rolling = end
+        (boundary, size) = (end + linkBytes, (end + linkBytes + 7) / 8 * 8)
+    }
+
     /// - Parameter hasOrderRules: whether later lines of an order may count for a target (`OrderRules.categoryRules`).
     init(units: Int, hasCell: Bool, hasOrderRules: Bool = false) {
         self.units = units

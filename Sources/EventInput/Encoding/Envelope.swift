@@ -1,23 +1,18 @@
-/// A JSON object whose member `batch` is an array of events, as the HTTP interface of Segment takes them.
+/// A JSON document that holds several events: in an array, or in an array that is a member of objects.
 enum Envelope {
-    /// Where the events of a batch lie in a well-formed document; empty when it is none.
-    static func events(in document: UnsafeBufferPointer<UInt8>) -> [Range<Int>] {
+    /// Where the elements of an array lie in a well-formed document, all of them objects; empty when there are none.
+    /// - Parameter path: names of the members that lead to the array; none: it is the document itself.
+    static func events(in document: UnsafeBufferPointer<UInt8>, at path: [String] = ["batch"]) -> [Range<Int>] {
         var scan = Cursor(document)
-        guard scan.take(UInt8(ascii: "{")) else { return [] }
-        while let key = scan.string() {
-            guard scan.take(UInt8(ascii: ":")) else { return [] }
-            if document[key].elementsEqual("batch".utf8), scan.take(UInt8(ascii: "[")) {
-                var events: [Range<Int>] = []
-                while let value = scan.value() {
-                    events.append(value)
-                    guard scan.take(UInt8(ascii: ",")) else { break }
-                }
-                let areObjects = events.allSatisfy { document[$0.lowerBound] == UInt8(ascii: "{") }
-                return areObjects && scan.take(UInt8(ascii: "]")) ? events : []
-            }
-            guard scan.value() != nil, scan.take(UInt8(ascii: ",")) else { return [] }
+        for name in path { guard scan.enter(name) else { return [] } }
+        guard scan.take(UInt8(ascii: "[")) else { return [] }
+        var events: [Range<Int>] = []
+        while let value = scan.value() {
+            guard document[value.lowerBound] == UInt8(ascii: "{") else { return [] }
+            events.append(value)
+            guard scan.take(UInt8(ascii: ",")) else { break }
         }
-        return []
+        return scan.take(UInt8(ascii: "]")) ? events : []
     }
 
     /// Goes through a document value by value.
@@ -36,6 +31,16 @@ enum Envelope {
             guard at < bytes.count, bytes[at] == byte else { return false }
             at += 1
             return true
+        }
+
+        /// Goes to the value of a member of the object that begins here. False: there is none of this name.
+        mutating func enter(_ name: String) -> Bool {
+            guard take(UInt8(ascii: "{")) else { return false }
+            while let key = string(), take(UInt8(ascii: ":")) {
+                if bytes[key].elementsEqual(name.utf8) { return true }
+                guard value() != nil, take(UInt8(ascii: ",")) else { return false }
+            }
+            return false
         }
 
         /// The characters of a string, with its escapes.

@@ -14,7 +14,7 @@ struct RecordEncoding: Sendable, Equatable {
     static let json = RecordEncoding(name: "json") { parser, _, _ in JSONRecords(parser) }
 
     /// All encodings.
-    static let all: [RecordEncoding] = [json, avro]
+    static let all: [RecordEncoding] = [json, avro, protobuf]
 
     static func == (a: RecordEncoding, b: RecordEncoding) -> Bool { a.name == b.name }
 }
@@ -24,9 +24,11 @@ struct RecordEncoding: Sendable, Equatable {
 /// concern.
 protocol RecordDecoder: AnyObject {
     /// Gets what `records` need and what is not at hand. To be called before `decode`.
-    func prepare(
-        _ records: UnsafeBufferPointer<clvd_record>, _ schemas: (any SchemaSource)?
-    ) throws(SchemaUnavailable)
+    /// - Returns: the indices of records whose schemas are missing, ascending.
+    func missingSchemas(
+        of records: UnsafeBufferPointer<clvd_record>, _ schemas: (any SchemaSource)?
+    ) -> [(record: Int, error: SchemaUnavailable)]
+    func prepare(schema id: UInt32, _ schemas: (any SchemaSource)?) throws(SchemaUnavailable)
 
     /// Decodes `records` into as many `events`, each with its index as `record` and always with a status; a record
     /// that is not in the encoding gets `clvd_status_wrong_type`. Strings stay valid until the next call.
@@ -39,7 +41,10 @@ protocol RecordDecoder: AnyObject {
 
 extension RecordDecoder {
     /// Nothing is needed.
-    func prepare(_: UnsafeBufferPointer<clvd_record>, _: (any SchemaSource)?) throws(SchemaUnavailable) {}
+    func missingSchemas(
+        of: UnsafeBufferPointer<clvd_record>, _: (any SchemaSource)?
+    ) -> [(record: Int, error: SchemaUnavailable)] { [] }
+    func prepare(schema id: UInt32, _: (any SchemaSource)?) throws(SchemaUnavailable) {}
 }
 
 /// The sentence that `write` puts into a buffer of the given capacity, whose length it returns.

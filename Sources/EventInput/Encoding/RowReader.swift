@@ -202,6 +202,12 @@ final class RowReader: RowSource {
         var depth = 0
         var isInString = false
         private var isEscaped = false
+        /// Of the innermost 64 brackets, the last in the lowest bit: whether they are braces.
+        private var braces: UInt64 = 0
+        /// Whether there have been more: then all brackets are taken to match.
+        private var isDeep = false
+        /// The last byte outside of strings that is no white space; of a string, its quote.
+        private var last: UInt8 = 0
         var fault: Fault?
 
         init(at: Int) { self.at = at }
@@ -244,6 +250,8 @@ final class RowReader: RowSource {
         }
 
         /// Index after the document. One with a string that is not closed ends with that line: what comes after it is read.
+        /// One with a bracket that is not closed ends where it cannot go on: before an object in the place of a member, or
+        /// before the end of an array that it has not begun.
         mutating func document(_ bytes: UnsafeMutablePointer<UInt8>, _ end: Int) -> Int? {
             while at < end {
                 let byte = bytes[at]
@@ -259,21 +267,46 @@ final class RowReader: RowSource {
                     }
                 } else {
                     switch byte {
-                    case 0x22: isInString = true
-                    case 0x7B, 0x5B: depth += 1
-                    case 0x5D where depth == 0, 0x2C where depth == 0, 0x0A where depth == 0: return at
-                    case 0x7D, 0x5D:
-                        depth -= 1
-                        if depth <= 0 {
-                            at += 1
-                            return at
-                        }
-                    default: break
+                    case 0x20, 0x09, 0x0D: break
+                    case 0x0A, 0x2C:
+                        if depth == 0 { return at }
+                        if byte == 0x2C { last = byte }
+                    case 0x5D:
+                        last = byte
+                        guard depth > 0, close(0) else { return at }
+                        if depth == 0 { return at + 1 }
+                    case 0x7D:
+                        last = byte
+                        if depth == 0 || close(1) && depth == 0 { return at + 1 }
+                    case 0x7B where depth > 0 && !isDeep && braces & 1 == 1 && last != 0x3A: return at
+                    case 0x7B, 0x5B:
+                        last = byte
+                        depth += 1
+                        isDeep = isDeep || depth > 64
+                        braces = braces << 1 | (byte == 0x7B ? 1 : 0)
+                    default:
+                        last = byte
+                        isInString = byte == 0x22
                     }
                 }
                 at += 1
             }
             return nil
+        }
+
+        /// Closes the innermost bracket of a kind (1: a brace) and those inside of it, which were left open. False: there is
+        /// none.
+        private mutating func close(_ kind: UInt64) -> Bool {
+            var (left, open) = (braces, depth)
+            while open > 0 {
+                let isFound = isDeep || left & 1 == kind
+                left >>= 1
+                open -= 1
+                guard isFound else { continue }
+                (braces, depth) = (left, open)
+                return true
+            }
+            return false
         }
 
         private func find(_ byte: Int32, _ bytes: UnsafeMutablePointer<UInt8>, _ from: Int, _ to: Int) -> Int? {

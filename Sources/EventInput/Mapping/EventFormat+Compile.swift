@@ -93,6 +93,7 @@ extension EventFormat {
     private func addRules(to parser: OpaquePointer, _ check: (@autoclosure () -> String, Bool) -> Void) {
         for field in nonzero { _ = clvd_parser_set_nonzero(parser, field.code) }
         if negative == .refund { clvd_parser_set_negative_refunds(parser) }
+        if joins == .everyEvent { clvd_parser_set_joins_always(parser) }
         if guests == .ignored { clvd_parser_set_guests_ignored(parser) }
         for (index, word) in placeholders.enumerated() {
             check("placeholders[\(index)]", clvd_parser_add_placeholder(parser, word))

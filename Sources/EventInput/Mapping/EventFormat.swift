@@ -16,6 +16,7 @@ public struct EventFormat: Sendable, Equatable {
     /// What fields are where no place holds anything.
     var defaults: [Field: String] = [:]
     var guests = Guests.missing
+    var joins = Joins.identify
     /// Words that count as no id.
     var placeholders = EventFormat.usualPlaceholders
     /// Arrays of items, and where the fields of an item stand in each.
@@ -72,6 +73,12 @@ public struct EventFormat: Sendable, Equatable {
         case ignored
         /// These places have ids that tell guests apart.
         case places([String])
+    }
+
+    /// Which events with an `anonymous_id` say that it is the customer's.
+    enum Joins: String, Sendable, CaseIterable {
+        case identify
+        case everyEvent = "every_event"
     }
 
     enum DecimalSign: String, Sendable, CaseIterable {
@@ -143,8 +150,13 @@ public struct EventFormat: Sendable, Equatable {
         self.summary = summary
     }
 
+    /// How the records of topics are encoded, as formats write it.
+    public var encodingName: String { encoding.name }
+
     /// Whether its records need the schemas of a registry.
-    public var needsRegistry: Bool { encoding == .avro && encodingOptions["schema"] == nil }
+    public var needsRegistry: Bool {
+        [.avro, .protobuf].contains(encoding) && encodingOptions["schema"] == nil
+    }
 
     // MARK: Getting one
 
@@ -227,6 +239,8 @@ enum Field: String, Sendable, CaseIterable, CustomStringConvertible {
     case category, price, quantity, amount, currency
     case orderID = "order_id"
     case sessionID = "session_id"
+    case anonymousID = "anonymous_id"
+    case previousID = "previous_id"
 
     var description: String { rawValue }
 
@@ -244,11 +258,13 @@ enum Field: String, Sendable, CaseIterable, CustomStringConvertible {
         case .currency: clvd_field_currency
         case .orderID: clvd_field_order_id
         case .sessionID: clvd_field_session_id
+        case .anonymousID: clvd_field_anonymous_id
+        case .previousID: clvd_field_previous_id
         }
     }
 
     /// Those that hold ids, which may be missing without anybody saying so.
-    static let ofIDs: [Field] = [.userID, .eventID, .orderID, .sessionID]
+    static let ofIDs: [Field] = [.userID, .eventID, .orderID, .sessionID, .anonymousID, .previousID]
     static let ofNumbers: [Field] = [.price, .quantity, .amount]
     static let ofItems: [Field] = [.productID, .category, .price, .quantity]
     static let ofHeaders: [Field] = [.eventID, .eventTime]

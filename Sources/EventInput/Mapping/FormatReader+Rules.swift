@@ -6,6 +6,7 @@ extension FormatReader {
         if let entry = value("root") { format.roots = pointers(entry) }
         if let entry = value("defaults") { format.defaults = defaults(entry, of: format) }
         if let entry = value("guest") { format.guests = guests(entry) }
+        if let entry = value("joins"), let choice: EventFormat.Joins = choice(entry) { format.joins = choice }
         if let entry = value("placeholders") { format.placeholders = placeholders(entry) }
         if let entry = value("whole_ids"), let accepted = flag(entry) { format.wholeIDs = accepted }
         if let entry = value("where") { format.conditions = conditions(entry) }

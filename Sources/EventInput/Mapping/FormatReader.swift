@@ -36,7 +36,7 @@ struct FormatReader {
     private static let keys = [
         "name", "summary", "encoding", "root", "fields", "defaults", "guest", "placeholders", "whole_ids", "items",
         "where", "single", "batch", "headers", "types", "names", "unknown_types", "default_type", "numeric_strings",
-        "decimal", "negative", "nonzero", "currency",
+        "decimal", "negative", "nonzero", "currency", "joins",
         "order", "order_from_session", "refund_from_items",
     ]
 

@@ -8,6 +8,9 @@ public struct UnknownTypeNames: Sendable, Equatable {
         public let count: Int64
         /// The name of the format that was probably meant, or nil.
         public let nearest: String?
+
+        /// `"Order Completd" (did you mean "Order Completed"?)`
+        public var text: String { "\"\(name)\"" + (nearest.map { " (did you mean \"\($0)\"?)" } ?? "") }
     }
 
     /// The most frequent first; of equals, the first to come.
@@ -15,7 +18,17 @@ public struct UnknownTypeNames: Sendable, Equatable {
     /// Events with further names, for which there was no room.
     public let further: Int64
 
+    public init() { (names, further) = ([], 0) }
+
+    init(names: [Name], further: Int64) { (self.names, self.further) = (names, further) }
+
     public var isEmpty: Bool { names.isEmpty && further == 0 }
+
+    /// Those that are nearly names of the format, most frequent first.
+    public var misspelt: [Name] { names.filter { $0.nearest != nil } }
+
+    /// Counts by name.
+    public var counts: [String: Int64] { Dictionary(names.map { ($0.name, $0.count) }, uniquingKeysWith: +) }
 }
 
 extension EventDecoder {

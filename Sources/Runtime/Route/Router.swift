@@ -1,15 +1,19 @@
 import CEventParser
 internal import Engine
+internal import EventInput
 internal import Kafka
 
-/// The work of the first stage: passes each record on, keyed by its customer. It decides nothing but what an operator
-/// wants to be stepped over. A record without a customer (one that will be rejected, a tombstone, an ignored type) keeps
-/// its key. The second stage accounts for it.
+/// The work of the first stage: passes each record on, keyed by its customer; of one that holds several events, each as a
+/// record of its own. It decides nothing but what an operator wants to be stepped over. A record without a customer (one
+/// that will be rejected, a tombstone, an ignored type) keeps its key. The second stage accounts for it.
 struct Router {
     private let topics: [String]
     private let engine: Engine
+    private let splitter: RecordSplitter
 
-    init(topics: [String], engine: Engine) { (self.topics, self.engine) = (topics, engine) }
+    init(topics: [String], engine: Engine, splitter: RecordSplitter) {
+        (self.topics, self.engine, self.splitter) = (topics, engine, splitter)
+    }
 
     /// Adds what becomes of records to a publication.
     /// - Parameter events: of the records. Afterwards they only count: the engine is to take them in, which keeps the
@@ -31,10 +35,21 @@ struct Router {
                     deadLetter: r, of: origin, reason: String(cString: clvd_status_name(event.status)),
                     explanation: explanation, stage: "decode")
             } else {
-                let isEvent = event.status == UInt8(clvd_status_ok.rawValue)
-                let user = UnsafeBufferPointer(start: event.user, count: Int(event.user_length))
-                out.append(forwarding: r, from: origin, user: isEvent ? user : nil)
+                let count = splitter.forEachEvent(of: r, status: event.status) { element in
+                    var place = origin
+                    place.element = element.index
+                    out.append(
+                        forwarding: element.record, from: place, user: Self.user(element.event),
+                        without: splitter.idHeader)
+                }
+                if count == 0 { out.append(forwarding: r, from: origin, user: Self.user(event)) }
             }
         }
+    }
+
+    /// The customer of an event; nil: there is none.
+    private static func user(_ event: clvd_event) -> UnsafeBufferPointer<UInt8>? {
+        let isEvent = event.status == UInt8(clvd_status_ok.rawValue)
+        return isEvent ? UnsafeBufferPointer(start: event.user, count: Int(event.user_length)) : nil
     }
 }

@@ -1,4 +1,5 @@
 import CEventParser
+import TestSupport
 import Testing
 
 @testable import Engine
@@ -8,7 +9,8 @@ import Testing
     /// The rules of event time, duplicates and rejection, one record at a time.
     struct Account {
         enum Fate: Equatable { case update, erased, tombstone, ignored, duplicate, deadLetter(UInt8) }
-        var watermark = Int64.min
+        var clock = TimeAccount(skewMs: hour)
+        var watermark: Int64 { clock.watermark(latenessMs: hour) }
         var recent: [String: [UInt64]] = [:]
 
         mutating func fate(_ e: clvd_event) -> Fate {
@@ -21,7 +23,7 @@ import Testing
             if e.time_ms < watermark { return .deadLetter(UInt8(clvd_status_too_late.rawValue)) }
             let user = String(decoding: UnsafeBufferPointer(start: e.user, count: Int(e.user_length)), as: UTF8.self)
             if recent[user, default: []].suffix(8).contains(e.event_id_hash) { return .duplicate }
-            watermark = max(watermark, e.time_ms - hour)
+            clock.note(user, at: e.time_ms)
             if e.type == EventType.userDeleted.rawValue {
                 recent[user] = nil
                 return .erased
@@ -75,7 +77,7 @@ import Testing
             switch s.kind {
             case .update: ["\(s.record)", s.value.isEmpty ? "erasure" : "update"]
             case .deadLetter: ["\(s.record)", "dead letter \(s.reason)"]
-            case .alert: nil
+            case .alert, .joined: nil
             }
         }
         #expect(actual == expected)

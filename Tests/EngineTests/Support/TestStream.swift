@@ -35,7 +35,7 @@ final class TestStream {
     func add(
         _ user: String, _ type: EventType, at time: Int64, amount: Double = 0, id: String? = nil, order: String? = nil,
         session: String? = nil, category: String? = nil, partition: Int32 = 0,
-        flags: UInt8 = 0, status: clvd_status = clvd_status_ok, offset: Int64? = nil
+        flags: UInt8 = 0, status: clvd_status = clvd_status_ok, offset: Int64? = nil, alias: String? = nil
     ) {
         var e = clvd_event()
         let key = intern(user)
@@ -45,6 +45,10 @@ final class TestStream {
             e.event_id = UnsafePointer(intern(id).baseAddress)
             e.event_id_length = UInt32(id.utf8.count)
             e.event_id_hash = TestStream.hash(id)
+        }
+        if let alias {
+            e.alias = UnsafePointer(intern(alias).baseAddress)
+            e.alias_length = UInt32(alias.utf8.count)
         }
         e.order_hash = order.map(TestStream.hash) ?? 0
         e.session_hash = session.map(TestStream.hash) ?? 0
@@ -59,6 +63,11 @@ final class TestStream {
         if offset == nil { offsets[partition] = e.offset + 1 }
         events.append(e)
     }
+
+    /// The last event is so much later than the timestamp of its record.
+    func isAhead(by ms: Int64) { events[events.count - 1].ahead_ms = ms }
+    /// Changes the newest event.
+    func amend(_ body: (inout clvd_event) -> Void) { body(&events[events.count - 1]) }
 }
 
 /// Random streams, the same for the same seed.

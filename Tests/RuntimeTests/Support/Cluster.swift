@@ -120,6 +120,7 @@ final class Cluster {
             value: bytes(r.value, r.value_length))
         let others = [
             "clvd.cut.from", "clvd.source.topic", "clvd.source.offset", "clvd.origin", "clvd.key", "clvd.routed",
+            "clvd.element",
         ]
         for name in deadLetterHeaders + others {
             var length: UInt32 = 0

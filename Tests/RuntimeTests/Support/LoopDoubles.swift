@@ -21,6 +21,8 @@ final class ScriptedSource: RecordSource {
     var next = Step.nothing
     /// What every record holds instead of an event.
     var value: [UInt8]?
+    /// What the records of a partition hold instead.
+    var values: [Int32: [UInt8]] = [:]
     var onPoll: (ScriptedSource) -> Void = { _ in }
     var onUnassign: () -> Void = {}
     /// Ends of logs that the next poll reports.
@@ -84,11 +86,12 @@ final class ScriptedSource: RecordSource {
     }
 
     private func read(_ count: Int) -> UnsafeBufferPointer<clvd_record> {
-        let partitions = positions.keys.sorted()
+        let partitions = positions.keys.filter { !paused.contains($0) }.sorted()
+        let count = partitions.isEmpty ? 0 : count
         for (i, input) in shop.events(count).enumerated() {
             let partition = partitions[i % partitions.count]
             var record = clvd_record()
-            let (key, value) = (bytes(input.key ?? []), bytes(value ?? input.value ?? []))
+            let (key, value) = (bytes(input.key ?? []), bytes(values[partition] ?? value ?? input.value ?? []))
             record.key = UnsafePointer(key.baseAddress?.assumingMemoryBound(to: UInt8.self))
             record.key_length = UInt32(key.count)
             record.value = UnsafePointer(value.baseAddress?.assumingMemoryBound(to: UInt8.self))
@@ -119,7 +122,10 @@ final class ScriptedSource: RecordSource {
     func skip(days: Int64) { shop.now += days * 86_400_000 }
     func subscribe() {}
     func assign(_ offsets: [TopicPartition: PartitionOffset]) {
-        for (p, offset) in offsets { positions[p.partition] = offset.offset }
+        for (p, offset) in offsets {
+            positions[p.partition] = offset.offset
+            paused.remove(p.partition)
+        }
     }
     func unassign(_ partitions: [TopicPartition]) {
         onUnassign()
@@ -127,6 +133,12 @@ final class ScriptedSource: RecordSource {
             positions[p.partition] = nil
             given.append(p.partition)
         }
+    }
+    private(set) var paused: Set<Int32> = []
+    func pause(_ p: TopicPartition, at offset: Int64) { paused.insert(p.partition) }
+    func resume(_ p: TopicPartition, at offset: Int64) {
+        paused.remove(p.partition)
+        positions[p.partition] = offset
     }
     func committed(
         _ partitions: [TopicPartition], milliseconds: Int

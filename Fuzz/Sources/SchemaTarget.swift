@@ -2,12 +2,14 @@ import CEventParser
 import EventInput
 import Foundation
 
-/// A schema and a record of it: everything up to a line of three dashes is the schema.
-struct AvroTarget {
+/// A schema and a record of it, of an encoding with schemas: everything up to a line of three dashes is the schema.
+struct SchemaTarget {
+    private let type: String
     private let format: EventFormat
-    private static let mapping = """
-        name: avro
-        encoding: avro
+    private static func mapping(_ encoding: String) -> String {
+        """
+        name: fuzz
+        encoding: \(encoding)
         fields:
           user_id: [/user/no, /u]
           event_time: [/at, { pointer: /t, unit: s }]
@@ -21,21 +23,27 @@ struct AvroTarget {
         batch: [/batch]
         default_type: purchase
         """
+    }
 
-    init() { format = try! EventFormat(yaml: Self.mapping, source: "avro") }
+    /// - Parameter encoding: avro or protobuf.
+    init(_ encoding: String) {
+        type = encoding.uppercased()
+        format = try! EventFormat(yaml: Self.mapping(encoding), source: encoding)
+    }
 
     private final class Schema: SchemaSource {
+        let type: String
         let text: String
-        init(_ text: String) { self.text = text }
+        init(_ type: String, _ text: String) { (self.type, self.text) = (type, text) }
         func schema(id: UInt32) throws(SchemaUnavailable) -> WriterSchema {
-            WriterSchema(type: "AVRO", text: text, references: [])
+            WriterSchema(type: type, text: text, references: [])
         }
     }
 
     func run(_ input: UnsafeRawBufferPointer) {
         let separator = Array("\n---\n".utf8)
         guard let end = Array(input).firstRange(of: separator) else { return }
-        let schema = Schema(String(decoding: input[..<end.lowerBound], as: UTF8.self))
+        let schema = Schema(type, String(decoding: input[..<end.lowerBound], as: UTF8.self))
         let decoder = try! EventDecoder(format: format, limits: InputLimits(), currency: CurrencyTable())
         // Of its own size, so that a byte read beyond is noticed.
         let body = [0, 0, 0, 0, 0] + input[end.upperBound...]

@@ -1,0 +1,27 @@
+import CEventParser
+
+/// Which ids are of one customer, as the records say that were looked at: ids by their hashes.
+struct JoinedIDs {
+    /// Of an id another one of the customer; the last of them stands for all.
+    private var next: [UInt64: UInt64] = [:]
+
+    mutating func note(_ e: clvd_event) {
+        guard e.status == UInt8(clvd_status_ok.rawValue), let alias = e.alias else { return }
+        let (a, b) = (
+            customer(of: clvd_hash(alias, Int(e.alias_length))), customer(of: clvd_hash(e.user, Int(e.user_length)))
+        )
+        if a != b { next[a] = b }
+    }
+
+    /// What stands for the customer of an id.
+    func customer(of id: UInt64) -> UInt64 {
+        var id = id
+        while let other = next[id] { id = other }
+        return id
+    }
+}
+
+extension clvd_event {
+    /// Whether a record says no more than whose an id is.
+    var isIdentity: Bool { type == UInt8(clvd_type_identify.rawValue) || type == UInt8(clvd_type_alias.rawValue) }
+}

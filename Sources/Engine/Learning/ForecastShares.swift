@@ -2,7 +2,8 @@ import Glibc
 
 /// What shares three experts have in a forecast, learned from outcomes as they mature and before they teach:
 /// `BaseForecast`; the network as `HeadCorrection` corrects it; and the network as it is, since corrections may bend its
-/// order (chances only: its money explodes without any). Their weights are exponential in their losses (Cesa-Bianchi &
+/// order (chances only: its money explodes without any; and not purchases of who has bought, which are corrected by the
+/// blend with the process, whose slope is 1). Their weights are exponential in their losses (Cesa-Bianchi &
 /// Lugosi 2006), which fade. Shares are those of a group of customers and a cell, of chances and of amounts apart.
 ///
 /// Logits are averaged with the shares as weights. The log-loss of such an average is never above the average of the

@@ -193,7 +193,7 @@ final class HeadCorrection {
                 !head.kind.isMoney || outputs[o + 1].isFinite && outputs[o + 2].isFinite
             {
                 sample.network = Double(corrected.corrected(o, outputs[o], process: base[o]))
-                sample.plain = Double(outputs[o])
+                if groups[row].blend == nil || !settings.purchaseHeads[h] { sample.plain = Double(outputs[o]) }
                 if head.kind.isMoney {
                     let variance = Self.variance(outputs[o + 2])
                     // The process gives the log of the mean, of which μ is less by half the variance.

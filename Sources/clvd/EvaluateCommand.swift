@@ -209,7 +209,7 @@ struct EvaluateCommand: ParsableCommand {
             ] + Report.facts(of: s.refusals) + Report.facts(of: unknown) + [
                 ("users", Human.count(Int64(s.users))),
                 ("bins", s.binEdgesDays.map(Human.days).joined(separator: ", ") + " days"),
-                ("before the first model", "\(Human.count(s.fromRates)) landmarks   population rates predicted"),
+                ("before the first model", "\(Human.count(s.fromRates)) landmarks   counts and times alone predicted"),
                 ("learning steps", Human.count(s.learningSteps)),
                 ("drifts noticed", s.drifts.isEmpty ? "none" : s.drifts.map(Self.text).joined(separator: "; ")),
             ])

@@ -1,16 +1,18 @@
 import Glibc
 
-/// What share the network has in a forecast beside `BaseForecast`, learned from outcomes as they mature and before they
-/// teach: exponentially weighted experts (Cesa-Bianchi & Lugosi 2006), whose losses fade. One share for each group of
-/// customers and cell, for chances and for amounts.
+/// What shares three experts have in a forecast, learned from outcomes as they mature and before they teach:
+/// `BaseForecast`; the network as `HeadCorrection` corrects it; and the network as it is, since corrections may bend its
+/// order (chances only: its money explodes without any; and not purchases of who has bought, which are corrected by the
+/// blend with the process, whose slope is 1). Their weights are exponential in their losses (Cesa-Bianchi &
+/// Lugosi 2006), which fade. Shares are those of a group of customers and a cell, of chances and of amounts apart.
 ///
 /// Logits are averaged with the shares as weights. The log-loss of such an average is never above the average of the
 /// log-losses with the same weights (the normaliser of a geometric mean is at most 1). So the forecast loses no more than
-/// the experts do on their weighted mean, and that follows the better one. An expert without outcomes sleeps: where the
+/// the experts do on their weighted mean, and that follows the best one. An expert without outcomes sleeps: where the
 /// network was not taught or nothing has matured, its share is 0.
 ///
-/// The base's level is corrected too, and only its level: a factor on money and, for who has not bought, an intercept of
-/// the logit. The chances of who has bought have a level already, that of the likelihood of all histories; corrected by
+/// The base's level is corrected too, and only its level, where it is a mere rate: an intercept of the logit and a factor
+/// on money. Purchases of who has bought have a level already, that of the likelihood of all histories. Corrected by
 /// outcomes that come late, it would run behind the seasons and bend the order over time.
 struct ForecastShares: Codable, Equatable {
     /// Weight of a loss in the exponent. Outcomes overlap, so that they say less than as many independent ones would.
@@ -18,22 +20,24 @@ struct ForecastShares: Codable, Equatable {
     /// Days of event time after which a loss counts half. It also counts half once the network has taken twice the steps:
     /// then it is another one.
     static let halfLife = 120.0
-    /// Log-odds of the network before anything is known of it.
+    /// Log-odds of a network against the base before anything is known of it.
     static let prior = -2.0
-    /// Shares above this are 1, those below the rest 0: what has lost for long is not computed.
-    static let most = 0.995
+    /// Shares below this are 0.
+    static let least = 0.005
     /// Worth of the priors: information on the intercept of a logit, and spenders.
     static let interceptPrior = 4.0
     static let spenderPrior = 20.0
     static let levelBounds = -3.0...3.0
 
     struct Cell: Codable, Equatable {
-        /// Outcomes of the cell, and those that the network was awake at; they do not fade.
+        /// Outcomes of the cell, and those that the networks were awake at; they do not fade.
         var outcomes = 0.0
         var judged = 0.0
+        var plainJudged = 0.0
         var spenders = 0.0
-        /// Loss of the base less that of the network, faded sums.
+        /// Loss of the base less that of the network, corrected and as it is; faded sums.
         var gain = 0.0
+        var plainGain = 0.0
         var amountGain = 0.0
         /// The base's level, and the information behind it.
         var level = 0.0
@@ -42,8 +46,23 @@ struct ForecastShares: Codable, Equatable {
         var predicted = 0.0
         var actual = 0.0
 
-        var share: Double { judged > 0 ? ForecastShares.share(gain) : 0 }
-        var amountShare: Double { spenders > 0 ? ForecastShares.share(amountGain) : share }
+        /// Of the network, corrected and as it is; the base has the rest.
+        var shares: (corrected: Double, plain: Double) {
+            let (a, b) = (ForecastShares.exponent(gain, judged), ForecastShares.exponent(plainGain, plainJudged))
+            let most = max(0, a, b)
+            var (base, corrected, plain) = (exp(-most), exp(a - most), exp(b - most))
+            let least = ForecastShares.least * (base + corrected + plain)
+            if base < least { base = 0 }
+            if corrected < least { corrected = 0 }
+            if plain < least { plain = 0 }
+            let sum = base + corrected + plain
+            return (corrected / sum, plain / sum)
+        }
+        var amountShare: Double {
+            guard spenders > 0 else { return shares.corrected + shares.plain }
+            let share = 1 / (1 + exp(-ForecastShares.exponent(amountGain, spenders)))
+            return share < ForecastShares.least ? 0 : share > 1 - ForecastShares.least ? 1 : share
+        }
 
         /// log of actual / predicted money of spenders, drawn to 0.
         var amountLevel: Double {
@@ -55,9 +74,8 @@ struct ForecastShares: Codable, Equatable {
         var outcomesOfMoney = 0.0
     }
 
-    private static func share(_ gain: Double) -> Double {
-        let w = 1 / (1 + exp(-(prior + rate * gain)))
-        return w > most ? 1 : w < 1 - most ? 0 : w
+    private static func exponent(_ gain: Double, _ judged: Double) -> Double {
+        judged > 0 ? prior + rate * gain : -.infinity
     }
 
     /// [groups][cells]
@@ -86,8 +104,8 @@ struct ForecastShares: Codable, Equatable {
                 $0.count == cells
                     && $0.allSatisfy { c in
                         [
-                            c.outcomes, c.judged, c.spenders, c.gain, c.amountGain, c.level, c.predicted, c.actual,
-                            c.outcomesOfMoney,
+                            c.outcomes, c.judged, c.plainJudged, c.spenders, c.gain, c.plainGain, c.amountGain, c.level,
+                            c.predicted, c.actual, c.outcomesOfMoney,
                         ].allSatisfy(\.isFinite) && c.information > 0 && c.information.isFinite
                     }
             } && steps.isFinite
@@ -105,6 +123,7 @@ struct ForecastShares: Codable, Equatable {
             for i in groups[g].indices {
                 var c = groups[g][i]
                 c.gain *= fade
+                c.plainGain *= fade
                 c.amountGain *= fade
                 let information = keep * c.information + (1 - keep) * Self.interceptPrior
                 c.level *= keep * c.information / information
@@ -119,9 +138,10 @@ struct ForecastShares: Codable, Equatable {
 
     /// One outcome and what was forecast before it.
     struct Sample {
-        /// Logits of the base, its level not added, and of the network, corrected; nil while that sleeps.
+        /// Logits of the base, its level not added, and of the network, corrected and as it is; nil while it sleeps.
         var base: Double
         var network: Double?
+        var plain: Double?
         /// Of value heads: log of the mean money of who buys.
         var amount: (base: Double, network: Double?) = (0, nil)
         var variance = 0.0
@@ -129,11 +149,10 @@ struct ForecastShares: Codable, Equatable {
     }
 
     /// - Parameters:
-    ///   - corrects: whether the levels of chances and of amounts follow too.
+    ///   - corrects: whether the base's levels follow too.
     ///   - before: the cell of the bin before, whose level stands in where nothing has matured.
     mutating func observe(
-        group g: Int, cell i: Int, before: Int?, _ samples: [Sample], isMoney: Bool,
-        corrects: (chances: Bool, amounts: Bool)
+        group g: Int, cell i: Int, before: Int?, _ samples: [Sample], isMoney: Bool, corrects: Bool
     ) {
         guard !samples.isEmpty else { return }
         var c = groups[g][i]
@@ -143,11 +162,16 @@ struct ForecastShares: Codable, Equatable {
             let hit = s.label > 0
             let base = s.base + c.level
             c.outcomes += 1
+            let lost = Self.loss(s.base + level, hit)
             if let network = s.network {
                 c.judged += 1
-                c.gain += Self.loss(s.base + level, hit) - Self.loss(network, hit)
+                c.gain += lost - Self.loss(network, hit)
             }
-            if corrects.chances {
+            if let plain = s.plain {
+                c.plainJudged += 1
+                c.plainGain += lost - Self.loss(plain, hit)
+            }
+            if corrects {
                 let p = 1 / (1 + exp(-base))
                 c.information += p * (1 - p)
                 c.level = Self.levelBounds.clamp(c.level + ((hit ? 1 : 0) - p) / c.information)
@@ -162,7 +186,7 @@ struct ForecastShares: Codable, Equatable {
                 let mine = s.amount.base + amountLevel
                 c.amountGain += (mine + ratio(mine) - network - ratio(network)) / dispersion
             }
-            guard corrects.amounts else { continue }
+            guard corrects else { continue }
             c.predicted += exp(s.amount.base)
             c.actual += exp(s.amount.base) * ratio(s.amount.base)
             c.outcomesOfMoney += 1
@@ -175,7 +199,18 @@ struct ForecastShares: Codable, Equatable {
         return x > 30 ? x : log1p(exp(x))
     }
 
-    /// Weighs the coefficients of a row: those of the corrected network by its share, those of the base by the rest.
+    /// Mean share of the network, corrected or as it is, over outcomes.
+    var networkShare: Double {
+        var (sum, weight) = (0.0, 0.0)
+        for cell in groups.joined() {
+            let shares = cell.shares
+            sum += cell.outcomes * (shares.corrected + shares.plain)
+            weight += cell.outcomes
+        }
+        return weight > 0 ? sum / weight : 0
+    }
+
+    /// Weighs the coefficients of a row, which are those of the corrected network, by the shares.
     func write(_ layout: ModelLayout, group g: Int, into row: CorrectionCoefficients.Row) {
         for (h, head) in layout.heads.enumerated() where head.kind.isCorrected {
             var (level, amountLevel) = (0.0, 0.0)
@@ -183,18 +218,22 @@ struct ForecastShares: Codable, Equatable {
                 let (c, o) = (groups[g][layout.cell(head: h, bin: b)], layout.output(head: h, bin: b))
                 if c.outcomes > 0 { level = c.level }
                 if c.outcomesOfMoney > 0 { amountLevel = c.amountLevel }
-                weigh(row, o, share: c.share, level: level)
+                let shares = c.shares
+                weigh(row, o, shares, level: level)
                 guard head.kind.isMoney else { continue }
-                weigh(row, o + 1, share: c.amountShare, level: amountLevel)
-                weigh(row, o + 2, share: c.share, level: 0)
+                weigh(row, o + 1, (c.amountShare, 0), level: amountLevel)
+                weigh(row, o + 2, (shares.corrected + shares.plain, 0), level: 0)
             }
         }
     }
 
-    private func weigh(_ row: CorrectionCoefficients.Row, _ o: Int, share: Double, level: Double) {
-        let (w, rest) = (Float(share), Float(1 - share))
-        row.added[o] = w * row.added[o] + rest * Float(level)
-        row.headFactor[o] *= w
-        row.processFactor[o] = w * row.processFactor[o] + rest
+    private func weigh(
+        _ row: CorrectionCoefficients.Row, _ o: Int, _ shares: (corrected: Double, plain: Double), level: Double
+    ) {
+        let (corrected, plain) = (Float(shares.corrected), Float(shares.plain))
+        let base = Float(1 - shares.corrected - shares.plain)
+        row.added[o] = corrected * row.added[o] + base * Float(level)
+        row.headFactor[o] = corrected * row.headFactor[o] + plain
+        row.processFactor[o] = corrected * row.processFactor[o] + base
     }
 }

@@ -66,7 +66,8 @@ final class HeadCorrection {
         }
     }
 
-    private func writeNetwork(rates: borrowing PopulationRates, into coefficients: borrowing CorrectionCoefficients) {
+    /// Those of the corrected network alone.
+    func writeNetwork(rates: borrowing PopulationRates, into coefficients: borrowing CorrectionCoefficients) {
         let ends = settings.binEndDays
         for g in logits.indices {
             logits[g].write(settings.model, rates: rates, into: coefficients.row(activity: g, blend: nil))
@@ -161,10 +162,8 @@ final class HeadCorrection {
                     group: g, cell: layout.cell(head: h, bin: bin),
                     before: bin > 0 ? layout.cell(head: h, bin: bin - 1) : nil, judged[g * layout.heads.count + h],
                     isMoney: head.kind.isMoney,
-                    corrects: (
-                        calibrationDays > 0 && !(CorrectionCoefficients.haveBought(g) && settings.purchaseHeads[h]),
-                        calibrationDays > 0
-                    ))
+                    corrects: calibrationDays > 0
+                        && !(CorrectionCoefficients.haveBought(g) && settings.purchaseHeads[h]))
             }
         }
     }
@@ -194,6 +193,7 @@ final class HeadCorrection {
                 !head.kind.isMoney || outputs[o + 1].isFinite && outputs[o + 2].isFinite
             {
                 sample.network = Double(corrected.corrected(o, outputs[o], process: base[o]))
+                if groups[row].blend == nil || !settings.purchaseHeads[h] { sample.plain = Double(outputs[o]) }
                 if head.kind.isMoney {
                     let variance = Self.variance(outputs[o + 2])
                     // The process gives the log of the mean, of which μ is less by half the variance.

@@ -24,8 +24,10 @@ struct LandmarkHeader {
     var flags: UInt8 = 0
 
     static let holdOut: UInt8 = 1
-    /// The prediction was made by the model (not by population rates).
+    /// The network had a say in the prediction.
     static let fromModel: UInt8 = 2
+    /// The network had most shares in it (`ServingParameters.isLed`).
+    static let led: UInt8 = 4
 }
 
 /// What a landmark's prediction of money said beside the mean, for one value reading.

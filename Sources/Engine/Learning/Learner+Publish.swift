@@ -20,6 +20,7 @@ extension Learner {
         p.amountMean = standardizer.amountMean
         p.amountInverse = standardizer.amountInverse
         p.version = networkIsAwake ? served : 0
+        p.isLed = networkIsAwake && correction.shares.networkShare > 0.5
         correction.write(rates: rates, into: p.coefficients)
         p.set(population)
         p.evidence = Float(evidence)

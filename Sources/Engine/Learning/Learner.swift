@@ -78,6 +78,7 @@ final class Learner {
         for (task, cut) in zip(tasks, cuts) { mature(task, watermark: cut.watermark) }
         for (task, cut) in zip(tasks, cuts) { standardise(task, below: cut.tail) }
         standardizer.refresh()
+        base.set(population)
         watch(days: days, now: now)
         correctHeads(tasks, since: before, days: days)
         let allowance =

@@ -154,7 +154,7 @@ import Testing
         func observe(_ s: [ForecastShares.Sample]) {
             shares.observe(
                 group: 0, cell: Self.cell, before: nil, s, isMoney: false,
-                corrects: (false, false))
+                corrects: false)
         }
         observe(outcomes(500, awake: false))
         #expect(Self.coefficients(shares).network == 0, "it sleeps")
@@ -169,13 +169,40 @@ import Testing
         #expect(Self.coefficients(shares).network == 0)
     }
 
+    /// Corrections that make a forecast worse lose to the network as it is: its coefficients are 1 for the heads and nothing
+    /// else. Of base and networks that say the same, the base has 1 / (1 + 2/e²) = 0.787.
+    @Test func correctionsEarnTheirShareToo() {
+        var shares = ForecastShares(groups: CorrectionCoefficients.groups, cells: 9)
+        func coefficients() -> [Float] {
+            let all = CorrectionCoefficients(outputs: Self.layout.outputs)
+            let (row, o) = (all.row(group: 0), Self.layout.output(head: 1, bin: 0))
+            (row.added[o], row.headFactor[o], row.processFactor[o]) = (2, 0.5, 0.25)
+            shares.write(Self.layout, group: 0, into: row)
+            return [row.added[o], row.headFactor[o], row.processFactor[o]]
+        }
+        func observe(_ n: Int, base: Double, corrected: Double, plain: Double) {
+            shares.observe(
+                group: 0, cell: Self.cell, before: nil,
+                Array(repeating: .init(base: base, network: corrected, plain: plain, label: 1), count: n),
+                isMoney: false, corrects: false)
+        }
+        observe(1, base: 1, corrected: 1, plain: 1)
+        let (w, base) = (Float(0.1065), Float(0.7870))
+        let expected = [2 * w, 0.5 * w + w, 0.25 * w + base]
+        #expect(zip(coefficients(), expected).allSatisfy { abs($0 - $1) < 1e-3 }, "\(coefficients())")
+        observe(2000, base: 1, corrected: 1, plain: 3)
+        #expect(coefficients() == [0, 1, 0])
+        observe(6000, base: 1, corrected: 4, plain: 1)
+        #expect(coefficients() == [2, 0.5, 0.25])
+    }
+
     /// The network of twice the steps is another one: half of its losses count.
     @Test func lossesFade() {
         var shares = ForecastShares(groups: 1, cells: 9)
         shares.advance(days: 0, keep: 1, steps: 50)
         shares.observe(
             group: 0, cell: 0, before: nil, [.init(base: 0, network: 3, label: 1)], isMoney: false,
-            corrects: (false, false))
+            corrects: false)
         let gain = 0.693_147_180_56 - 0.048_587_351_57
         #expect(abs(shares.groups[0][0].gain - gain) < 1e-10)
         shares.advance(days: 0, keep: 1, steps: 100)
@@ -200,7 +227,7 @@ import Testing
             let isFirst = seed < 3 ? i < 2000 : seed == 3
             let (b, n) = isFirst ? (truth, other) : (other, truth)
             let before = shares.groups[0][0]
-            let w = before.judged > 0 ? before.share : 0.12
+            let w = before.judged > 0 ? before.shares.corrected : 0.12
             pooled += loss((1 - w) * b + w * n, hit)
             #expect(loss((1 - w) * b + w * n, hit) <= (1 - w) * loss(b, hit) + w * loss(n, hit) + 1e-9)
             base += loss(b, hit)
@@ -208,7 +235,7 @@ import Testing
             squares += pow(loss(b, hit) - loss(n, hit), 2)
             shares.observe(
                 group: 0, cell: 0, before: nil, [.init(base: b, network: n, label: hit ? 1 : 0)], isMoney: false,
-                corrects: (false, false))
+                corrects: false)
         }
         let regret = 2.126_928_011 / ForecastShares.rate + ForecastShares.rate / 8 * squares
         #expect(pooled <= min(base, network) + regret, "\(pooled) \(base) \(network) \(regret)")
@@ -222,7 +249,7 @@ import Testing
             shares.observe(
                 group: 0, cell: Self.cell, before: nil,
                 (0..<10).map { .init(base: 0, network: nil, label: $0 % 5 == 0 ? 1 : 0) }, isMoney: false,
-                corrects: (true, true))
+                corrects: true)
         }
         let (added, base, network) = Self.coefficients(shares)
         #expect(abs(added - -1.386) < 0.03 && base == 1 && network == 0, "\(added)")
@@ -234,7 +261,7 @@ import Testing
         let sample = ForecastShares.Sample(base: 0, network: nil, amount: (log(40), nil), variance: 0.25, label: 50)
         shares.observe(
             group: 0, cell: 0, before: nil, Array(repeating: sample, count: 80), isMoney: true,
-            corrects: (true, true))
+            corrects: true)
         #expect(abs(exp(shares.groups[0][0].amountLevel) - (80 * 50 + 20 * 40) / (100 * 40)) < 1e-9)
     }
 }

@@ -110,8 +110,7 @@ extension Settings {
             "input.registry.auth", \.input.registry.auth,
             "The registry's name:password (basic authentication) or Bearer TOKEN. May be file:/path. Never shown.",
             mask: { $0.isEmpty ? $0 : mask }),
-        SettingKey(
-            "input.registry.cache", \.input.registry.cache, "Folder that keeps schemas, for when the registry is away."),
+        SettingKey("input.registry.cache", \.input.registry.cache, "Folder that keeps schemas. Empty: none."),
         SettingKey(
             "input.limits.maxRecordBytes", \.input.limits.maxRecordBytes, "Largest record.", unit: "bytes",
             .within(1...1 << 30)),
@@ -132,7 +131,8 @@ extension Settings {
             .within(InputLimits.years)),
         SettingKey(
             "input.limits.futureSkewSeconds", \.futureSkewSeconds,
-            "How far event time may lie after the record's own timestamp: how far ahead clocks of devices are.", unit: "seconds",
+            "How far event time may lie after the record's own timestamp: how far ahead clocks of devices are.",
+            unit: "seconds",
             .within(0...3_153_600_000)),
         SettingKey("input.currency.base", \.input.currency.base, "Currency of all values, ISO 4217.", .currency),
         SettingKey(

@@ -110,8 +110,7 @@ extension Settings {
             "input.registry.auth", \.input.registry.auth,
             "The registry's name:password (basic authentication) or Bearer TOKEN. May be file:/path. Never shown.",
             mask: { $0.isEmpty ? $0 : mask }),
-        SettingKey(
-            "input.registry.cache", \.input.registry.cache, "Folder that keeps schemas, for when the registry is away."),
+        SettingKey("input.registry.cache", \.input.registry.cache, "Folder that keeps schemas. Empty: none."),
         SettingKey(
             "input.limits.maxRecordBytes", \.input.limits.maxRecordBytes, "Largest record.", unit: "bytes",
             .within(1...1 << 30)),

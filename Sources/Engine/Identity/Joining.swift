@@ -179,7 +179,7 @@ extension PartitionTask {
     func forgetUnusedAliases(phase: Int, step: Int, now: Int64) {
         guard aliases.count > 0 else { return }
         aliases.removeUnused(phase: phase, step: step, before: now - settings.retentionMs) {
-            customer($0).slot != UserTable.none
+            holder($0).slot != UserTable.none
         }
     }
 }

@@ -74,7 +74,7 @@ struct AliasTable: ~Copyable {
     }
 
     /// The aliases of a customer, the newest first.
-    func forEachAlias(of customer: IDBytes, _ body: (IDBytes, _ time: Int64) -> Void) {
+    func forEachAlias(of customer: IDBytes, _ body: (IDBytes, _ time: Int64) -> Void) {  // for tests
         let place = count == 0 ? UserTable.none : find(customer)
         var next = place == UserTable.none ? UserTable.none : link(place).pointee.first
         while next != UserTable.none {

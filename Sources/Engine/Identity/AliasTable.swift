@@ -256,7 +256,9 @@ extension AliasTable {
 
     /// - Throws: `SnapshotMismatch` when what was kept is no table of aliases.
     init(capacity: Int, image: Image, nodes bytes: UnsafeRawBufferPointer, longKeys: UnsafeRawBufferPointer) throws {
-        let table = try UserTable(layout: .ofAliases, image: image.nodes, slots: bytes, longKeys: longKeys)
+        let noRecords = UnsafeRawBufferPointer(start: nil, count: 0)
+        let table = try UserTable(
+            layout: .ofAliases, image: image.nodes, slots: bytes, longKeys: longKeys, former: noRecords)
         guard image.dropped >= 0, let links = AliasTable.countLinks(table, image) else {
             throw SnapshotMismatch("the aliases do not fit their own description")
         }

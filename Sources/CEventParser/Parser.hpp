@@ -96,8 +96,6 @@ constexpr size_t maximum_alternatives = 8;
 /// Times that a state of unsigned 32-bit seconds holds, where 0 stands for never.
 constexpr int64_t least_time_ms = 1000;
 constexpr int64_t end_of_time_ms = 4294967296000;
-/// Where event times are later than that after record timestamps, the timestamps are no clock.
-constexpr int64_t most_ahead_ms = 86400000;
 
 /// Three ASCII letters in upper case, or 0.
 inline uint32_t currency_code(const uint8_t *text, size_t length) {

@@ -31,6 +31,10 @@ final class EngineSettings {
     let latenessMs: Int64
     /// By how much a device's clock may be ahead.
     let skewMs: Int64
+    /// How much older than the watermark an event may be; 0: not at all.
+    let lateMs: Int64
+    /// Most events of a customer on a day.
+    let mostEventsPerDay: UInt16
     let retentionMs: Int64
     let rescoreHours: Int
     /// Turns of `rescoreHours` between two landmarks of a user's grid.
@@ -102,6 +106,10 @@ final class EngineSettings {
         segmentShares = (Float(configuration.segments.high), Float(configuration.segments.mid))
         latenessMs = Int64(configuration.time.allowedLatenessSeconds) * Clock.second
         skewMs = Int64(configuration.time.clockSkewSeconds) * Clock.second
+        let takesLate = configuration.time.lateEvents == .accept
+        lateMs = takesLate ? Int64(configuration.time.lateEventDays) * Clock.day : 0
+        let most = configuration.state.maxEventsPerDay
+        mostEventsPerDay = most == 0 ? .max : UInt16(clamping: most)
         let days = Int64(configuration.state.retentionDays)
         retentionMs = days > 0 ? days * Clock.day : .max
         rescoreHours = configuration.alerts.rescoreHours

@@ -132,7 +132,8 @@ extension Settings {
             .within(InputLimits.years)),
         SettingKey(
             "input.limits.futureSkewSeconds", \.futureSkewSeconds,
-            "How far event time may lie after the record's own timestamp: how far ahead clocks of devices are.", unit: "seconds",
+            "How far event time may lie after the record's own timestamp: how far ahead clocks of devices are.",
+            unit: "seconds",
             .within(0...3_153_600_000)),
         SettingKey("input.currency.base", \.input.currency.base, "Currency of all values, ISO 4217.", .currency),
         SettingKey(
@@ -216,30 +217,6 @@ extension Settings {
         SettingKey(
             "binEdgesDays", \.engine.binEdgesDays,
             "Upper edges of the horizon bins, ascending. Every horizon of every target is one of them.", unit: "days"),
-    ]
-
-    private static let stateKeys: [SettingKey<Settings>] = [
-        SettingKey(
-            "time.allowedLatenessSeconds", \.engine.time.allowedLatenessSeconds,
-            "How far behind the event time of its partition an event may be.", unit: "seconds",
-            .within(0...315_360_000)),
-        SettingKey(
-            "state.retentionDays", \.engine.state.retentionDays, "Of users idle longer only totals stay; 0: no limit.",
-            unit: "days", .within(0...36_500)),
-        SettingKey(
-            "state.maxUsers", \.engine.state.maxUsers, "Most users held; of those idle longest only totals stay.",
-            .within(1...2_000_000_000)),
-        SettingKey("state.hashSeed", \.engine.state.hashSeed, "Seed of the user hash; snapshots keep theirs."),
-        SettingKey(
-            "state.sessionGapMinutes", \.engine.state.sessionGapMinutes,
-            "A longer pause starts a new session when the events carry no session id.", unit: "minutes",
-            .within(1...525_600)),
-        SettingKey(
-            "state.orderGapDays", \.engine.state.orderGapDays,
-            "An order id that comes again after more days is a new order, where a record is a line of one.",
-            unit: "days", .within(0...36_500)),
-        SettingKey(
-            "state.subtractRefunds", \.engine.state.subtractRefunds, "Refunds reduce the value of a user."),
     ]
 
     private static let modelKeys: [SettingKey<Settings>] = [

@@ -107,8 +107,8 @@ struct EvaluateCommand: ParsableCommand {
         if landmarks == nil {
             if out != nil { throw ValidationError("--out needs --landmarks: the rows are named after them.") }
             if baselines != nil { throw ValidationError("--baselines needs the --landmarks they are for.") }
-        } else if out == nil && baselines == nil && report == nil {
-            throw ValidationError("--landmarks needs --out, --baselines or --report.")
+        } else if out == nil && baselines == nil && report == nil && !alerts {
+            throw ValidationError("--landmarks needs --out, --baselines, --alerts or --report.")
         }
         if let change, !(change > 0 && change <= 36_500) { throw ValidationError("--change is a day after the first.") }
     }

@@ -63,6 +63,11 @@ public struct EngineConfiguration: Sendable, Equatable, Codable {
         public var clockSkewSeconds: Int = 3600
         /// A single event moves time to a day before it, whatever clocks are allowed.
         public static let mostSkewSeconds = 86_400
+        public enum LateEvents: String, Sendable, Equatable, Codable, CaseIterable { case reject, accept }
+        /// What becomes of an event that is older than the watermark.
+        public var lateEvents = LateEvents.reject
+        /// With `accept`: how much older than the watermark an event may be. The longest window is 90 days.
+        public var lateEventDays: Int = 90
         public init() {}
     }
 
@@ -81,6 +86,12 @@ public struct EngineConfiguration: Sendable, Equatable, Codable {
         public var orderGapDays: Int = 6
         /// Refunds reduce the value of a user (their amount is subtracted).
         public var subtractRefunds: Bool = true
+        /// Most events of a customer on a day (UTC); 0: any number. No person comes near the default, which is a click
+        /// every three seconds for more than four hours.
+        public var maxEventsPerDay: Int = 5000
+        public enum ExcessEvents: String, Sendable, Equatable, Codable, CaseIterable { case reject, ignore }
+        /// What becomes of those above.
+        public var excessEvents = ExcessEvents.reject
         public init() {}
     }
 

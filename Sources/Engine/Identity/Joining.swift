@@ -151,7 +151,7 @@ extension PartitionTask {
         _ slot: UInt32, _ event: UnsafePointer<clvd_event>, index: UInt32, _ model: ServingModel
     ) {
         let h = users.slot(slot).header
-        predict(slot, at: max(event.pointee.time_ms, h.pointee.lastEventMs), model)
+        predict(slot, at: max(event.pointee.time_ms, h.pointee.lastEventMs, clock.watermark), model)
         // A customer of one event has a rank already.
         if h.pointee.events == 1 { ranks.remove(h.pointee.lastValue) }
         finish(0, event, record: index, model)

@@ -97,7 +97,8 @@ extension Engine {
         let share = task.ranks.share(below: settings.segmentReading.value(row))
         return UserView(
             // Of former customers no key is kept.
-            user: h.keyLength > 0 ? String(decoding: task.users.key(of: slot), as: UTF8.self) : user, topic: topics[Int(task.id.topic)],
+            user: h.keyLength > 0 ? String(decoding: task.users.key(of: slot), as: UTF8.self) : user,
+            topic: topics[Int(task.id.topic)],
             partition: task.id.partition, timeMs: now,
             forecasts: forecasts(scratch),
             churnProbability: settings.alerts.enabled ? Double(settings.alerts.churn.value(row)) : nil,

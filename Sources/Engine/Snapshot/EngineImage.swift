@@ -206,7 +206,8 @@ extension Engine {
         let converted = format == 6 ? try Format6.slots(slots, &image.users, settings) : nil
         defer { converted?.deallocate() }
         return try PartitionTask(
-            image: image, settings: settings, slots: converted.map { UnsafeRawBufferPointer($0) } ?? slots,
+            image: image, format: format, settings: settings,
+            slots: converted.map { UnsafeRawBufferPointer($0) } ?? slots,
             longKeys: section("\(name)-keys"),
             former: image.users.former == nil
                 ? UnsafeRawBufferPointer(start: nil, count: 0) : section("\(name)-former"),

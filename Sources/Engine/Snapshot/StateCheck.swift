@@ -207,8 +207,8 @@ extension TaskCounters {
         let all = [
             records, accepted, duplicates, ignored, tombstones, erased, deadLetters, repeated, updates, alertsRaised,
             alertsCleared, alertsForSilence, alertsOfBacklog, alertsWithheld, rescored, landmarks, evictedIdle,
-            evictedByCap, purchasesWithoutMoney, refundsWithoutOrder, identifies, joined, aliasesWithoutState,
-            aliasesRepointed,
+            evictedByCap, purchasesWithoutMoney, refundsWithoutOrder, lateAccepted, excessEvents, identifies, joined,
+            aliasesWithoutState, aliasesRepointed,
         ]
         return reasons.count == TaskCounters().reasons.count && (all + reasons).allSatisfy(StateCheck.counts.contains)
     }

@@ -71,6 +71,10 @@ extension PartitionTask {
         if !muted {
             outbox.append(.update, record: record, source: RecordPlace(event.pointee), key: key) { _ in }
         }
+        clock.stream.forget(who.hash)
+        aliases.forEachAlias(of: key) { alias, _ in
+            clock.stream.forget(users.hash(alias.baseAddress!, alias.count))
+        }
         if who.slot != UserTable.none {
             let h = users.slot(who.slot).header.pointee
             pool.forget(user: who.slot, newest: h.landmark)

@@ -50,7 +50,7 @@ import Testing
         let cases: [(String, (inout Written) -> Void)] = [
             (
                 "ring of event ids",
-                { Self.put(UInt8(8), at: slot + Self.offset(\UserHeader.dedupNext), in: &$0, Self.users) }
+                { Self.put(UInt8(8), at: slot + Self.offset(\UserHeader.places), in: &$0, Self.users) }
             ),
             (
                 "start of the event ring",
@@ -85,7 +85,7 @@ import Testing
             ("money", { Self.put(Double.nan, at: slot + Self.offset(\UserHeader.valueToDate), in: &$0, Self.users) }),
             (
                 "ring of orders",
-                { Self.put(UInt8(8), at: slot + Self.offset(\UserHeader.orderNext), in: &$0, Self.users) }
+                { Self.put(UInt8(0x80), at: slot + Self.offset(\UserHeader.places), in: &$0, Self.users) }
             ),
             ("prediction", { Self.put(Float.nan, at: slot + Self.offset(\UserHeader.lastChurn), in: &$0, Self.users) }),
             ("pane", { Self.put(Float.nan, at: slot + layout.panes + 4 * 17, in: &$0, Self.users) }),

@@ -1,3 +1,5 @@
+import Glibc
+
 /// What the learner hands to the model that predicts.
 extension Learner {
     /// Matured landmarks that make a half of full evidence.
@@ -20,7 +22,7 @@ extension Learner {
         p.amountMean = standardizer.amountMean
         p.amountInverse = standardizer.amountInverse
         p.version = networkIsAwake ? served : 0
-        p.isLed = networkIsAwake && correction.shares.networkShare > 0.5
+        p.isLed = networkIsAwake && correction.shares.networkShare > (getenv("X_LED").flatMap { Double(String(cString: $0)) } ?? 0.25)
         correction.write(rates: rates, into: p.coefficients)
         p.set(population)
         p.evidence = Float(evidence)

@@ -2,7 +2,7 @@
 SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help deps build test test-newer-client faults rebalances fuzz kills outages demo evaluate truth docs same-bits \
+.PHONY: help deps build test test-newer-client faults rebalances fuzz kills outages demo evaluate evaluate-gru truth docs same-bits \
     mutants tsan coverage mistakes tidy lint format clean
 
 sources := Sources Tests Fuzz/Sources Package.swift
@@ -19,6 +19,7 @@ DATA ?= ../shared/data
 COUNT ?= 50
 SEED ?= 1
 INSTANCES ?= 2
+SETS ?= apparel_trans cdnow college_msgs online_retail_2
 
 help:  ## List the targets
 	@sed -n 's/^\([a-z-]*\):.*## /  make \1\t/p' $(MAKEFILE_LIST) | expand -t 20
@@ -103,7 +104,23 @@ evaluate: build  ## Forecast at the landmarks of the data sets in DATA beside th
 	    others=()
 	    if [ -f "$$baselines" ]; then others=(--baselines "$$baselines"); fi
 	    "$$clvd" evaluate --events "$$events" --landmarks "$$landmarks" --out "$$out" "$${others[@]}" \
-	        --report ".build/evaluate/$$name" $(ARGS)
+	        --report ".build/evaluate/$$name" --alerts $(ARGS)
+	done
+
+evaluate-gru: build  ## Fit a GRU monthly on the data sets SETS of DATA and evaluate beside it too (PyTorch, fetched by pip)
+	@python3 -m venv .build/gru
+	.build/gru/bin/pip install -q -r Benchmarks/accuracy/requirements.txt
+	clvd="$$(swift build -c release --show-bin-path)/clvd"
+	mkdir -p .build/evaluate
+	for name in $(SETS); do
+	    echo "== $$name"
+	    data="$(DATA)/$$name"
+	    others=()
+	    if [ -f "$$data.baselines.csv.gz" ]; then others=(--with "$$data.baselines.csv.gz"); fi
+	    OMP_NUM_THREADS=1 .build/gru/bin/python Benchmarks/accuracy/gru.py "$$data.csv.gz" "$$data.landmarks.csv.gz" \
+	        -o ".build/evaluate/$$name.gru.csv.gz" "$${others[@]}"
+	    "$$clvd" evaluate --events "$$data.csv.gz" --landmarks "$$data.landmarks.csv.gz" \
+	        --baselines ".build/evaluate/$$name.gru.csv.gz" $(ARGS)
 	done
 
 truth: build  ## Forecasts and alerts on simulated customers beside the truth, and how fast a change is learned

@@ -13,8 +13,8 @@ the year once the past is longer than a year.  No input leaves the range that th
 horizon: the chance of a purchase, and a log-normal for the money of those who buy (Wang, Liu and Miao 2019, "ZILN").
 
 Nothing is known too early.  A refit at an instant learns only from landmarks whose whole horizon had ended by then.
-The latest of these (28 days for each horizon) decide when to stop; then one epoch at a small rate takes them in.  A
-refit starts from the weights of the one before.  Means and spreads of the inputs are those of the first refit's past.
+The latest of these (28 days for each horizon) decide when to stop, and give money the factor that was right on them;
+then one epoch at a small rate takes them in.  A refit starts from the weights of the one before.  Means and spreads of the inputs are those of the first refit's past.
 """
 import argparse
 import sys
@@ -46,9 +46,6 @@ def parse():
     parser.add_argument("--dropout", type=float, default=0.2)
     parser.add_argument("--rate", type=float, default=2e-3)
     parser.add_argument("--epoch-landmarks", type=int, default=60_000, help="landmarks drawn for one epoch")
-    parser.add_argument("--level", choices=["none", "validation"], default="validation",
-                        help="factor on money: none, or the one that was right on the latest matured part")
-    parser.add_argument("--no-last-epoch", action="store_true", help="leave the part that stops the training unlearned")
     return parser.parse_args()
 
 
@@ -300,10 +297,9 @@ class Reference:
                     group["lr"] *= 0.5
         self.network.load_state_dict(kept)
         _, said, spent = self.judge(check, held)
-        factor = np.clip((spent + 1e-9) / (said + 1e-9), 0.5, 2) if self.a.level == "validation" else np.ones(len(said))
-        if not self.a.no_last_epoch:
-            optimiser = torch.optim.AdamW(self.network.parameters(), lr=rate * 0.25, weight_decay=0.02)
-            self.epoch(self.choose(held | learned, self.a.epoch_landmarks), held | learned, optimiser)
+        factor = np.clip((spent + 1e-9) / (said + 1e-9), 0.5, 2)
+        optimiser = torch.optim.AdamW(self.network.parameters(), lr=rate * 0.25, weight_decay=0.02)
+        self.epoch(self.choose(held | learned, self.a.epoch_landmarks), held | learned, optimiser)
         return epochs, factor
 
     def copy(self):

@@ -156,8 +156,10 @@ inline bool clvd_parser::resolve_time(const clvd_record *record, clvd_event *eve
             clvd_status_future_time, clvd_field_event_time, Reason::in_the_future, slot,
             static_cast<double>(event->time_ms - record->timestamp_ms));
     }
+    // Where event times are later than that after the timestamps of records, these are no clock.
+    constexpr int64_t most_ahead_ms = 86400000;
     if (record->timestamp_ms >= 0 && event->time_ms > record->timestamp_ms &&
-        event->time_ms - record->timestamp_ms <= clvd::most_ahead_ms) {
+        event->time_ms - record->timestamp_ms <= most_ahead_ms) {
         event->ahead_ms = event->time_ms - record->timestamp_ms;
     }
     return true;

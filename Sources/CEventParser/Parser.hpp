@@ -96,8 +96,6 @@ constexpr size_t maximum_alternatives = 8;
 /// Times that a state of unsigned 32-bit seconds holds, where 0 stands for never.
 constexpr int64_t least_time_ms = 1000;
 constexpr int64_t end_of_time_ms = 4294967296000;
-/// Where event times are later than that after record timestamps, the timestamps are no clock.
-constexpr int64_t most_ahead_ms = 86400000;
 
 /// Three ASCII letters in upper case, or 0.
 inline uint32_t currency_code(const uint8_t *text, size_t length) {
@@ -168,8 +166,7 @@ struct clvd_parser {
     clvd_unknown_type unknown = clvd_unknown_type_other;
     uint8_t default_type = CLVD_TYPE_REQUIRED;
     bool numeric_strings = false;
-    bool guests_ignored = false;
-    bool joins_always = false;
+    bool guests_ignored = false, joins_always = false;
     clvd::RuleSet rules;
     clvd::Placeholders placeholders;
     clvd_order_rules orders = {};
@@ -323,8 +320,7 @@ struct clvd_parser {
         return characters(slots.kinds[slot], {slots.data[slot], slots.lengths[slot]}, text);
     }
 
-    /// Copies a text that is needed after the record from the scratch buffer to the arena, which has room for three
-    /// such texts per record.
+    /// Copies a text that is needed after the record from the scratch buffer to the arena: at most three per record.
     const uint8_t *keep(clvd_text text) {
         if (text.data != scratch.data()) return text.data;
         uint8_t *copy = arena + arena_used;
@@ -351,7 +347,7 @@ struct clvd_parser {
     // MARK: Mapping: slots → event (Fields.hpp)
 
     bool resolve_type(clvd_event *event);
-    bool resolve_alias(clvd_event *event);
+    bool resolve_alias(clvd_event *event), joins(clvd_event *event);
     bool resolve_user(clvd_event *event);
     bool header(clvd_field field, const void *record_headers, clvd_text *text) const;
     bool resolve_time(const clvd_record *record, clvd_event *event);
@@ -362,7 +358,6 @@ struct clvd_parser {
     bool within(clvd_field field, double value);
     bool resolve_event_id(const clvd_record *record, clvd_event *event);
     bool resolve_product(clvd_event *event);
-    bool joins(clvd_event *event);
     bool item_hash(clvd_field field, Kind kind, clvd_text raw, int16_t slot, uint64_t *result);
     void resolve(const clvd_record *record, clvd_event *event);
 

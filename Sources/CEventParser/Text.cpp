@@ -31,6 +31,7 @@ const char *clvd_status_name(uint8_t status) {
     case clvd_status_unknown_currency: return "unknown_currency";
     case clvd_status_too_large: return "too_large";
     case clvd_status_too_late: return "too_late";
+    case clvd_status_too_many_events: return "too_many_events";
     case clvd_status_skipped: return "skipped";
     case clvd_status_unreadable: return "unreadable";
     default: return "unknown";

@@ -1,6 +1,6 @@
 import CEventParser
 
-// What a record would do to the clock of its partition, before it is taken in.
+// What is asked of a record before it is taken in.
 extension PartitionTask {
     /// The watermark once a record is accepted.
     func watermark(with event: UnsafePointer<clvd_event>) -> Int64 {
@@ -17,7 +17,24 @@ extension PartitionTask {
         guard abs(e.amount) <= PartitionTask.maximumAmount, watermark(with: event) > max(time, clock.watermark) else {
             return false
         }
-        return !isDuplicate(event, of: customer(of: event).slot)
+        let slot = customer(of: event).slot
+        return !isDuplicate(event, of: slot) && !isExcess(event, slot)
+    }
+
+    /// Whether an event of a user waits for its step.
+    @inline(__always)
+    func isPending(_ slot: UInt32) -> Bool {
+        slot != UserTable.none && users.slot(slot).header.pointee.flags & UserHeader.pending != 0
+    }
+
+    /// Whether a customer has had its events of the day. Deletions always count. None of its events is pending.
+    @inline(__always)
+    func isExcess(_ event: UnsafePointer<clvd_event>, _ slot: UInt32) -> Bool {
+        guard slot != UserTable.none, settings.mostEventsPerDay != .max else { return false }
+        let h = users.slot(slot).header.pointee
+        guard h.dayEvents >= settings.mostEventsPerDay else { return false }
+        let now = max(event.pointee.time_ms, h.lastEventMs)
+        return UserHeader.day(now) == h.lastActiveDay && event.pointee.type != EventType.userDeleted.rawValue
     }
 }
 

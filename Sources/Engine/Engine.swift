@@ -68,13 +68,13 @@ public final class Engine {
         learner.publish(to: former)
         learnsByMarks = partitions > 1
         learner.isByMarks = learnsByMarks
-        schedule.next = Int64(configuration.learning.intervalRecords)
+        schedule.next = interval(records: 0, ms: 0)
     }
 
     /// The kernel variant at work, as snapshots record it.
     public var kernels: String { Network.kernels }
 
-    /// Learning steps behind the weights that serve; 0 while population rates predict.
+    /// Learning steps behind the weights that serve; 0 while the network has no say.
     public var modelVersion: Int64 { serving.version }
 
     func restore(position: Int64, schedule: Schedule) {
@@ -292,9 +292,11 @@ public final class Engine {
 
     /// Records until the next learning, when the last ones took so long (event time).
     private func interval(records: Int64, ms: Int64) -> Int64 {
-        let most = Int64(configuration.learning.intervalRecords)
         let hours = Int64(configuration.learning.intervalHours)
-        guard hours > 0, ms > 0 else { return most }
+        guard hours > 0 else { return Int64(configuration.learning.intervalRecords) }
+        // At first after as many as there were before, so that the first customers are not alone for long.
+        let most = min(Int64(configuration.learning.intervalRecords), max(Engine.shortestInterval, position))
+        guard ms > 0 else { return most }
         return max(min(most, Engine.shortestInterval), min(most, records * hours * Clock.hour / ms))
     }
 

@@ -17,6 +17,8 @@ final class EngineSettings {
     let inputs: StepInputs
     /// Of each target, whether it is about purchases alone, so that the purchase process knows it too.
     let purchaseHeads: [Bool]
+    /// Whether some heads serve as they are (`TargetRules.isCorrected`).
+    let hasUncorrectedHeads: Bool
     let activity: UserActivity
     let landmarks: LandmarkWriter
     let alerts: AlertPolicy
@@ -29,6 +31,10 @@ final class EngineSettings {
     let latenessMs: Int64
     /// By how much a device's clock may be ahead.
     let skewMs: Int64
+    /// How much older than the watermark an event may be; 0: not at all.
+    let lateMs: Int64
+    /// Most events of a customer on a day.
+    let mostEventsPerDay: UInt16
     let retentionMs: Int64
     let rescoreHours: Int
     /// Turns of `rescoreHours` between two landmarks of a user's grid.
@@ -74,6 +80,7 @@ final class EngineSettings {
         purchaseHeads = configuration.targets.map {
             m.purchaseProcess && $0.category == nil && $0.kind.rules.isOfPurchases(events: $0.events)
         }
+        hasUncorrectedHeads = configuration.targets.contains { !$0.kind.isCorrected }
         activity = UserActivity(
             layout: userLayout, sessionGapMs: Int64(configuration.state.sessionGapMinutes) * Clock.minute,
             orders: OrderRules(
@@ -99,7 +106,12 @@ final class EngineSettings {
         segmentShares = (Float(configuration.segments.high), Float(configuration.segments.mid))
         latenessMs = Int64(configuration.time.allowedLatenessSeconds) * Clock.second
         skewMs = Int64(configuration.time.clockSkewSeconds) * Clock.second
-        retentionMs = Int64(configuration.state.retentionDays) * Clock.day
+        let takesLate = configuration.time.lateEvents == .accept
+        lateMs = takesLate ? Int64(configuration.time.lateEventDays) * Clock.day : 0
+        let most = configuration.state.maxEventsPerDay
+        mostEventsPerDay = most == 0 ? .max : UInt16(clamping: most)
+        let days = Int64(configuration.state.retentionDays)
+        retentionMs = days > 0 ? days * Clock.day : .max
         rescoreHours = configuration.alerts.rescoreHours
         landmarkTurns = max(1, configuration.learning.landmarkIntervalDays * 24 / rescoreHours)
         let tasks = max(1, partitions)

@@ -195,9 +195,9 @@ final class PartitionTask {
             identify(event, index: index, model)
             return true
         }
-        let time = event.pointee.time_ms
-        if time < clock.watermark {
-            reject(event, index: index, UInt8(clvd_status_too_late.rawValue), model)
+        let lateMs = clock.watermark == .min ? 0 : max(0, clock.watermark - event.pointee.time_ms)
+        if lateMs > settings.lateMs {
+            reject(event, index: index, UInt8(clvd_status_too_late.rawValue), model, excess: lateMs)
             return true
         }
         var who = customer(of: event)
@@ -205,23 +205,24 @@ final class PartitionTask {
             counters.duplicates += 1
             return true
         }
-        var stream = clock.stream
-        stream.note(event.pointee.cappedMs, of: who.hash, skewMs: settings.skewMs)
-        let newWatermark = stream.time - settings.latenessMs
-        if newWatermark > clock.watermark {
-            if newWatermark > nextMark { passMarks(to: newWatermark, model) }
-            let timerHour = clock.timerHour
-            guard advanceWatermark(to: newWatermark, record: index, model) else { return false }
-            // Timers may have evicted the user.
-            if clock.timerHour != timerHour { who = customer(of: event) }
+        if isPending(who.slot) { flush(model) }  // what it steps counts for the day
+        if isExcess(event, who.slot) {
+            refuseExcess(event, index: index, model)
+            return true
         }
-        clock.stream = stream
+        let timerHour = clock.timerHour
+        guard lateMs > 0 || moveTime(by: event, of: who.hash, index: index, model) else { return false }
+        // Timers may have evicted the user.
+        if clock.timerHour != timerHour { who = customer(of: event) }
         if event.pointee.alias != nil {
             join(event, index: index, model)
             who = customer(of: event)
         }
         var slot = who.slot
-        if slot == UserTable.none && who.hash & newcomerMask == 0 { newcomers.append((who.hash, event.pointee.offset)) }
+        let former = slot == UserTable.none ? users.former.find(who.hash) : nil
+        if slot == UserTable.none && former == nil && who.hash & newcomerMask == 0 {
+            newcomers.append((who.hash, event.pointee.offset))
+        }
         if event.pointee.type == EventType.userDeleted.rawValue {
             flush(model)
             erase(who, event, record: index)
@@ -232,12 +233,30 @@ final class PartitionTask {
                 flush(model)
                 evictIdlest()
             }
-            slot = users.insert(who.key, who.length, hash: who.hash)
-        } else if users.slot(slot).header.pointee.flags & UserHeader.pending != 0 {
+            slot = open(who.key, who.length, hash: who.hash)
+        } else if isPending(slot) {
             flush(model)
         }
+        if lateMs > 0 { counters.lateAccepted += 1 }
         enqueue(slot, event, index: index)
         if pending == Scratch.rows { flush(model) }
+        return true
+    }
+
+    /// An accepted event has its say in the stream time.
+    /// - Returns: false when the hours up to the new watermark are not through: nothing has moved.
+    @inline(__always)
+    private func moveTime(
+        by event: UnsafePointer<clvd_event>, of customer: UInt64, index: UInt32, _ model: ServingModel
+    ) -> Bool {
+        var stream = clock.stream
+        stream.note(event.pointee.cappedMs, of: customer, skewMs: settings.skewMs)
+        let newWatermark = stream.time - settings.latenessMs
+        if newWatermark > clock.watermark {
+            if newWatermark > nextMark { passMarks(to: newWatermark, model) }
+            guard advanceWatermark(to: newWatermark, record: index, model) else { return false }
+        }
+        clock.stream = stream
         return true
     }
 
@@ -246,20 +265,30 @@ final class PartitionTask {
         EventIDs(users.slot(slot), settings.userLayout).insert(event.pointee.event_id_hash)
         users.slot(slot).header.pointee.flags |= UserHeader.pending
         scratch.slots[pending] = slot
+        scratch.instants[pending] = clock.watermark
         pendingEvents[pending] = event
         pendingRecords[pending] = index
         pending += 1
         counters.accepted += 1
     }
 
+    private func refuseExcess(_ event: UnsafePointer<clvd_event>, index: UInt32, _ model: ServingModel) {
+        counters.excessEvents += 1
+        if settings.configuration.state.excessEvents == .ignore {
+            counters.ignored += 1
+        } else {
+            reject(event, index: index, UInt8(clvd_status_too_many_events.rawValue), model)
+        }
+    }
+
     private func reject(
-        _ event: UnsafePointer<clvd_event>, index: UInt32, _ status: UInt8, _ model: ServingModel
+        _ event: UnsafePointer<clvd_event>, index: UInt32, _ status: UInt8, _ model: ServingModel, excess: Int64 = 0
     ) {
         counters.deadLetters += 1
         counters.reasons[Int(status) & (TaskCounters.statuses - 1)] += 1
         guard !muted else { return }
         flush(model)  // the outbox keeps the order of the records
-        outbox.deadLetter(record: index, source: RecordPlace(event.pointee), reason: status)
+        outbox.deadLetter(record: index, source: RecordPlace(event.pointee), reason: status, excess: excess)
     }
 
     // MARK: Runs of distinct users
@@ -291,22 +320,25 @@ final class PartitionTask {
             h.pointee.sinceBoundary = 0
         }
         let now = max(event.pointee.time_ms, h.pointee.lastEventMs)
+        let watermark = scratch.instants[r]
         let context = StepInputs.Context(
             previousTime: h.pointee.events == 0 ? 0 : UInt32(clamping: h.pointee.lastEventMs / 1000),
-            previousCode: settings.activity.lastCode(slot), lastPurchase: h.pointee.lastPurchase,
+            previousCode: settings.activity.lastCode(slot), lastPurchase: settings.activity.lastPurchase(slot),
             amountMean: model.amountMean, amountInverse: model.amountInverse)
         let rules = settings.targetTable.matchingRules(
             type: event.pointee.type, category: event.pointee.category_hash)
         let record = settings.activity.orders.read(slot, event, rules: rules)
         if record.isWithoutMoney { counters.purchasesWithoutMoney += 1 }
         if record.isWithoutOrder { counters.refundsWithoutOrder += 1 }
-        settings.landmarks.label(pool, user: slotNumber, newest: h.pointee.landmark, event, record)
-        let stored = settings.activity.count(event, record, in: slot, now: now)
+        settings.landmarks.label(pool, user: slotNumber, newest: h.pointee.landmark, event, record, watermark)
+        let stored = settings.activity.count(
+            event, record, in: slot, now: now, isLate: event.pointee.time_ms < watermark)
         settings.inputs.encode(
             stored, logAmount: stored.logAmount, context, indices: scratch.indices + r * StepInputs.indices,
             numerics: scratch.numerics + r * StepInputs.numerics)
-        scratch.instants[r] = now
-        settings.fill(scratch, row: r, with: slot, now: now)
+        // A forecast is from the present on, however late its event.
+        scratch.instants[r] = max(now, watermark)
+        settings.fill(scratch, row: r, with: slot, now: scratch.instants[r])
     }
 
     /// Outputs and landmark of a row whose prediction is made.

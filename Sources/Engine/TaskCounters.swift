@@ -21,6 +21,10 @@ public struct TaskCounters: Sendable, Equatable, Codable {
     /// Refunds among the accepted that changed nothing: they name an order that is not known, or neither order nor money,
     /// or the customer has bought nothing.
     public var refundsWithoutOrder: Int64 = 0
+    /// Of the accepted, those that were older than the watermark.
+    public var lateAccepted: Int64 = 0
+    /// Above the most events of a customer on a day: dead letters, or among the ignored.
+    public var excessEvents: Int64 = 0
     public var updates: Int64 = 0
     public var alertsRaised: Int64 = 0
     public var alertsCleared: Int64 = 0
@@ -55,6 +59,8 @@ public struct TaskCounters: Sendable, Equatable, Codable {
         c.repeated += b.repeated
         c.purchasesWithoutMoney += b.purchasesWithoutMoney
         c.refundsWithoutOrder += b.refundsWithoutOrder
+        c.lateAccepted += b.lateAccepted
+        c.excessEvents += b.excessEvents
         c.updates += b.updates
         c.alertsRaised += b.alertsRaised
         c.alertsCleared += b.alertsCleared

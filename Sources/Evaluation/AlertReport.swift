@@ -15,6 +15,8 @@ package struct AlertReport: Encodable {
         package var recall: Double?
         /// Days from leaving to the alert, over those who were noticed.
         package var medianDelayDays: Double?
+        /// Of those who were noticed, the share whose alert was raised before they left and still stood: no delay.
+        package var earlyShare: Double?
     }
 
     package enum Basis: String, Encodable { case truth, record }
@@ -165,6 +167,7 @@ package struct AlertReport: Encodable {
         }
         guard !known.leavers.isEmpty else { return result }
         result.recall = Double(delays.count) / Double(known.leavers.count)
+        if !delays.isEmpty { result.earlyShare = Double(delays.count { $0 == 0 }) / Double(delays.count) }
         delays.sort()
         if !delays.isEmpty { result.medianDelayDays = delays[delays.count / 2] }
         return result

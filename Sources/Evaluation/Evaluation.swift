@@ -17,7 +17,7 @@ package final class Evaluation {
         package var users: Int
         package var landmarks: Int
         package var predictions: Int64
-        /// Landmarks that population rates answered.
+        /// Landmarks that counts and times alone answered.
         package var fromRates: Int64
         package var learningSteps: Int64
         package var binEdgesDays: [Double]

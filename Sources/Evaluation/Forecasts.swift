@@ -12,7 +12,7 @@ package struct Forecasts {
         package var expected: Float
         var probability: Float
         package var interval: SpendInterval
-        /// Whether the model said so, and not population rates.
+        /// Whether the network had a say.
         var fromModel: Bool
     }
 

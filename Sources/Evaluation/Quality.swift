@@ -92,10 +92,11 @@ package struct Quality: Encodable {
             room -= Double(j - i) * taken
             i = j
         }
-        return sum / total
+        // The last digit of two sums in different order.
+        return min(1, sum / total)
     }
 
-    private static func churn(_ forecasts: Forecasts, _ log: EventLog) -> Churn? {
+    static func churn(_ forecasts: Forecasts, _ log: EventLog) -> Churn? {
         guard let days = forecasts.churnDays else { return nil }
         let length = Int64((days * 86_400_000).rounded())
         let rows = forecasts.churn.filter { row in

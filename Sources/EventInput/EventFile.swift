@@ -175,9 +175,18 @@ public final class EventFile {
         return explanation(row, rejectedColumns[row])
     }
 
-    private func explanation(_ row: Int, _ slots: [clvd_text]?) -> String {
+    /// Where an element of the last batch stands: file and row number.
+    public func place(_ index: Int) -> String {
+        place(row: rowsOfMessages?[index] ?? index)
+    }
+
+    private func place(row: Int) -> String {
         let part = rows[row].part > 0 ? ", event \(rows[row].part) of its batch" : ""
-        let place = "\(name), row \(rows[row].number)\(part)"
+        return "\(name), row \(rows[row].number)\(part)"
+    }
+
+    private func explanation(_ row: Int, _ slots: [clvd_text]?) -> String {
+        let place = place(row: row)
         if let fault = faults[row] { return "\(place): \(fault)" }
         guard columns != nil else { return "\(place): \(decoder.explain(records[row], events[row]))" }
         guard let slots else {

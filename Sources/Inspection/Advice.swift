@@ -48,10 +48,19 @@ func advise(_ f: inout FileFindings, isOfOtherFormat: Bool) {
             "One customer, \"\(top.user)\", has \(Int((100 * top.share).rounded())) % of all events. Is it a placeholder, or "
                 + "a program?")
     }
-    if f.late > 0 {
+    if !f.cappedCustomers.isEmpty {
+        let names = f.cappedCustomers.map { "\"\($0.user)\" (\($0.events))" }.joined(separator: ", ")
         remarks.append(
-            "\(rows(f.late)) too late for a stream. `clvd replay`, `evaluate` and `demo` sort the file by time on the way; "
-                + "`--sorted FILE` writes it sorted")
+            "\(f.excessEvents) events are above state.maxEventsPerDay, most of them of \(names). Are they people? "
+                + "state.excessEvents says what becomes of such events")
+    }
+    if f.late > 0 {
+        let seconds = Int(f.mostBehindSeconds.rounded(.up))
+        remarks.append(
+            "\(rows(f.late)) too late for a stream, by \(f.mostBehindSeconds) s at most behind the latest event. "
+                + "`clvd replay`, `evaluate` and `demo` sort the file by time on the way; `--sorted FILE` writes it sorted. A "
+                + "stream takes all of them with time.allowedLatenessSeconds: \(seconds), or with time.lateEvents: accept"
+        )
     }
     if isOfOtherFormat { remarks.append("The columns are those of the format \(f.format); set input.format to it") }
     f.ready = faults.isEmpty

@@ -36,6 +36,9 @@ package struct FileFindings: Encodable, Sendable {
     package var firstEventMs: Int64?
     package var lastEventMs: Int64?
     package var customers = 0
+    /// Customers with more events on a day than `state.maxEventsPerDay`, those with most first, and events above it.
+    package var cappedCustomers: [CappedCustomer] = []
+    package var excessEvents: Int64 = 0
     package var topCustomers: [TopCustomer] = []
     /// Events with money by the currency that they name or that is assumed.
     package var currencies: [String: Int64] = [:]
@@ -51,6 +54,12 @@ package struct FileFindings: Encodable, Sendable {
         package let events: Int
         /// Of all accepted events.
         package let share: Double
+    }
+
+    package struct CappedCustomer: Encodable, Sendable, Equatable {
+        package let user: String
+        /// Events above the most of a day.
+        package let events: Int
     }
 
     /// Amounts of purchases, base currency.

@@ -13,6 +13,10 @@ package final class FileInspection {
     /// When each order came first, by the hash of its id; of so many orders.
     private var orders: [UInt64: Int64] = [:]
     private static let mostOrders = 1 << 22
+    /// Events above the most of a day by customer; of so many customers.
+    private var excess: [String: Int] = [:]
+    private static let mostCapped = 10_000
+    private let ignoresExcess: Bool
 
     /// - Parameters:
     ///   - file: of which nothing was read.
@@ -26,6 +30,9 @@ package final class FileInspection {
         configuration.learning.landmarkIntervalDays = Self.never
         configuration.learning.maxLandmarks = 1
         configuration.alerts.enabled = false
+        // Their customers are named, whatever becomes of them.
+        ignoresExcess = configuration.state.excessEvents == .ignore
+        configuration.state.excessEvents = .reject
         // Every customer of the file is there at the end.
         configuration.state.retentionDays = Self.never
         (configuration.model.units, configuration.model.hidden) = (16, 16)
@@ -50,6 +57,7 @@ package final class FileInspection {
         while case let events = try file.next(maximum: 8192), !events.isEmpty {
             for (i, event) in events.enumerated() { look(at: event, i) }
             engine.step(events)
+            noteRefusals(events)
             try progress(file.bytesRead)
         }
         take(engine.report(prequential: false).counters)
@@ -68,6 +76,22 @@ package final class FileInspection {
         }
         advise(&findings, isOfOtherFormat: file.isOfOtherFormat)
         return findings
+    }
+
+    /// What the engine refused in the last batch.
+    private func noteRefusals(_ events: UnsafeBufferPointer<clvd_event>) {
+        engine.forEachOutput { entry in
+            guard entry.kind == .deadLetter, let text = engine.configuration.explanation(of: entry) else { return }
+            let index = Int(entry.record)
+            let isExcess = entry.reason == UInt8(clvd_status_too_many_events.rawValue)
+            if isExcess {
+                let e = events[index]
+                let user = String(
+                    decoding: UnsafeBufferPointer(start: e.user, count: Int(e.user_length)), as: UTF8.self)
+                if excess[user] != nil || excess.count < Self.mostCapped { excess[user, default: 0] += 1 }
+            }
+            if !(isExcess && ignoresExcess) { refusals.note(entry.reason, "\(file.place(index)): \(text)") }
+        }
     }
 
     private func look(at event: clvd_event, _ index: Int) {
@@ -100,11 +124,14 @@ package final class FileInspection {
     }
 
     private func take(_ counters: TaskCounters) {
-        let refusals = refusals.with(reasons: counters.reasons)
+        var reasons = counters.reasons
+        if ignoresExcess { reasons[Int(clvd_status_too_many_events.rawValue)] = 0 }
+        let refusals = refusals.with(reasons: reasons)
         findings.rows = file.rowsRead
         findings.accepted = counters.accepted
         findings.duplicates = counters.duplicates
-        findings.ignored = counters.ignored
+        findings.ignored = counters.ignored + (ignoresExcess ? counters.excessEvents : 0)
+        findings.excessEvents = counters.excessEvents
         (findings.identifies, findings.joinedIds) = (counters.identifies, counters.joined)
         findings.purchasesWithoutMoney = counters.purchasesWithoutMoney
         findings.refundsWithoutPurchase = counters.refundsWithoutOrder
@@ -127,6 +154,9 @@ package final class FileInspection {
     private static let namedCustomers = 5
 
     private func takeCustomers() {
+        findings.cappedCustomers = excess.map { .init(user: $0.key, events: $0.value) }
+            .sorted { $0.events != $1.events ? $0.events > $1.events : $0.user < $1.user }
+            .prefix(Self.namedCustomers).map { $0 }
         var top: [CustomerTotals] = []
         engine.forEachCustomer { customer in
             findings.customers += 1

@@ -238,13 +238,13 @@ package final class Pipeline {
         case .deadLetter:
             let record = records[Int(entry.record)]
             var event = events[Int(entry.record)]
-            let late = entry.reason == UInt8(clvd_status_too_late.rawValue)
             event.status = entry.reason
             let here = RecordOrigin(
                 topic: topics[Int(record.topic)], partition: record.partition, offset: record.offset)
             let origin = context.stage == .score ? RecordOrigin(of: record) : nil
             let explanation =
-                SkippedOffsets.explanation(record, status: entry.reason) ?? decoder.explain(record, event)
+                SkippedOffsets.explanation(record, status: entry.reason)
+                ?? context.settings.engine.explanation(of: entry) ?? decoder.explain(record, event)
             let from = origin ?? here
             context.reporter.refused(
                 entry.reason,
@@ -252,7 +252,16 @@ package final class Pipeline {
             committer.publication.append(
                 deadLetter: record, of: from, routed: origin.map { _ in here },
                 reason: String(cString: clvd_status_name(entry.reason)), explanation: explanation,
-                stage: late ? "event_time" : "decode")
+                stage: Self.stage(of: entry.reason))
+        }
+    }
+
+    /// Where a record was refused, as dead letters name it.
+    private static func stage(of reason: UInt8) -> String {
+        switch reason {
+        case UInt8(clvd_status_too_late.rawValue): "event_time"
+        case UInt8(clvd_status_too_many_events.rawValue): "events_per_day"
+        default: "decode"
         }
     }
 

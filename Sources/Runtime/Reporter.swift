@@ -187,6 +187,8 @@ final class Reporter {
         ]
         if c.purchasesWithoutMoney > 0 { metadata["purchases_without_money"] = "\(c.purchasesWithoutMoney)" }
         if c.refundsWithoutOrder > 0 { metadata["refunds_without_order"] = "\(c.refundsWithoutOrder)" }
+        if c.lateAccepted > 0 { metadata["late_accepted"] = "\(c.lateAccepted)" }
+        if c.excessEvents > 0 { metadata["excess_events"] = "\(c.excessEvents)" }
         if c.joined > 0 { metadata["aliases_joined"] = "\(c.joined)" }
         if c.aliasesWithoutState > 0 { metadata["aliases_without_state"] = "\(c.aliasesWithoutState)" }
         if report.learning.drifts > 0 { metadata["drifts"] = "\(report.learning.drifts)" }

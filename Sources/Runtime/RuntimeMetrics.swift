@@ -9,6 +9,8 @@ struct RuntimeMetrics {
     private let updates: FloatingPointCounter
     private let withoutMoney: FloatingPointCounter
     private let withoutOrder: FloatingPointCounter
+    private let lateAccepted: FloatingPointCounter
+    private let excess: FloatingPointCounter
     private let joined: FloatingPointCounter
     private let aliasesWithoutState: FloatingPointCounter
     private let steps: FloatingPointCounter
@@ -45,6 +47,8 @@ struct RuntimeMetrics {
         updates = FloatingPointCounter(label: "clvd_updates_produced_total", factory: factory)
         withoutMoney = FloatingPointCounter(label: "clvd_purchases_without_money_total", factory: factory)
         withoutOrder = FloatingPointCounter(label: "clvd_refunds_without_order_total", factory: factory)
+        lateAccepted = FloatingPointCounter(label: "clvd_late_events_accepted_total", factory: factory)
+        excess = FloatingPointCounter(label: "clvd_excess_events_total", factory: factory)
         joined = FloatingPointCounter(label: "clvd_aliases_joined_total", factory: factory)
         aliasesWithoutState = FloatingPointCounter(label: "clvd_aliases_without_state_total", factory: factory)
         steps = FloatingPointCounter(label: "clvd_learning_steps_total", factory: factory)
@@ -121,6 +125,8 @@ struct RuntimeMetrics {
         alerts.increment(by: Double(max(0, c.alertsRaised - seen.alertsRaised)))
         withoutMoney.increment(by: Double(max(0, c.purchasesWithoutMoney - seen.purchasesWithoutMoney)))
         withoutOrder.increment(by: Double(max(0, c.refundsWithoutOrder - seen.refundsWithoutOrder)))
+        lateAccepted.increment(by: Double(max(0, c.lateAccepted - seen.lateAccepted)))
+        excess.increment(by: Double(max(0, c.excessEvents - seen.excessEvents)))
         joined.increment(by: Double(max(0, c.joined - seen.joined)))
         aliasesWithoutState.increment(by: Double(max(0, c.aliasesWithoutState - seen.aliasesWithoutState)))
         steps.increment(by: Double(max(0, report.learning.steps - seenSteps)))

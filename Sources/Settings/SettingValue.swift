@@ -97,6 +97,8 @@ extension Settings.KafkaSettings.Assignment: ScalarValue {}
 extension Settings.LogLevel: ScalarValue {}
 extension EngineConfiguration.Target.Kind: ScalarValue {}
 extension EngineConfiguration.Alerts.Backlog: ScalarValue {}
+extension EngineConfiguration.EventTime.LateEvents: ScalarValue {}
+extension EngineConfiguration.UserState.ExcessEvents: ScalarValue {}
 extension EngineConfiguration.Model.Recurrent: ScalarValue {}
 extension EngineConfiguration.Learning.Optimizer: ScalarValue {}
 extension EngineConfiguration.Learning.Schedule: ScalarValue {}

@@ -161,13 +161,6 @@ extension Settings {
                 SettingsProblem(
                     path: "binEdgesDays", problem: "must be 1 to 16 ascending numbers from 0.01 to 3650",
                     value: edges.inline, remedy: "change it (default \(EngineConfiguration().binEdgesDays.inline))"))
-        } else if let last = edges.last, last > Double(engine.state.retentionDays) {
-            problems.append(
-                SettingsProblem(
-                    path: "state.retentionDays",
-                    problem: "is shorter than the longest bin of \(last.inline) days, which could never be learned",
-                    value: engine.state.retentionDays.inline, remedy: "raise it or shorten binEdgesDays",
-                    related: ["binEdgesDays"]))
         }
         for (i, target) in engine.targets.enumerated() {
             for days in target.horizonsDays where !edges.contains(days) {

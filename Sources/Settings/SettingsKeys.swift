@@ -110,8 +110,7 @@ extension Settings {
             "input.registry.auth", \.input.registry.auth,
             "The registry's name:password (basic authentication) or Bearer TOKEN. May be file:/path. Never shown.",
             mask: { $0.isEmpty ? $0 : mask }),
-        SettingKey(
-            "input.registry.cache", \.input.registry.cache, "Folder that keeps schemas, for when the registry is away."),
+        SettingKey("input.registry.cache", \.input.registry.cache, "Folder that keeps schemas. Empty: none."),
         SettingKey(
             "input.limits.maxRecordBytes", \.input.limits.maxRecordBytes, "Largest record.", unit: "bytes",
             .within(1...1 << 30)),
@@ -132,7 +131,8 @@ extension Settings {
             .within(InputLimits.years)),
         SettingKey(
             "input.limits.futureSkewSeconds", \.futureSkewSeconds,
-            "How far event time may lie after the record's own timestamp: how far ahead clocks of devices are.", unit: "seconds",
+            "How far event time may lie after the record's own timestamp: how far ahead clocks of devices are.",
+            unit: "seconds",
             .within(0...3_153_600_000)),
         SettingKey("input.currency.base", \.input.currency.base, "Currency of all values, ISO 4217.", .currency),
         SettingKey(
@@ -216,30 +216,6 @@ extension Settings {
         SettingKey(
             "binEdgesDays", \.engine.binEdgesDays,
             "Upper edges of the horizon bins, ascending. Every horizon of every target is one of them.", unit: "days"),
-    ]
-
-    private static let stateKeys: [SettingKey<Settings>] = [
-        SettingKey(
-            "time.allowedLatenessSeconds", \.engine.time.allowedLatenessSeconds,
-            "How far behind the event time of its partition an event may be.", unit: "seconds",
-            .within(0...315_360_000)),
-        SettingKey(
-            "state.retentionDays", \.engine.state.retentionDays, "Users idle for longer, in event time, are evicted.",
-            unit: "days", .within(1...36_500)),
-        SettingKey(
-            "state.maxUsers", \.engine.state.maxUsers, "Most users held; above it those idle longest are evicted.",
-            .within(1...2_000_000_000)),
-        SettingKey("state.hashSeed", \.engine.state.hashSeed, "Seed of the user hash; snapshots keep theirs."),
-        SettingKey(
-            "state.sessionGapMinutes", \.engine.state.sessionGapMinutes,
-            "A longer pause starts a new session when the events carry no session id.", unit: "minutes",
-            .within(1...525_600)),
-        SettingKey(
-            "state.orderGapDays", \.engine.state.orderGapDays,
-            "An order id that comes again after more days is a new order, where a record is a line of one.",
-            unit: "days", .within(0...36_500)),
-        SettingKey(
-            "state.subtractRefunds", \.engine.state.subtractRefunds, "Refunds reduce the value of a user."),
     ]
 
     private static let modelKeys: [SettingKey<Settings>] = [
@@ -365,7 +341,8 @@ extension Settings {
             "Factor on the learning rate at each early stop.", .above(0, upTo: 1)),
         SettingKey(
             "learning.minimumSteps", \.engine.learning.minimumSteps,
-            "Steps before the model serves; until then population rates do.", .within(0...1_000_000_000)),
+            "Steps before the network has a say in forecasts; from then on it has the share that it earns.",
+            .within(0...1_000_000_000)),
         SettingKey(
             "learning.driftThreshold", \.engine.learning.driftThreshold,
             "Excess losses that add up to a drift of the stream, in standard deviations of a day's; 0: no detection.",

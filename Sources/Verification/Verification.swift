@@ -42,6 +42,8 @@ public struct Verification: Sendable {
     public var isRouted = false
     /// Whether updates may be gone because later ones of the same user replaced them.
     public var compacted = false
+    /// Most events of a customer on a day, where further ones are ignored; 0: none is ignored for that.
+    public var mostEventsPerDay = 0
     /// How long brokers may say nothing, seconds.
     public var patience = 30.0
     /// How long a transaction may be open in an output, seconds: the default of librdkafka is a minute, after which
@@ -107,7 +109,7 @@ public struct Verification: Sendable {
         public struct Reasons: Encodable, Sendable, Equatable {
             /// An earlier record of the partition with the same user and event id has an update.
             public var duplicates: Int64 = 0
-            /// The format ignores events of its type.
+            /// The format ignores events of its type, or the customer had had its events of the day.
             public var ignored: Int64 = 0
             public var tombstones: Int64 = 0
             /// A later record of the user has an update, which replaced this one's in the compacted topic.

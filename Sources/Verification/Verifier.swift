@@ -28,6 +28,9 @@ public final class Verifier {
     private var keying = KeyingSample()
     /// The earliest offset at which the user and event id of a suspect had an update.
     private var originals: [UInt64: Int64] = [:]
+    /// Events of the customers of suspects by day, and, by partition, offsets of such as came when the day was full.
+    private var days: DayCounts
+    private var excess: [Int: Set<Int64>] = [:]
     private var events: UnsafeMutablePointer<clvd_event>
     private var picked: UnsafeMutablePointer<clvd_record>
     private var room = 0
@@ -77,6 +80,7 @@ public final class Verifier {
     /// - Throws: `InputError` when the limits or currencies are not usable.
     public init(_ task: Verification) throws {
         self.task = task
+        days = DayCounts(most: task.mostEventsPerDay)
         decoder = try EventDecoder(
             format: task.format, limits: task.limits, currency: task.currency, headerLookup: Consumer.headerLookup)
         schemas = task.schemas?()
@@ -280,7 +284,7 @@ public final class Verifier {
                 report.reasons.identifies += 1
             } else if task.compacted, isSuperseded(i, event) {
                 report.reasons.superseded += 1
-            } else if event.event_id != nil {
+            } else if event.event_id != nil || task.mostEventsPerDay > 0 {
                 guard suspects.count < task.mostSuspects else { return false }
                 suspects.append(
                     Suspect(user: user(i, event), offset: event.offset, event: event.event_id_hash))
@@ -300,10 +304,13 @@ public final class Verifier {
     private func resolve(_ input: TopicReader, _ progress: (Verification.Phase, Int64, Int64) -> Void) throws {
         guard !suspects.isEmpty else { return }
         var ranges: [TopicPartition: Range<Int64>] = [:]
-        for s in suspects { originals[key(s.user, s.event)] = .max }
+        for s in suspects {
+            originals[key(s.user, s.event)] = .max
+            days.follow(key(s.user, 0))
+        }
         for s in suspects {
             let mark = partitions[s.user.partition]
-            let end = max(ranges[mark.partition]?.upperBound ?? mark.range.lowerBound, s.offset)
+            let end = max(ranges[mark.partition]?.upperBound ?? mark.range.lowerBound, s.offset + 1)
             // Before what is looked at may be the original of what is in it.
             ranges[mark.partition] = mark.range.lowerBound..<end
         }
@@ -311,11 +318,17 @@ public final class Verifier {
         var done: Int64 = 0
         try input.read(ranges) { records in
             pick(records) { i, r in
-                partitions[i].updated.contains(r.offset)
+                partitions[i].updated.contains(r.offset) || task.mostEventsPerDay > 0
             } each: { i, _, event in
-                guard event.status == UInt8(clvd_status_ok.rawValue), event.event_id != nil,
-                    event.type != UInt8(clvd_type_user_deleted.rawValue)
-                else { return }
+                guard event.status == UInt8(clvd_status_ok.rawValue), !event.isIdentity else { return }
+                let isDeletion = event.type == UInt8(clvd_type_user_deleted.rawValue)
+                let customer = key(user(i, event), 0)
+                guard partitions[i].updated.contains(event.offset) else {
+                    if days.isFull(customer, at: event.time_ms) { excess[i, default: []].insert(event.offset) }
+                    return
+                }
+                days.note(customer, at: event.time_ms, isDeletion: isDeletion)
+                guard event.event_id != nil, !isDeletion else { return }
                 let key = key(user(i, event), event.event_id_hash)
                 if let earliest = originals[key], event.offset < earliest { originals[key] = event.offset }
             }
@@ -325,6 +338,8 @@ public final class Verifier {
         for s in suspects {
             if originals[key(s.user, s.event)]! < s.offset {
                 report.reasons.duplicates += 1
+            } else if excess[s.user.partition]?.contains(s.offset) == true {
+                report.reasons.ignored += 1
             } else {
                 let mark = partitions[s.user.partition]
                 let (p, low) = (mark.partition, mark.range.lowerBound)
@@ -335,6 +350,7 @@ public final class Verifier {
             }
         }
         suspects.removeAll(keepingCapacity: true)
+        (days, excess) = (DayCounts(most: task.mostEventsPerDay), [:])
         originals.removeAll(keepingCapacity: true)
     }
 

@@ -15,8 +15,8 @@ struct CheckEventsCommand: ParsableCommand {
         discussion: """
             Reads all of the file as the daemon would read its events, without Kafka, and says what came of them: events by \
             type, names of types that the format does not know, refused rows by reason with the first of each, purchases \
-            without money, refunds without a purchase, repeated orders, the time range and the order, customers, \
-            currencies and amounts. It ends with "ready" or with a list of what to mend: more than 1 % of the rows are \
+            without money, refunds without a purchase, repeated orders, the time range and the order, customers (those \
+            above state.maxEventsPerDay too), currencies and amounts. It ends with "ready" or with a list of what to mend: more than 1 % of the rows are \
             refused, have an unknown type that is nearly a known one, or bring no money.
 
             --customers writes what the daemon would hold of each customer at the end: user_id, orders, value_to_date, \
@@ -163,6 +163,9 @@ struct FileCheck {
         facts.append(("customers", Human.count(Int64(f.customers))))
         facts += f.topCustomers.prefix(3).map {
             ("  most events", "\(Human.count(Int64($0.events)))   \(Human.percent($0.share))   \($0.user)")
+        }
+        facts += f.cappedCustomers.prefix(3).map {
+            ("  too many events a day", "\(Human.count(Int64($0.events))) above the most   \($0.user)")
         }
         if !f.currencies.isEmpty { facts.append(("currencies", Self.list(f.currencies))) }
         if let a = f.amounts {

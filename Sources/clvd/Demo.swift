@@ -231,7 +231,7 @@ final class Demo {
         view.alertsCleared = c.alertsCleared
         view.alertsForSilence = c.alertsForSilence
         view.eventTime = report.clock.map { Date(timeIntervalSince1970: Double($0) / 1000) }
-        view.modelVersion = report.modelVersion > 0 ? "version \(report.modelVersion)" : "population rates"
+        view.modelVersion = report.modelVersion > 0 ? "version \(report.modelVersion)" : "none yet"
         let values = report.prequential.filter { $0.target == valueTarget && $0.landmarks > 0 }
         if let month = values.first(where: { $0.horizonDays == 30 }), let gini = month.model.gini,
             let naive = month.naive.gini

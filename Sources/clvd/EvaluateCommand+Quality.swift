@@ -44,13 +44,14 @@ extension EvaluateCommand {
         Report.line()
         var table = TextTable(columns: [
             .init("rule"), .init("alerts", .right), .init("precision", .right), .init("recall", .right),
-            .init("median delay", .right),
+            .init("median delay", .right), .init("raised before", .right),
         ])
         for a in alerts.rules {
             table.addRow([
                 a.rule, Human.count(Int64(a.raised)), a.precision.map(Human.percent) ?? Human.missing,
                 a.recall.map(Human.percent) ?? Human.missing,
                 a.medianDelayDays.map { Human.number($0, decimals: 1) + " d" } ?? Human.missing,
+                a.earlyShare.map(Human.percent) ?? Human.missing,
             ])
         }
         Report.line(table.render(width: 110))

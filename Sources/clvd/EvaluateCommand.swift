@@ -101,8 +101,8 @@ struct EvaluateCommand: ParsableCommand {
         if landmarks == nil {
             if out != nil { throw ValidationError("--out needs --landmarks: the rows are named after them.") }
             if baselines != nil { throw ValidationError("--baselines needs the --landmarks they are for.") }
-        } else if out == nil && baselines == nil && report == nil {
-            throw ValidationError("--landmarks needs --out, --baselines or --report.")
+        } else if out == nil && baselines == nil && report == nil && !alerts {
+            throw ValidationError("--landmarks needs --out, --baselines, --alerts or --report.")
         }
         if let change, !(change > 0 && change <= 36_500) { throw ValidationError("--change is a day after the first.") }
     }
@@ -203,7 +203,7 @@ struct EvaluateCommand: ParsableCommand {
             ] + Report.facts(of: s.refusals) + Report.facts(of: unknown) + [
                 ("users", Human.count(Int64(s.users))),
                 ("bins", s.binEdgesDays.map(Human.days).joined(separator: ", ") + " days"),
-                ("before the first model", "\(Human.count(s.fromRates)) landmarks   population rates predicted"),
+                ("before the first model", "\(Human.count(s.fromRates)) landmarks   counts and times alone predicted"),
                 ("learning steps", Human.count(s.learningSteps)),
                 ("drifts noticed", s.drifts.isEmpty ? "none" : s.drifts.map(Self.text).joined(separator: "; ")),
             ])

@@ -1,4 +1,5 @@
 import ArgumentParser
+import Engine
 import EventInput
 import Foundation
 import Kafka
@@ -18,8 +19,8 @@ struct VerifyCommand: ParsableCommand {
             Reads the input topics, the updates and the dead letters (committed records only) as any consumer may, \
             joins no group and believes nothing that the daemon counted. Every input record must have one update, one \
             tombstone of an erased user or one dead letter that names it; or be a tombstone, of a type that the format \
-            ignores, or the repeat of an event id that the same user had before in the same partition. What has none of \
-            these is missing; what has more than one output is double. An output whose customer or event is not that of \
+            ignores, or the repeat of an event id that the same user had before in the same partition, or, with \
+            state.excessEvents: ignore, above state.maxEventsPerDay. What has none of these is missing; what has more than one output is double. An output whose customer or event is not that of \
             the record it names is strange: the input topic was made anew since. So is a dead letter of other bytes.
 
             With input.keying: repartition in --config, it follows records through both stages: from the input topics to \
@@ -173,6 +174,9 @@ struct VerifyCommand: ParsableCommand {
         let registry = settings.input.registry
         task.schemas = SchemaRegistry.source(registry.url, auth: registry.auth, cache: registry.cache) { _ in }
         task.patience = timeout
+        if settings.engine.state.excessEvents == .ignore {
+            task.mostEventsPerDay = settings.engine.state.maxEventsPerDay
+        }
         task.skips = SkippedOffsets(settings.input.skip)
         task.compacted = try compacted ?? isCompacted(task)
         return task

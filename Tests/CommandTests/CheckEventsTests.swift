@@ -41,16 +41,38 @@ import Testing
         #expect(words.status == 0 && words.output.hasSuffix("\nready\n"), "\(words.output)")
     }
 
+    /// A program among the customers is named, whatever becomes of its events.
+    @Test(arguments: ["reject", "ignore"]) func aProgramIsNamed(excess: String) throws {
+        let rows = (10..<30).map { "2024-01-02T10:\($0):00Z,bot,view,,\n" }.joined()
+        let config = try folder.write("state: {maxEventsPerDay: 5, excessEvents: \(excess)}\n", to: "clvd.yaml")
+        let found = try check(shop(3) + rows, "bot.csv", "--config", config).json
+        #expect(found["accepted"] as? Int == 11 && found["excessEvents"] as? Int == 15)
+        let capped = try #require(found["cappedCustomers"] as? [[String: Any]])
+        #expect(capped.count == 1 && capped[0]["user"] as? String == "bot" && capped[0]["events"] as? Int == 15)
+        let advice = try #require(found["advice"] as? [String])
+        #expect(
+            advice.contains { $0.hasPrefix("15 events are above state.maxEventsPerDay, most of them of \"bot\" (15)") })
+        if excess == "ignore" {
+            #expect(found["ignored"] as? Int == 15 && (found["refused"] as? [String: Int]) == [:])
+            return
+        }
+        #expect(found["refused"] as? [String: Int] == ["too_many_events": 15])
+        let example = (found["refusedExamples"] as? [String: String])?["too_many_events"]
+        #expect(
+            example == "bot.csv, row 13: the customer has had 5 events on this day (UTC), the most that "
+                + "state.maxEventsPerDay allows; is it a person?")
+    }
+
     /// What a guest bought is the customer's from the identify on, and the guest is no customer.
     @Test func guestsBecomeCustomers() throws {
         let file = """
             {"type": "track", "event": "Order Completed", "messageId": "1", "timestamp": "2024-01-01T10:00:00Z", \
-            "anonymousId": "guest", "userId": null, "properties": {"order_id": "g1", "total": 19.5}}
-            {"type": "identify", "messageId": "2", "timestamp": "2024-01-01T10:05:00Z", "anonymousId": "guest", \
+            "anonymousId": "web-17", "userId": null, "properties": {"order_id": "g1", "total": 19.5}}
+            {"type": "identify", "messageId": "2", "timestamp": "2024-01-01T10:05:00Z", "anonymousId": "web-17", \
             "userId": "ann"}
-            {"type": "alias", "messageId": "3", "timestamp": "2024-01-01T10:06:00Z", "previousId": "guest", "userId": "ann"}
+            {"type": "alias", "messageId": "3", "timestamp": "2024-01-01T10:06:00Z", "previousId": "web-17", "userId": "ann"}
             {"type": "track", "event": "Order Completed", "messageId": "4", "timestamp": "2024-01-02T10:00:00Z", \
-            "anonymousId": "guest", "properties": {"order_id": "g2", "total": 5}}
+            "anonymousId": "web-17", "properties": {"order_id": "g2", "total": 5}}
 
             """
         let customers = folder.path("joined.csv")

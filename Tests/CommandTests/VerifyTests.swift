@@ -107,6 +107,17 @@ import Testing
         }
     }
 
+    /// Where what is above the most of a day is ignored, it needs no output; but the day has to be full.
+    @Test(arguments: [(2, 0), (3, 2), (0, 2)] as [(Int, Int64)])
+    func eventsAboveTheMostOfADayNeedNoOutput(most: Int, missing: Int64) throws {
+        let site = try Site()
+        for _ in 0..<4 { try site.event() }
+        try site.event(user: "other")
+        for offset in [0, 1, 4] { try site.update(offset) }
+        let report = try site.verify { $0.mostEventsPerDay = most }
+        #expect(report.missing == missing && report.reasons.ignored == 2 - missing && report.updates == 3)
+    }
+
     private func places(_ report: Verification.Report, _ kind: Verification.Report.Finding.Kind) -> [Int64] {
         report.findings.filter { $0.kind == kind }.map(\.offset)
     }

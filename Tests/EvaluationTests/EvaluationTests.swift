@@ -180,14 +180,55 @@ import Testing
     }
 }
 
+@Suite struct ChurnScores {
+    /// Five landmarks on day 10, and what comes within ten days; the last has its end after the record's.
+    @Test func byHand() throws {
+        let day: Int64 = 86_400_000
+        var log = EventLog()
+        // The second comes back on the last instant that counts, the third one millisecond too late.
+        for (u, times) in [[5, 25], [5 * day, 20 * day], [9 * day, 20 * day + 1], [1 * day], [2 * day]].enumerated() {
+            Array("u\(u)".utf8).withUnsafeBufferPointer { id in
+                for t in times {
+                    var event = clvd_event()
+                    (event.user, event.user_length) = (id.baseAddress, UInt32(id.count))
+                    (event.type, event.time_ms) = (EventType.view.rawValue, Int64(t))
+                    log.add(event)
+                }
+            }
+        }
+        var forecasts = Forecasts(horizons: [10], churnDays: 10)
+        for (u, p) in [0.9, 0.3, 0.2, 0.6].enumerated() {
+            forecasts.churn.append(.init(user: Int32(u), timeMs: 10 * day, probability: Float(p)))
+        }
+        // Not known yet, and not over yet: neither counts.
+        forecasts.churn.append(.init(user: 4, timeMs: 2 * day - 1, probability: 0.5))
+        forecasts.churn.append(.init(user: 4, timeMs: 10 * day + 2, probability: 0.5))
+        let churn = try #require(Quality.churn(forecasts, log))
+        // Gone: 0.9, 0.2 and 0.6; back: 0.3. Of three pairs two are in order.
+        #expect(churn.landmarks == 4 && churn.gone == 0.75)
+        #expect(abs(try #require(churn.auc) - 2 / 3.0) < 1e-6)
+        #expect(abs(churn.logLoss + (log4(0.9) + log4(0.7) + log4(0.2) + log4(0.6))) < 1e-6)
+        #expect(churn.tenth == 1 && churn.precisionAtTenth == 1)
+        #expect(Quality.churn(Forecasts(horizons: [10]), log) == nil)
+    }
+
+    private func log4(_ p: Double) -> Double { Foundation.log(p) / 4 }
+}
+
 @Suite struct Alerting {
     private static let day: Int64 = 86_400_000
 
     private func log(_ users: [[Int64]]) -> EventLog {
         var log = EventLog()
         for (u, days) in users.enumerated() {
-            let place = log.place("u\(u)")
-            for d in days { log.addPurchase(place, at: d * Self.day, money: 1) }
+            Array("u\(u)".utf8).withUnsafeBufferPointer { id in
+                for d in days {
+                    var event = clvd_event()
+                    (event.user, event.user_length) = (id.baseAddress, UInt32(id.count))
+                    (event.type, event.time_ms, event.amount) = (EventType.purchase.rawValue, d * Self.day, 1)
+                    log.add(event)
+                }
+            }
         }
         return log
     }
@@ -210,7 +251,10 @@ import Testing
         ]
         let rule = AlertReport.judge("r", alerts, known)
         #expect(rule.raised == 4 && rule.precision == 0.5 && rule.recall == 0.5)
-        #expect(rule.medianDelayDays == 20)
+        #expect(rule.medianDelayDays == 20 && rule.earlyShare == 0)
+        // Raised before the last event, and never cleared.
+        let early = AlertReport.judge("r", [[raised(20)], [], [], [], [raised(91)]], known)
+        #expect(early.earlyShare == 0.5 && early.precision == 0.5 && early.recall == 1)
     }
 
     /// The 95th percentile of silences that ended, never below 30 days or above a quarter of the record.
@@ -233,7 +277,7 @@ import Testing
         let found = AlertReport.least(1...1000, reaching: 0.8) { $0 / 100 }
         #expect(abs(found - 80) < 0.01)
         // No alerts at all are wrong in nothing.
-        #expect(AlertReport.least(1...1000, reaching: 2) { $0 < 50 ? 0 : nil } < 50.1)
+        #expect(AlertReport.least(1...1000, reaching: 0.9) { $0 < 50 ? 0 : nil } < 50.1)
     }
 
     /// The posterior of death by small steps of a hidden Markov chain, against the closed form.

@@ -109,8 +109,10 @@ private func event(_ changes: [String: String?] = [:], more: String = "") -> Str
     }
 
     @Test func everyRejectionOfTheDecoderHasACase() throws {
-        // What the decoder does not decide: `input.skip` and the watermark do.
-        let others: Set = [clvd_status_unreadable.rawValue, clvd_status_skipped.rawValue]
+        // What the decoder does not decide: `input.skip`, the watermark and a customer's events of the day do.
+        let others: Set = [
+            clvd_status_unreadable.rawValue, clvd_status_skipped.rawValue, clvd_status_too_many_events.rawValue,
+        ]
         let all = (clvd_status_first_rejection.rawValue..<clvd_status_too_late.rawValue).filter { !others.contains($0) }
         #expect(Set(Self.cases.map(\.status.rawValue)) == Set(all))
     }
@@ -300,6 +302,17 @@ private func event(_ changes: [String: String?] = [:], more: String = "") -> Str
         // The limit is one of the base currency.
         let rich = decoder.decode(event(["amount": "900000", "currency": "\"GBP\""]))
         #expect(rich.status == clvd_status_absurd_amount)
+    }
+
+    /// By how much an event is ahead of its record's timestamp; beyond a day the timestamp is no clock.
+    @Test(arguments: [(-1, 0), (0, 0), (59 * 60_000, 59 * 60_000), (86_400_000, 86_400_000), (86_400_001, 0)])
+    func eventsAheadOfTheirRecords(ahead: Int64, expected: Int64) throws {
+        var limits = InputLimits()
+        limits.futureSkewSeconds = 1_000_000
+        let decoder = try decoder(limits: limits)
+        let time = milliseconds("2024-02-29T12:00:00Z")
+        #expect(decoder.decode(bytes: Array(event().utf8), timestamp: time - ahead).event.ahead_ms == expected)
+        #expect(decoder.decode(bytes: Array(event().utf8), timestamp: -1).event.ahead_ms == 0)
     }
 
     @Test func anEventTooLateIsExplainedToo() throws {

@@ -131,6 +131,7 @@ struct Scenario {
         ]
         s.engine.binEdgesDays = [0.5, 2]
         s.engine.time.allowedLatenessSeconds = dice.pick([600, 3600, 14_400])
+        s.engine.time.lateEvents = s.engine.time.allowedLatenessSeconds == 600 ? .accept : .reject
         s.engine.model.recurrent = dice.pick([.lstm, .gru, .rnn])
         s.engine.model.units = 16
         s.engine.model.hidden = 16
@@ -307,12 +308,14 @@ private struct Book {
         _ user: String, _ type: String, _ time: Int64, _ id: String, _ latenessMs: Int64, at writing: Int64
     ) -> Scenario.Fate {
         if type == "heartbeat" { return .ignored }
-        if time < watermark { return .deadLetter("too_late") }
+        let isLate = time < watermark
+        if isLate && latenessMs != 600_000 { return .deadLetter("too_late") }  // else they are accepted
         if ids[user]?.contains(id) == true { return .duplicate }
-        clock.note(user, at: min(time, writing))
+        if !isLate { clock.note(user, at: min(time, writing)) }
         watermark = clock.watermark(latenessMs: latenessMs)
         if type == "user_deleted" {
             ids[user] = nil
+            clock.forget(user)
             return .erased
         }
         ids[user] = (ids[user] ?? []).suffix(Self.idsRemembered - 1) + [id]

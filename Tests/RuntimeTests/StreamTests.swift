@@ -96,6 +96,9 @@ import Verification
             let headers = Cluster.deadLetterHeaders.map { letter.headers[$0] }
             let stage = reason == "too_late" ? "event_time" : "decode"
             #expect(headers.dropLast() == [here.input[0], "0", "\(offset)", stage, reason])
+            if reason == "too_late" {
+                #expect(headers.last??.contains("time.allowedLatenessSeconds: ") == true, "\(headers)")
+            }
             #expect(headers.last??.isEmpty == false && letter.headers.count == headers.count)
         }
 

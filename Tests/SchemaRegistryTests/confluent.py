@@ -12,6 +12,7 @@ import os
 import subprocess
 import sys
 import threading
+import urllib.parse
 
 
 class Registry:
@@ -35,7 +36,7 @@ class Registry:
         return {"subject": subject, "id": number, "version": version, **self.schemas[number - 100000]}
 
     def get(self, path):
-        parts = path.split("/")[1:]
+        parts = [urllib.parse.unquote(part) for part in path.split("/")[1:]]
         if parts[:2] == ["schemas", "ids"] and len(parts) == 3:
             number = int(parts[2]) - 100000
             return self.schemas[number] if 0 <= number < len(self.schemas) else None
@@ -65,7 +66,7 @@ class Handler(http.server.BaseHTTPRequestHandler):
 
     def do_POST(self):
         schema = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
-        parts = self.path.split("?")[0].split("/")[1:]
+        parts = [urllib.parse.unquote(part) for part in self.path.split("?")[0].split("/")[1:]]
         self.reply(registry.register(parts[1], schema) if parts[0] == "subjects" else None)
 
 

@@ -40,7 +40,6 @@ struct Contradiction: Sendable, CustomTestStringConvertible {
         Contradiction("binEdgesDays") { $0.engine.binEdgesDays += [.infinity] },
         Contradiction("binEdgesDays") { $0.engine.binEdgesDays += (1...14).map { 90 + Double($0) } },
         Contradiction("binEdgesDays") { $0.engine.binEdgesDays = [] },
-        Contradiction("state.retentionDays") { $0.engine.state.retentionDays = 89 },
         Contradiction("targets") { $0.engine.targets = Array(repeating: $0.engine.targets[0], count: 33) },
         Contradiction("targets[0].horizonsDays") { $0.engine.targets[0].horizonsDays = [7, 31] },
         Contradiction("targets[2].horizonsDays") { $0.engine.targets[2].horizonsDays = [] },
@@ -118,7 +117,7 @@ struct Contradiction: Sendable, CustomTestStringConvertible {
             isSound {
                 $0.engine.learning.landmarkIntervalDays = 1; $0.engine.alerts.rescoreHours = 24
             })
-        #expect(isSound { $0.engine.state.retentionDays = 90 })
+        #expect(isSound { $0.engine.state.retentionDays = 1 })
         #expect(isSound { ($0.input.limits.minYear, $0.input.limits.maxYear) = (2024, 2024) })
         #expect(isSound { ($0.input.limits.minYear, $0.input.limits.maxYear) = (1970, 2105) })
     }

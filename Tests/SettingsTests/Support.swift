@@ -87,12 +87,16 @@ let changed: Settings = {
     ]
     e.binEdgesDays = [0.5, 14]
     e.time.allowedLatenessSeconds = 1
+    e.time.lateEvents = .accept
+    e.time.lateEventDays = 7
     e.state.retentionDays = 20
     e.state.maxUsers = 1000
     e.state.hashSeed = .max
     e.state.sessionGapMinutes = 31
     e.state.orderGapDays = 3
     e.state.subtractRefunds = false
+    e.state.maxEventsPerDay = 77
+    e.state.excessEvents = .ignore
     e.model.recurrent = .gru
     e.model.units = 32
     e.model.hidden = 48

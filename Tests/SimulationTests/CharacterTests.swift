@@ -99,12 +99,16 @@ import Testing
         // 5 December 2024.
         #expect(abs(season.factor(atMs: 1_733_356_800_000) - exp(1.2) / i0) < 0.01)
         let all = try customers(.seasonal, 3000, 366)
-        var months = [Double](repeating: 0, count: 13)
-        for p in all.flatMap(\.purchases) { months[Int(Double(p.ms - Self.start) / Self.day / 30.5)] += 1 }
-        // Customers leave as the year goes by, and yet December is the highest month and June the lowest.
-        #expect(months[0..<12].max() == months[11] || months[0..<12].max() == months[10])
-        let low = months[4...6].reduce(0, +), high = months[10...11].reduce(0, +) * 1.5
-        #expect(high > 4 * low, "\(months)")
+        /// Purchases in 30 days from a day on, by those who are there in the middle of them.
+        func rate(from first: Int) -> Double {
+            func at(_ day: Int) -> Int64 { Self.start + Int64(day) * 86_400_000 }
+            let there = all.filter { $0.user.churnMs > at(first + 15) }
+            let bought = there.flatMap(\.purchases).count { $0.ms >= at(first) && $0.ms < at(first + 30) }
+            return Double(bought) / Double(there.count)
+        }
+        // exp(1.2 cos(x)) around the peak over that around the trough, half a year away; both flat within 4 %.
+        let ratio = rate(from: 326) / rate(from: 143)
+        #expect(abs(ratio / exp(2.4) - 1) < 0.25, "\(ratio)")
     }
 
     /// Beta(2.4, 0.8): three of four buy once, 1.4 … of the rest go on: E[p(1 - p)] = 2.4 · 0.8 / (3.2 · 4.2) buy twice.

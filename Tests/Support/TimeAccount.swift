@@ -22,5 +22,10 @@ public struct TimeAccount {
         time = max(time, latest - skewMs)
     }
 
+    /// The customer is erased.
+    public mutating func forget(_ customer: String) {
+        for i in voters.indices where voters[i].customer == customer { voters[i].customer = "" }
+    }
+
     public func watermark(latenessMs: Int64) -> Int64 { time == .min ? .min : time - latenessMs }
 }

@@ -30,7 +30,8 @@ typedef enum clvd_status {
     clvd_status_tombstone = 1,
     clvd_status_ignored_type = 2,
     clvd_status_filtered = 3,            ///< the mapping's filter leaves it out
-    clvd_status_first_rejection = 15,
+    clvd_status_first_rejection = 14,
+    clvd_status_too_many_events = 14,    ///< set by the engine: the customer has had its events of the day
     clvd_status_unreadable = 15,         ///< stands for a batch that cannot be read and is stepped over
     clvd_status_invalid_json = 16,
     clvd_status_invalid_utf8 = 17,

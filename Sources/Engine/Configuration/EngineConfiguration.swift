@@ -63,13 +63,19 @@ public struct EngineConfiguration: Sendable, Equatable, Codable {
         public var clockSkewSeconds: Int = 3600
         /// A single event moves time to a day before it, whatever clocks are allowed.
         public static let mostSkewSeconds = 86_400
+        public enum LateEvents: String, Sendable, Equatable, Codable, CaseIterable { case reject, accept }
+        /// What becomes of an event that is older than the watermark.
+        public var lateEvents = LateEvents.reject
+        /// With `accept`: how much older than the watermark an event may be. The longest window is 90 days.
+        public var lateEventDays: Int = 90
         public init() {}
     }
 
     public struct UserState: Sendable, Equatable, Codable {
-        /// Users idle longer than this (event time) are evicted.
-        public var retentionDays: Int = 730
-        /// Most users held; above it the users idle longest are evicted first.
+        /// Users idle longer than this (event time) give up their slots; 0: nobody for that reason. What is left of them is a
+        /// record of totals (`FormerCustomers`).
+        public var retentionDays: Int = 0
+        /// Most users held; above it the users idle longest give up theirs first. As many records are kept.
         public var maxUsers: Int = 20_000_000
         /// Seed of the user hash; kept in the snapshot.
         public var hashSeed: UInt64 = 0x5DEE_CE66_D1CE_4E5B
@@ -80,6 +86,12 @@ public struct EngineConfiguration: Sendable, Equatable, Codable {
         public var orderGapDays: Int = 6
         /// Refunds reduce the value of a user (their amount is subtracted).
         public var subtractRefunds: Bool = true
+        /// Most events of a customer on a day (UTC); 0: any number. No person comes near the default, which is a click
+        /// every three seconds for more than four hours.
+        public var maxEventsPerDay: Int = 5000
+        public enum ExcessEvents: String, Sendable, Equatable, Codable, CaseIterable { case reject, ignore }
+        /// What becomes of those above.
+        public var excessEvents = ExcessEvents.reject
         public init() {}
     }
 
@@ -163,8 +175,8 @@ public struct EngineConfiguration: Sendable, Equatable, Codable {
         public var earlyStoppingPatience: Int = 8
         /// Factor on the learning rate at each early stop.
         public var earlyStoppingRateFactor: Float = 0.5
-        /// Steps before the model serves; until then population rates do.
-        public var minimumSteps: Int = 200
+        /// Steps before the network may have a say in forecasts; from then on it has the share that it earns.
+        public var minimumSteps: Int = 20
         /// Sum of excess losses, in standard deviations of a day, that is a drift of the stream; 0: no detection.
         public var driftThreshold: Double = 20
         /// Excess of a day's loss that is no sign of drift, in standard deviations.

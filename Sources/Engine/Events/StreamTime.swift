@@ -52,6 +52,11 @@ struct StreamTime: Equatable {
         if ahead >= Self.majority { time = least }
     }
 
+    /// A customer is erased: what it had to say stays, without its name.
+    mutating func forget(_ customer: UInt64) {
+        for i in 0..<Self.voters where customers[i] == UInt32(truncatingIfNeeded: customer) { customers[i] = 0 }
+    }
+
     /// The time once an event is noted.
     @inline(__always)
     func after(_ event: Int64, of customer: UInt64, skewMs: Int64) -> Int64 {

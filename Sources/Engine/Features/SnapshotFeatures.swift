@@ -133,7 +133,9 @@ public enum SnapshotFeatures {
 
     /// Place in the row of the days since the last event: 0 while the user acts.
     static let recency = totals + Total.recency.rawValue
-    /// Places of what the purchase process needs to know.
+    /// Places of what the processes of activity and purchases need to know.
+    static let tenure = totals + Total.tenure.rawValue
+    static let daysActive = totals + Total.daysActive.rawValue
     static let purchaseRecency = totals + Total.purchaseRecency.rawValue
     static let value = totals + Total.value.rawValue
     static let purchaseDays = totals + Total.purchaseDays.rawValue

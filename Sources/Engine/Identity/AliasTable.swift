@@ -74,7 +74,7 @@ struct AliasTable: ~Copyable {
     }
 
     /// The aliases of a customer, the newest first.
-    func forEachAlias(of customer: IDBytes, _ body: (IDBytes, _ time: Int64) -> Void) {
+    func forEachAlias(of customer: IDBytes, _ body: (IDBytes, _ time: Int64) -> Void) {  // for tests
         let place = count == 0 ? UserTable.none : find(customer)
         var next = place == UserTable.none ? UserTable.none : link(place).pointee.first
         while next != UserTable.none {
@@ -256,7 +256,9 @@ extension AliasTable {
 
     /// - Throws: `SnapshotMismatch` when what was kept is no table of aliases.
     init(capacity: Int, image: Image, nodes bytes: UnsafeRawBufferPointer, longKeys: UnsafeRawBufferPointer) throws {
-        let table = try UserTable(layout: .ofAliases, image: image.nodes, slots: bytes, longKeys: longKeys)
+        let noRecords = UnsafeRawBufferPointer(start: nil, count: 0)
+        let table = try UserTable(
+            layout: .ofAliases, image: image.nodes, slots: bytes, longKeys: longKeys, former: noRecords)
         guard image.dropped >= 0, let links = AliasTable.countLinks(table, image) else {
             throw SnapshotMismatch("the aliases do not fit their own description")
         }

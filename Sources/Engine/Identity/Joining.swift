@@ -71,7 +71,11 @@ extension PartitionTask {
             return nil
         case .joined(let place):
             let hash = users.hash(alias.baseAddress!, alias.count)
-            let from = users.find(alias.baseAddress!, alias.count, hash: hash)
+            var from = users.find(alias.baseAddress!, alias.count, hash: hash)
+            if from == UserTable.none && users.former.find(hash) != nil {
+                // One slot more than allowed, until it is joined.
+                from = open(alias.baseAddress!, alias.count, hash: hash)
+            }
             guard from != UserTable.none else {
                 counters.aliasesWithoutState += 1
                 return nil
@@ -98,6 +102,9 @@ extension PartitionTask {
         }
         let customer = customer(id)
         var into = customer.slot
+        if into == UserTable.none && users.former.find(customer.hash) != nil {
+            into = open(customer.key, customer.length, hash: customer.hash)
+        }
         let merge = SlotMerge(
             layout: settings.userLayout,
             isOrderWhole: event.pointee.flags & UInt8(clvd_flag_whole_order.rawValue) != 0)
@@ -144,7 +151,7 @@ extension PartitionTask {
         _ slot: UInt32, _ event: UnsafePointer<clvd_event>, index: UInt32, _ model: ServingModel
     ) {
         let h = users.slot(slot).header
-        predict(slot, at: max(event.pointee.time_ms, h.pointee.lastEventMs), model)
+        predict(slot, at: max(event.pointee.time_ms, h.pointee.lastEventMs, clock.watermark), model)
         // A customer of one event has a rank already.
         if h.pointee.events == 1 { ranks.remove(h.pointee.lastValue) }
         finish(0, event, record: index, model)
@@ -179,7 +186,8 @@ extension PartitionTask {
     func forgetUnusedAliases(phase: Int, step: Int, now: Int64) {
         guard aliases.count > 0 else { return }
         aliases.removeUnused(phase: phase, step: step, before: now - settings.retentionMs) {
-            customer($0).slot != UserTable.none
+            let who = holder($0)
+            return who.slot != UserTable.none || users.former.find(who.hash) != nil
         }
     }
 }

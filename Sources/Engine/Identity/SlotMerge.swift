@@ -41,6 +41,8 @@ struct SlotMerge {
         func earlier(_ x: UInt32, _ y: UInt32) -> UInt32 { x == 0 ? y : y == 0 ? x : min(x, y) }
         // The session that goes on is that of the later one.
         if a.lastEventMs > u.pointee.lastEventMs { u.pointee.session = a.session }
+        u.pointee.dayEvents = dayEvents(a, u.pointee)
+        u.pointee.flags |= a.flags & UserHeader.latePurchase
         u.pointee.lastEventMs = max(u.pointee.lastEventMs, a.lastEventMs)
         u.pointee.valueToDate += a.valueToDate
         u.pointee.firstSeen = earlier(u.pointee.firstSeen, a.firstSeen)
@@ -58,6 +60,15 @@ struct SlotMerge {
         if u.pointee.flags & UserHeader.alertRaised == 0 {
             u.pointee.alertRaisedAt = max(u.pointee.alertRaisedAt, a.alertRaisedAt)
         }
+    }
+
+    /// Events on the later of the days of both.
+    private func dayEvents(_ a: UserHeader, _ u: UserHeader) -> UInt16 {
+        if a.lastActiveDay != u.lastActiveDay {
+            return a.lastActiveDay > u.lastActiveDay ? a.dayEvents : u.dayEvents
+        }
+        let (sum, overflow) = a.dayEvents.addingReportingOverflow(u.dayEvents)
+        return overflow ? .max : sum
     }
 
     // MARK: Days

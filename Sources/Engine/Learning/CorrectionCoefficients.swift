@@ -21,7 +21,12 @@ struct CorrectionCoefficients: ~Copyable {
         ///   - process: [outputs] of the purchase process.
         @inline(__always)
         func apply(_ row: UnsafeMutablePointer<Float>, process: UnsafePointer<Float>, count: Int) {
-            for o in 0..<count { row[o] = added[o] + headFactor[o] * row[o] + processFactor[o] * process[o] }
+            for o in 0..<count { row[o] = corrected(o, row[o], process: process[o]) }
+        }
+
+        @inline(__always)
+        func corrected(_ o: Int, _ head: Float, process: Float) -> Float {
+            added[o] + headFactor[o] * head + processFactor[o] * process
         }
     }
 
@@ -31,10 +36,12 @@ struct CorrectionCoefficients: ~Copyable {
     /// All of them.
     var values: UnsafeMutableBufferPointer<Float> { .init(start: memory, count: count) }
 
+    static let groups = LogitCorrection.groups * (1 + ProcessBlend.groups)
+
     /// All zero.
     init(outputs: Int) {
         self.outputs = outputs
-        count = LogitCorrection.groups * (1 + ProcessBlend.groups) * 3 * outputs
+        count = Self.groups * 3 * outputs
         memory = .allocate(capacity: count)
         memory.initialize(repeating: 0, count: count)
     }
@@ -46,9 +53,19 @@ struct CorrectionCoefficients: ~Copyable {
     ///   - blend: group of `ProcessBlend` of a user who has bought; nil for others.
     @inline(__always)
     func row(activity: Int, blend: Int?) -> Row {
-        let row = activity * (1 + ProcessBlend.groups) + (blend.map { 1 + $0 } ?? 0)
-        return Row(memory + row * 3 * outputs, outputs: outputs)
+        row(group: Self.group(activity: activity, blend: blend))
     }
+
+    @inline(__always)
+    static func group(activity: Int, blend: Int?) -> Int {
+        activity * (1 + ProcessBlend.groups) + (blend.map { 1 + $0 } ?? 0)
+    }
+
+    /// Whether the users of a group have bought.
+    static func haveBought(_ group: Int) -> Bool { group % (1 + ProcessBlend.groups) > 0 }
+
+    @inline(__always)
+    func row(group: Int) -> Row { Row(memory + group * 3 * outputs, outputs: outputs) }
 
     /// Those of a finished row of snapshot features.
     @inline(__always)

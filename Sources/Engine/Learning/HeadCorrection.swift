@@ -10,9 +10,12 @@ final class HeadCorrection {
     var logits: [LogitCorrection]
     /// One for each `ProcessBlend.group`.
     var blends: [ProcessBlend]
+    var shares: ForecastShares
+    /// The network's coefficients alone.
+    private let ofNetwork: CorrectionCoefficients
     /// [rows] of a batch: the group of `LogitCorrection`, and that of `ProcessBlend` where the user has bought.
     private let groups: UnsafeMutablePointer<(activity: Int, blend: Int?)>
-    /// [rows × outputs] of the purchase process.
+    /// [rows × outputs] of `BaseForecast`.
     private let processOutputs: UnsafeMutablePointer<Float>
 
     init(_ settings: EngineSettings, executor: any ParallelExecutor) {
@@ -21,6 +24,8 @@ final class HeadCorrection {
         let cells = settings.targetTable.cells
         logits = Array(repeating: LogitCorrection(cells: cells), count: LogitCorrection.groups)
         blends = (0..<ProcessBlend.groups).map { ProcessBlend(cells: cells, group: $0) }
+        shares = ForecastShares(groups: CorrectionCoefficients.groups, cells: cells)
+        ofNetwork = CorrectionCoefficients(outputs: settings.model.outputs)
         let rows = settings.configuration.learning.batchSize
         groups = .allocate(capacity: rows)
         groups.initialize(repeating: (0, nil), count: rows)
@@ -33,11 +38,16 @@ final class HeadCorrection {
         processOutputs.deallocate()
     }
 
+    private var calibrationDays: Double { settings.configuration.learning.calibrationDays }
+
     /// Time passes, in event time: what is known fades.
-    func advance(days: Double) {
-        let keep = exp(-max(0, days) / settings.configuration.learning.calibrationDays)
+    /// - Parameter steps: of the weights that serve.
+    func advance(days: Double, steps: Double) {
+        guard calibrationDays > 0 else { return shares.advance(days: days, keep: 1, steps: steps) }
+        let keep = exp(-max(0, days) / calibrationDays)
         for g in logits.indices { logits[g].fade(keep) }
         for g in blends.indices { blends[g].advance(days: days) }
+        shares.advance(days: days, keep: keep, steps: steps)
     }
 
     /// The stream has changed: what is known of some cells has little weight beside what comes.
@@ -50,6 +60,14 @@ final class HeadCorrection {
 
     /// Writes all coefficients.
     func write(rates: borrowing PopulationRates, into coefficients: borrowing CorrectionCoefficients) {
+        writeNetwork(rates: rates, into: coefficients)
+        for g in 0..<CorrectionCoefficients.groups {
+            shares.write(settings.model, group: g, into: coefficients.row(group: g))
+        }
+    }
+
+    /// Those of the corrected network alone.
+    func writeNetwork(rates: borrowing PopulationRates, into coefficients: borrowing CorrectionCoefficients) {
         let ends = settings.binEndDays
         for g in logits.indices {
             logits[g].write(settings.model, rates: rates, into: coefficients.row(activity: g, blend: nil))
@@ -63,9 +81,9 @@ final class HeadCorrection {
 
     // MARK: Learning
 
-    /// Finds the group of each landmark of a batch, and the outputs of the purchase process for it.
-    func collectProcessOutputs(
-        _ picks: [LandmarkPick], from tasks: [PartitionTask], _ purchases: PurchaseForecast, _ batch: TrainingBatch
+    /// Finds the group of each landmark of a batch, and the outputs of `BaseForecast` for it.
+    func collectBase(
+        _ picks: [LandmarkPick], from tasks: [PartitionTask], _ base: BaseForecast, _ batch: TrainingBatch
     ) {
         let layout = settings.landmarkLayout
         withUnsafeTemporaryAllocation(of: Float.self, capacity: layout.features) { raw in
@@ -73,9 +91,8 @@ final class HeadCorrection {
             for (r, pick) in picks.enumerated() {
                 let row = tasks[pick.task].pool.at(pick.sequence).at(layout.featureRow, as: UInt16.self)
                 clvd_float_from_half(layout.features, row, features)
-                let bought = purchases.outputs(
-                    features, settings.model, purchaseHeads: settings.purchaseHeads, meanLogSpend: batch.meanLogSpend,
-                    into: processOutputs + r * settings.model.outputs)
+                let bought = base.outputs(
+                    features, meanLogSpend: batch.meanLogSpend, into: processOutputs + r * settings.model.outputs)
                 groups[r] = (LogitCorrection.group(features), bought ? ProcessBlend.group(features) : nil)
             }
         }
@@ -96,21 +113,32 @@ final class HeadCorrection {
         var blended: [[ProcessBlend.Sample]]
     }
 
-    /// Learns from the outcomes of a bin of a batch, after `collectProcessOutputs`.
-    /// - Parameter weights: those that serve.
+    /// Learns from the outcomes of a bin of a batch, after `collectBase`.
+    /// - Parameters:
+    ///   - network: the weights that serve; nil while the network sleeps.
     func observe(
-        bin: Int, _ batch: TrainingBatch, _ trainer: Trainer, weights: UnsafePointer<Float>,
+        bin: Int, _ batch: TrainingBatch, _ trainer: Trainer, network weights: UnsafePointer<Float>?,
         rates: borrowing PopulationRates
     ) {
         let heads = settings.model.heads.count
+        let groups = CorrectionCoefficients.groups
+        var judged = [[ForecastShares.Sample]](repeating: [], count: groups * heads)
+        guard let weights else {
+            for row in 0..<batch.rows { judge(&judged, row: row, bin: bin, nil, batch) }
+            return learnShares(judged, bin: bin)
+        }
+        writeNetwork(rates: rates, into: ofNetwork)
         var outcomes = Outcomes(
             heads: Array(repeating: ObservedOutcomes(), count: logits.count * heads),
             blended: Array(repeating: [], count: blends.count * heads))
         trainer.outputs(weights, batch, executor: executor) { row, outputs in
+            judge(&judged, row: row, bin: bin, outputs, batch)
             for h in 0..<heads where settings.model.heads[h].kind.isCorrected {
                 collect(&outcomes, row: row, head: h, bin: bin, outputs, batch)
             }
         }
+        learnShares(judged, bin: bin)
+        guard calibrationDays > 0 else { return }
         for h in 0..<heads where settings.model.heads[h].kind.isCorrected {
             let cell = settings.model.cell(head: h, bin: bin)
             let mean = Double(rates.meanLogSpend(cell))
@@ -124,6 +152,64 @@ final class HeadCorrection {
                 blends[g].observeAmounts(cell: cell, outcomes.blended[g * heads + h], meanLogSpend: mean)
             }
         }
+    }
+
+    private func learnShares(_ judged: [[ForecastShares.Sample]], bin: Int) {
+        let layout = settings.model
+        for g in 0..<CorrectionCoefficients.groups {
+            for (h, head) in layout.heads.enumerated() where head.kind.isCorrected {
+                shares.observe(
+                    group: g, cell: layout.cell(head: h, bin: bin),
+                    before: bin > 0 ? layout.cell(head: h, bin: bin - 1) : nil, judged[g * layout.heads.count + h],
+                    isMoney: head.kind.isMoney,
+                    corrects: calibrationDays > 0
+                        && !(CorrectionCoefficients.haveBought(g) && settings.purchaseHeads[h]))
+            }
+        }
+    }
+
+    /// Sets what the base and the corrected network said of a row beside its outcome.
+    /// - Parameter outputs: of the network; nil while it sleeps.
+    private func judge(
+        _ judged: inout [[ForecastShares.Sample]], row: Int, bin: Int, _ outputs: UnsafePointer<Float>?,
+        _ batch: TrainingBatch
+    ) {
+        let layout = settings.model
+        let group = CorrectionCoefficients.group(activity: groups[row].activity, blend: groups[row].blend)
+        let base = processOutputs + row * layout.outputs
+        let corrected = ofNetwork.row(group: group)
+        for (h, head) in layout.heads.enumerated() where head.kind.isCorrected {
+            let labels = batch.labels + row * layout.cells + layout.cells(head: h).lowerBound
+            guard head.kind.isAtRisk(labels, bin: bin) else { continue }
+            let o = layout.output(head: h, bin: bin)
+            let mean = Double(batch.meanLogSpend[layout.cell(head: h, bin: bin)])
+            var sample = ForecastShares.Sample(
+                base: Double(base[o]), label: Double(labels[bin * head.kind.cellsPerBin]))
+            if head.kind.isMoney {
+                sample.amount.base = mean + Double(base[o + 1])
+                sample.variance = Self.variance(base[o + 2])
+            }
+            if let outputs, outputs[o].isFinite,
+                !head.kind.isMoney || outputs[o + 1].isFinite && outputs[o + 2].isFinite
+            {
+                sample.network = Double(corrected.corrected(o, outputs[o], process: base[o]))
+                if groups[row].blend == nil || !settings.purchaseHeads[h] { sample.plain = Double(outputs[o]) }
+                if head.kind.isMoney {
+                    let variance = Self.variance(outputs[o + 2])
+                    // The process gives the log of the mean, of which μ is less by half the variance.
+                    let process = ProcessBlend.mu(logMean: base[o + 1], sigma: Float(variance.squareRoot()))
+                    let mu = Double(corrected.corrected(o + 1, outputs[o + 1], process: process))
+                    sample.amount.network = min(Double(Network.maximumLogMean), mean + mu + variance / 2)
+                    sample.variance = variance
+                }
+            }
+            judged[group * layout.heads.count + h].append(sample)
+        }
+    }
+
+    private static func variance(_ raw: Float) -> Double {
+        let sigma = Double(Network.sigma(raw))
+        return sigma * sigma
     }
 
     /// Adds what a row shows of a head. Hazards after an event, and outputs that are not finite, show nothing.

@@ -4,7 +4,8 @@ struct LandmarkHeader {
     var instant: Int64 = 0
     /// Position in the order of creation, unique in its pool.
     var sequence: Int64 = 0
-    /// Slot of the user, or `UserTable.none` once the user is gone: such a landmark teaches nothing.
+    /// Slot of the user; for a former customer `FormerCustomers.bit` and its place, or `FormerCustomers.gone`.
+    /// `UserTable.none` once the user was erased: such a landmark teaches nothing.
     var user: UInt32 = 0
     /// Place of the user's previous landmark + 1, 0 when none. Valid while its sequence is smaller.
     var previous: UInt32 = 0
@@ -23,8 +24,10 @@ struct LandmarkHeader {
     var flags: UInt8 = 0
 
     static let holdOut: UInt8 = 1
-    /// The prediction was made by the model (not by population rates).
+    /// The network had a say in the prediction.
     static let fromModel: UInt8 = 2
+    /// The network had most shares in it (`ServingParameters.isLed`).
+    static let led: UInt8 = 4
 }
 
 /// What a landmark's prediction of money said beside the mean, for one value reading.

@@ -115,7 +115,7 @@ struct LandmarkPool: ~Copyable {
             for c in cuts.indices where read == cuts[c].tail { keptCuts[c].tail = write }
             let from = at(read)
             let h = LandmarkPool.header(from)
-            if h.pointee.user != UserTable.none { users.slot(h.pointee.user).header.pointee.landmark = 0 }
+            users.setNewest(0, of: h.pointee.user)
             guard admits(h.pointee.priority), h.pointee.user != UserTable.none else { continue }
             if write != read { memcpy(at(write), from, layout.size) }
             write += 1
@@ -127,10 +127,9 @@ struct LandmarkPool: ~Copyable {
         tail = write
         for s in head..<tail {
             let h = LandmarkPool.header(at(s))
-            let user = users.slot(h.pointee.user).header
             h.pointee.sequence = s
-            h.pointee.previous = user.pointee.landmark
-            user.pointee.landmark = link(s)
+            h.pointee.previous = users.newest(of: h.pointee.user)
+            users.setNewest(link(s), of: h.pointee.user)
         }
     }
 
@@ -231,7 +230,12 @@ struct LandmarkPool: ~Copyable {
         header.pointee.landmark = previous
     }
 
-    /// A user leaves: its landmarks keep their place but teach nothing and hold nothing of it any more.
+    /// A user is held elsewhere: its landmarks mature as what they are, under another name of the user.
+    func rename(user slot: UInt32, newest: UInt32, to user: UInt32) {
+        forEachOpen(of: slot, newest: newest, at: Int64.min) { LandmarkPool.header($0).pointee.user = user }
+    }
+
+    /// A user is erased: its landmarks keep their place but teach nothing and hold nothing of it any more.
     func forget(user slot: UInt32, newest: UInt32) {
         forEachOpen(of: slot, newest: newest, at: Int64.min) { landmark in
             let h = LandmarkPool.header(landmark)

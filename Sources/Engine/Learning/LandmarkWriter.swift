@@ -68,6 +68,7 @@ struct LandmarkWriter {
         l.pointee.naiveEventsPerDay = Float(h.pointee.events) / days
         if isHeldOut(h.pointee.identity) { l.pointee.flags |= LandmarkHeader.holdOut }
         if model.version > 0 { l.pointee.flags |= LandmarkHeader.fromModel }
+        if model.parameters.isLed { l.pointee.flags |= LandmarkHeader.led }
         storeSequence(slot, landmark)
         memcpy(landmark + layout.state, slot + userLayout.boundary, userLayout.stateBytes)
         clvd_half_from_float(
@@ -111,9 +112,10 @@ struct LandmarkWriter {
     /// - Parameters:
     ///   - slot: of the user.
     ///   - newest: the user's newest landmark as its header names it; 0 for none.
+    ///   - watermark: bins that end before it have matured and stay as they are.
     func label(
         _ pool: borrowing LandmarkPool, user slot: UInt32, newest: UInt32, _ event: UnsafePointer<clvd_event>,
-        _ record: OrderRecord
+        _ record: OrderRecord, _ watermark: Int64
     ) {
         guard newest != 0, record.rules != 0 else { return }
         let time = event.pointee.time_ms
@@ -122,7 +124,7 @@ struct LandmarkWriter {
             guard time > instant else { return }
             var bin = 0
             while bin < binEnds.count && time > instant + binEnds[bin] { bin += 1 }
-            guard bin < binEnds.count else { return }
+            guard bin < binEnds.count, instant + binEnds[bin] >= watermark else { return }
             let labels = landmark.at(layout.labels, as: Float.self)
             for i in rules.indices where record.rules & 1 << UInt32(i) != 0 {
                 let label = LabelEvent(

@@ -1,9 +1,5 @@
 /// What the learner hands to the model that predicts.
 extension Learner {
-    /// Part of the rows of the first `minimumSteps` minibatches that has to teach a bin before its weights predict: from
-    /// then on they are better than the extrapolation of the bin before.
-    static let taughtShare = 0.25
-
     /// Matured landmarks that make a half of full evidence.
     static let halfEvidence = 1000.0
 
@@ -23,12 +19,11 @@ extension Learner {
         p.standardizer = standardizer
         p.amountMean = standardizer.amountMean
         p.amountInverse = standardizer.amountInverse
-        p.version = served >= Int64(configuration.minimumSteps) ? served : 0
-        let enough = Double(configuration.minimumSteps * configuration.batchSize) * Self.taughtShare
-        p.taughtBins = taughtRows.prefix { $0 >= enough }.count
+        p.version = networkIsAwake ? served : 0
+        p.isLed = networkIsAwake && correction.shares.networkShare > 0.5
         correction.write(rates: rates, into: p.coefficients)
-        p.set(process)
-        p.evidence = Float(evidence(taughtBins: p.taughtBins))
+        p.set(population)
+        p.evidence = Float(evidence)
         for i in scorer.levels.values.indices { p.levels[i] = Float(scorer.levels.values[i]) }
         p.copy(weights: servingWeights)
         for rule in settings.rules {
@@ -41,13 +36,14 @@ extension Learner {
                 p.priorSigma[cell] = rates.sigma(rule, bin: bin)
             }
         }
+        p.base.set(sigmas: p.priorSigma)
     }
 
-    /// How far predictions of the ranking target rest on outcomes that were learned from: the mean over its bins of
-    /// n / (n + 1,000), where n landmarks matured lately; a bin that was not taught counts 0.
-    private func evidence(taughtBins: Int) -> Double {
+    /// How far predictions of the ranking target rest on outcomes: the mean over its bins of n / (n + 1,000), where n
+    /// landmarks matured lately.
+    private var evidence: Double {
         let reading = settings.segmentReading
-        let known = (0..<min(taughtBins, Int(reading.bins))).reduce(0.0) {
+        let known = (0..<Int(reading.bins)).reduce(0.0) {
             let n = rates.evidence(reading.cell(bin: $1))
             return $0 + n / (n + Learner.halfEvidence)
         }

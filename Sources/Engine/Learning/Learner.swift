@@ -26,8 +26,8 @@ final class Learner {
     var sampler: LandmarkSampler
     var standardizer: Standardizer
     var rates: PopulationRates
-    var process = PurchaseProcess()
-    let purchases: PurchaseForecast
+    var population = BaseForecast.Population()
+    let base: BaseForecast
     let correction: HeadCorrection
     var scorer: OutcomeScorer
     var drift: DriftMonitor
@@ -58,7 +58,7 @@ final class Learner {
         sampler = LandmarkSampler(settings)
         standardizer = Standardizer(features: SnapshotFeatures.count)
         rates = PopulationRates(cells: settings.targetTable.cells)
-        purchases = PurchaseForecast(ends: settings.binEndDays)
+        base = BaseForecast(settings)
         correction = HeadCorrection(settings, executor: executor)
         scorer = OutcomeScorer(settings)
         drift = DriftMonitor(settings, metrics: scorer.metrics)
@@ -78,6 +78,7 @@ final class Learner {
         for (task, cut) in zip(tasks, cuts) { mature(task, watermark: cut.watermark) }
         for (task, cut) in zip(tasks, cuts) { standardise(task, below: cut.tail) }
         standardizer.refresh()
+        base.set(population)
         watch(days: days, now: now)
         correctHeads(tasks, since: before, days: days)
         let allowance =
@@ -123,7 +124,7 @@ final class Learner {
         for cell in first..<first + rule.kind.cellsPerBin { rates.add(cell: cell, label: labels[cell], atRisk: atRisk) }
     }
 
-    /// Adds the landmarks that are new to the scaling of features and to the purchase process.
+    /// Adds the landmarks that are new to the scaling of features and to the population of `BaseForecast`.
     private func standardise(_ task: PartitionTask, below tail: Int64) {
         let layout = settings.landmarkLayout
         withUnsafeTemporaryAllocation(of: Float.self, capacity: layout.features) { row in
@@ -134,7 +135,7 @@ final class Learner {
                 clvd_float_from_half(
                     layout.features, landmark.at(layout.featureRow, as: UInt16.self), row.baseAddress!)
                 standardizer.observe(features: row.baseAddress!)
-                if let history = PurchaseProcess.History(row.baseAddress!) { observe(history) }
+                observe(population: row.baseAddress!)
                 guard h.pointee.steps > 0 else { continue }
                 let last = landmark.at(layout.events, as: StoredEvent.self)[Int(h.pointee.steps) - 1]
                 let amount = clvd_float_of_half(last.amount)
@@ -144,10 +145,19 @@ final class Learner {
         task.pool.standardised = max(task.pool.standardised, tail)
     }
 
-    private func observe(_ history: PurchaseProcess.History) {
+    /// - Parameter features: a finished row.
+    private func observe(population features: UnsafePointer<Float>) {
         withUnsafeTemporaryAllocation(of: Float.self, capacity: PurchaseProcess.nodes) { r in
-            purchases.responsibilities(history, into: r.baseAddress!)
-            if process.observe(history, responsibilities: r.baseAddress!) { purchases.set(process) }
+            let responsibilities = r.baseAddress!
+            let activity = PurchaseProcess.History(activity: features)
+            base.activity.responsibilities(activity, into: responsibilities)
+            var isNew = population.activity.observe(activity, responsibilities: responsibilities)
+            if let history = PurchaseProcess.History(features) {
+                base.purchases.responsibilities(history, into: responsibilities)
+                if population.purchases.observe(history, responsibilities: responsibilities) { isNew = true }
+            }
+            population.observeConversion(features)
+            if isNew { base.set(population) }
         }
     }
 
@@ -162,16 +172,32 @@ final class Learner {
         report.driftAlarms = drift.detector.alarms
     }
 
-    /// Corrects the heads, bin by bin, by the outcomes that matured since `frontiers` ([tasks][bins]).
+    /// Judges base and network, and corrects both, bin by bin, by the outcomes that matured since `frontiers`
+    /// ([tasks][bins]).
     private func correctHeads(_ tasks: [PartitionTask], since frontiers: [[Int64]], days: Double) {
-        guard configuration.calibrationDays > 0, served >= Int64(configuration.minimumSteps) else { return }
-        correction.advance(days: days)
-        for bin in 0..<settings.targetTable.bins where taughtRows[bin] > 0 {
+        correction.advance(days: days, steps: Double(served))
+        writeSigmas()
+        for bin in 0..<settings.targetTable.bins {
             sampler.pickFresh(tasks, bin: bin, since: frontiers)
             if sampler.picks.isEmpty { continue }
             builder.fill(sampler.picks, from: tasks, standardizer: standardizer, rates: rates)
-            correction.collectProcessOutputs(sampler.picks, from: tasks, purchases, builder.batch)
-            correction.observe(bin: bin, builder.batch, trainer, weights: servingWeights, rates: rates)
+            correction.collectBase(sampler.picks, from: tasks, base, builder.batch)
+            correction.observe(
+                bin: bin, builder.batch, trainer,
+                network: networkIsAwake && taughtRows[bin] > 0 ? servingWeights : nil, rates: rates)
+        }
+    }
+
+    /// Whether the network has taken the steps from which it may have a say.
+    var networkIsAwake: Bool { served > 0 && served >= Int64(configuration.minimumSteps) }
+
+    private func writeSigmas() {
+        withUnsafeTemporaryAllocation(of: Float.self, capacity: settings.targetTable.cells) { sigmas in
+            sigmas.initialize(repeating: 1)
+            for rule in settings.rules where rule.isValue {
+                for bin in 0..<settings.targetTable.bins { sigmas[rule.cell(bin: bin)] = rates.sigma(rule, bin: bin) }
+            }
+            base.set(sigmas: sigmas.baseAddress!)
         }
     }
 

@@ -145,7 +145,7 @@ struct LogitCorrection: Codable, Equatable {
 
     /// Coefficients of every output of the heads: what is added, and the factor on the heads.
     func write(_ layout: ModelLayout, rates: borrowing PopulationRates, into row: CorrectionCoefficients.Row) {
-        for o in 0..<layout.outputs { (row.added[o], row.headFactor[o]) = (0, 1) }
+        for o in 0..<layout.outputs { (row.added[o], row.headFactor[o], row.processFactor[o]) = (0, 1, 0) }
         for (h, head) in layout.heads.enumerated() where head.kind.isCorrected {
             for b in 0..<layout.bins {
                 let (cell, o) = (cells[layout.cell(head: h, bin: b)], layout.output(head: h, bin: b))

@@ -34,7 +34,7 @@ struct OutcomeScorer {
         levels = IntervalLevels(count: settings.valueReadings.count)
     }
 
-    /// Scores a landmark at the horizons that its maturity in a bin completes. Predictions of population rates are not
+    /// Scores a landmark at the horizons that its maturity in a bin completes. Predictions without the network are not
     /// scored.
     mutating func observe(_ landmark: UnsafeMutableRawPointer, bin: Int, drift: inout DriftMonitor) {
         guard LandmarkPool.header(landmark).pointee.flags & LandmarkHeader.fromModel != 0 else { return }
@@ -55,7 +55,9 @@ struct OutcomeScorer {
             levels.observe(interval, spread.distribution, outcome: y)
             distribution = spread.distribution
         }
-        drift.observe(metric: i, sample, distribution, instant: h.pointee.instant)
+        if h.pointee.flags & LandmarkHeader.led != 0 {
+            drift.observe(metric: i, sample, distribution, instant: h.pointee.instant)
+        }
         windows[i].add(sample)
     }
 

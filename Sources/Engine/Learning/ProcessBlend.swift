@@ -139,10 +139,15 @@ struct ProcessBlend: Codable, Equatable {
             let x = SIMD3(s.mu.process - s.mu.heads, 1, 1)
             let variance = s.sigma * s.sigma
             let mean = exp(meanLogSpend + s.mu.heads + (cells[i].amount.mean * x).sum() + variance / 2)
-            let dispersion = max(Self.leastDispersion, exp(min(Self.mostVariance, variance)) - 1)
+            let dispersion = Self.dispersion(variance)
             let ratio = min(1 + Self.mostDeviations * dispersion.squareRoot(), Double(s.label) / mean)
             cells[i].amount.observe(x, gradient: (ratio - 1) / dispersion, information: 1 / dispersion)
         }
+    }
+
+    /// Of a lognormal, exp(σ²) - 1, within bounds.
+    static func dispersion(_ variance: Double) -> Double {
+        max(leastDispersion, exp(min(mostVariance, variance)) - 1)
     }
 
     /// μ of a lognormal whose log of the mean the process gives.

@@ -10,8 +10,10 @@ struct PurchaseProcess: Codable, Equatable {
     static let rates = geometric(from: 1.0 / 1500, to: 1.0 / 1.5, count: 8)
     static let deathRates = [1e-5] + geometric(from: 1.0 / 3000, to: 0.1, count: 4)
     static let nodes = rates.count * deathRates.count
-    /// Customers between two steps of learning.
+    /// Customers between two steps of learning; the first steps are taken after fewer, each after twice as many as the one
+    /// before, so that a stream soon has a population of its own.
     static let batch = 256
+    private static let firstBatch = 16
     /// Customers after which what was learned counts a third.
     static let memory = 50_000.0
     /// Purchase days that a customer's mean spend weighs as much as the population's.
@@ -34,6 +36,15 @@ struct PurchaseProcess: Codable, Equatable {
         var now: Float
         var spend: Float
 
+        /// The same of days with any event, from a finished row of snapshot features; there is no money in it.
+        @inline(__always)
+        init(activity features: UnsafePointer<Float>) {
+            now = expm1f(features[SnapshotFeatures.tenure])
+            last = max(0, now - expm1f(features[SnapshotFeatures.recency]))
+            repeats = max(0, expm1f(features[SnapshotFeatures.daysActive]) - 1)
+            spend = 0
+        }
+
         /// From a finished row of snapshot features; nil for who has not bought.
         @inline(__always)
         init?(_ features: UnsafePointer<Float>) {
@@ -54,7 +65,7 @@ struct PurchaseProcess: Codable, Equatable {
         for k in 0..<Self.nodes { sums[k] += Double(responsibilities[k]) }
         spendSum += Double(history.spend)
         count += 1
-        guard count == Self.batch else { return false }
+        guard count >= min(Self.batch, Self.firstBatch << min(steps, 4)) else { return false }
         let rate = max(pow(Double(steps + 2), -0.7), Double(Self.batch) / Self.memory)
         // No node dies out: what is not seen today may come.
         let floor = 1e-6
@@ -190,22 +201,22 @@ final class PurchaseForecast {
         }
     }
 
-    /// What the process says where a model's heads say it, in their terms: the logit of a bin's probability, and for
-    /// value heads μ, the log of the money of who buys less `meanLogSpend`. Zero for heads that are not of purchases.
-    /// - Returns: false, with all zeros, for who has not bought.
+    /// What the process expects of a bin.
+    struct Expectation {
+        /// P(the next purchase in the bin | none in earlier bins).
+        var hazard: Float
+        /// P(a purchase in the bin), and the expected number.
+        var some: Float
+        var number: Float
+    }
+
+    /// - Parameter body: gets each bin with what is expected of it.
     @inline(__always)
-    func outputs(
-        _ features: UnsafePointer<Float>, _ layout: ModelLayout, purchaseHeads: [Bool],
-        meanLogSpend: UnsafePointer<Float>, into out: UnsafeMutablePointer<Float>
-    ) -> Bool {
-        for o in 0..<layout.outputs { out[o] = 0 }
-        guard let h = PurchaseProcess.History(features) else { return false }
+    func forEachBin(_ h: PurchaseProcess.History, _ body: (Int, Expectation) -> Void) {
         let n = Self.nodes
         withUnsafeTemporaryAllocation(of: Float.self, capacity: 2 * n) { buffer in
             let (d, a) = (buffer.baseAddress!, buffer.baseAddress! + n)
             posterior(h, leaves: d, returns: a)
-            let k = Float(PurchaseProcess.spendPrior)
-            let money = (k * spend + (h.repeats + 1) * h.spend) / (k + h.repeats + 1)
             var earlier: Float = 0
             for b in 0..<bins {
                 var (until, some, mean): (Float, Float, Float) = (0, 0, 0)
@@ -216,23 +227,48 @@ final class PurchaseForecast {
                 }
                 let hazard = (until - earlier) / max(1e-6, 1 - earlier)
                 earlier = until
-                for (i, head) in layout.heads.enumerated() where purchaseHeads[i] {
-                    let o = layout.output(head: i, bin: b)
-                    guard head.kind.isMoney else {
-                        out[o] = Self.logit(hazard)
-                        continue
-                    }
-                    out[o] = Self.logit(some)
-                    let perBuyer = money * mean / max(1e-9, some)
-                    out[o + 1] = logf(max(1e-3, perBuyer)) - meanLogSpend[layout.cell(head: i, bin: b)]
+                body(b, Expectation(hazard: hazard, some: some, number: mean))
+            }
+        }
+    }
+
+    /// Mean money of a purchase day: the customer's own, drawn to the population's as far as that is known.
+    /// - Parameter h: nil for who has not bought.
+    @inline(__always)
+    func money(_ h: PurchaseProcess.History?) -> Float {
+        guard let h else { return spend }
+        let k = spend > 0 ? Float(PurchaseProcess.spendPrior) : 0
+        return (k * spend + (h.repeats + 1) * h.spend) / (k + h.repeats + 1)
+    }
+
+    /// What the process says where a model's heads say it, in their terms: the logit of a bin's probability, and for
+    /// value heads the log of the mean money of who buys, less `meanLogSpend`. Zero for heads that are not of purchases.
+    /// - Returns: false, with all zeros, for who has not bought.
+    @inline(__always)
+    func outputs(
+        _ features: UnsafePointer<Float>, _ layout: ModelLayout, purchaseHeads: [Bool],
+        meanLogSpend: UnsafePointer<Float>, into out: UnsafeMutablePointer<Float>
+    ) -> Bool {
+        for o in 0..<layout.outputs { out[o] = 0 }
+        guard let h = PurchaseProcess.History(features) else { return false }
+        let money = money(h)
+        forEachBin(h) { b, expected in
+            for (i, head) in layout.heads.enumerated() where purchaseHeads[i] {
+                let o = layout.output(head: i, bin: b)
+                guard head.kind.isMoney else {
+                    out[o] = Self.logit(expected.hazard)
+                    continue
                 }
+                out[o] = Self.logit(expected.some)
+                let perBuyer = money * expected.number / max(1e-9, expected.some)
+                out[o + 1] = logf(max(1e-3, perBuyer)) - meanLogSpend[layout.cell(head: i, bin: b)]
             }
         }
         return true
     }
 
     @inline(__always)
-    private static func logit(_ p: Float) -> Float {
+    static func logit(_ p: Float) -> Float {
         let q = max(1e-5, min(1 - 1e-5, p))
         return logf(q / (1 - q))
     }

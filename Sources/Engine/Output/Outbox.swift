@@ -32,6 +32,8 @@ public struct OutboxEntry {
     public let kind: Kind
     /// `clvd_status` of a dead letter.
     public let reason: UInt8
+    /// Of what is too late: by how much it is older than the watermark, ms.
+    public let excess: Int64
     /// Index, in the step's events, of the record that caused the entry.
     public let record: UInt32
     /// Where that record lies; offset -1 for an idle tick, which has no record.
@@ -40,11 +42,13 @@ public struct OutboxEntry {
     public let value: UnsafeBufferPointer<UInt8>
 
     init(
-        kind: Kind, reason: UInt8, record: UInt32, source: RecordPlace = .none, key: UnsafeBufferPointer<UInt8>,
+        kind: Kind, reason: UInt8, excess: Int64 = 0, record: UInt32, source: RecordPlace = .none,
+        key: UnsafeBufferPointer<UInt8>,
         value: UnsafeBufferPointer<UInt8>
     ) {
         self.kind = kind
         self.reason = reason
+        self.excess = excess
         self.record = record
         self.source = source
         self.key = key
@@ -57,6 +61,7 @@ struct Outbox: ~Copyable {
     struct Item {
         var kind: OutboxEntry.Kind
         var reason: UInt8
+        var excess: Int64 = 0
         var record: UInt32
         var source: RecordPlace
         var keyAt: Int
@@ -73,11 +78,11 @@ struct Outbox: ~Copyable {
         writer.reset()
     }
 
-    mutating func deadLetter(record: UInt32, source: RecordPlace, reason: UInt8) {
+    mutating func deadLetter(record: UInt32, source: RecordPlace, reason: UInt8, excess: Int64) {
         items.append(
             Item(
-                kind: .deadLetter, reason: reason, record: record, source: source, keyAt: 0, keyLength: 0, valueAt: 0,
-                valueLength: 0))
+                kind: .deadLetter, reason: reason, excess: excess, record: record, source: source, keyAt: 0,
+                keyLength: 0, valueAt: 0, valueLength: 0))
     }
 
     /// Appends an entry of the bytes that `value` writes.
@@ -100,7 +105,7 @@ struct Outbox: ~Copyable {
     func entry(_ i: Int) -> OutboxEntry {
         let item = items[i]
         return OutboxEntry(
-            kind: item.kind, reason: item.reason, record: item.record, source: item.source,
+            kind: item.kind, reason: item.reason, excess: item.excess, record: item.record, source: item.source,
             key: UnsafeBufferPointer(start: writer.base + item.keyAt, count: item.keyLength),
             value: UnsafeBufferPointer(start: writer.base + item.valueAt, count: item.valueLength))
     }

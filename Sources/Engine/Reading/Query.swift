@@ -57,10 +57,9 @@ public final class Query {
     }
 
     private func fill(_ row: Int, _ key: String, _ timeMs: Int64) -> Bool {
-        guard let (task, found) = engine.find(key) else { return false }
-        let slot = task.users.slot(found)
-        engine.settings.fill(scratch, row: row, with: slot, now: max(timeMs, slot.header.pointee.lastEventMs))
-        return true
+        engine.withState(of: key) { _, slot in
+            engine.settings.fill(scratch, row: row, with: slot, now: max(timeMs, slot.header.pointee.lastEventMs))
+        } != nil
     }
 
     private func tell(

@@ -84,8 +84,10 @@ extension Engine {
     /// The view of a user at the clock of its partition, or at its last event where that is later; nil for a user who
     /// is not known.
     public func view(of user: String) -> UserView? {
-        guard let (task, found) = find(user) else { return nil }
-        let slot = task.users.slot(found)
+        withState(of: user) { view(of: user, $0, $1) }
+    }
+
+    private func view(of user: String, _ task: PartitionTask, _ slot: UserSlot) -> UserView {
         let h = slot.header.pointee
         let now = max(task.clock.now ?? .min, h.lastEventMs)
         let scratch = settings.makeScratch()
@@ -94,7 +96,9 @@ extension Engine {
         let row = UnsafePointer(scratch.predictions)
         let share = task.ranks.share(below: settings.segmentReading.value(row))
         return UserView(
-            user: String(decoding: task.users.key(of: slot), as: UTF8.self), topic: topics[Int(task.id.topic)],
+            // Of former customers no key is kept.
+            user: h.keyLength > 0 ? String(decoding: task.users.key(of: slot), as: UTF8.self) : user,
+            topic: topics[Int(task.id.topic)],
             partition: task.id.partition, timeMs: now,
             forecasts: forecasts(scratch),
             churnProbability: settings.alerts.enabled ? Double(settings.alerts.churn.value(row)) : nil,
@@ -110,14 +114,21 @@ extension Engine {
                 raisedAtSeconds: h.alertRaisedAt == 0 ? nil : Int64(h.alertRaisedAt), count: Int(h.alerts)))
     }
 
-    /// The task and the slot that hold a user, or the customer whose alias it is; nil when no task knows it.
-    func find(_ user: String) -> (task: PartitionTask, slot: UInt32)? {
+    /// The task that knows a user, and its slot; of a former customer a slot made of what is left, without windows and
+    /// events. nil when no task knows the user.
+    func withState<Result>(of user: String, _ body: (PartitionTask, UserSlot) -> Result) -> Result? {
         var user = user
         return user.withUTF8 { key in
             guard key.count > 0 else { return nil }
             for task in ordered {
-                let found = task.customer(key).slot
-                if found != UserTable.none { return (task, found) }
+                let customer = task.customer(key)
+                if customer.slot != UserTable.none { return body(task, task.users.slot(customer.slot)) }
+                guard let place = task.users.former.find(customer.hash) else { continue }
+                let slot = UnsafeMutableRawPointer.allocate(byteCount: settings.userLayout.size, alignment: 8)
+                defer { slot.deallocate() }
+                slot.initializeMemory(as: UInt8.self, repeating: 0, count: settings.userLayout.size)
+                task.users.former.records[Int(place)].restore(slot.header)
+                return body(task, slot)
             }
             return nil
         }

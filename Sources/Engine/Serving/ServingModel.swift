@@ -31,65 +31,57 @@ final class ServingModel {
     /// Predictions of `rows` users from their state and raw features, which become log-scaled on the way.
     func predict(_ s: Scratch, rows: Int) {
         SnapshotFeatures.finish(s.features, count: rows)
-        let cells = settings.targetTable.cells
-        guard parameters.version > 0 else {
-            for r in 0..<rows {
-                memcpy(s.predictions + r * cells, parameters.prior, cells * MemoryLayout<Float>.stride)
-            }
-            return
-        }
-        parameters.standardizer.apply(s.features, rows: rows, into: s.standard)
-        network.headOutputs(
-            parameters.weights, rows: rows, state: s.state, features: s.standard, outputs: s.outputs,
-            workspace: s.workspace)
         let n = settings.model.outputs
-        withUnsafeTemporaryAllocation(of: Float.self, capacity: n) { process in
+        if parameters.version > 0 {
+            parameters.standardizer.apply(s.features, rows: rows, into: s.standard)
+            network.headOutputs(
+                parameters.weights, rows: rows, state: s.state, features: s.standard, outputs: s.outputs,
+                workspace: s.workspace)
+        } else {
+            s.outputs.update(repeating: 0, count: rows * n)
+        }
+        withUnsafeTemporaryAllocation(of: Float.self, capacity: n) { base in
             for r in 0..<rows {
                 let features = s.features + r * SnapshotFeatures.count
-                let bought = parameters.purchases.outputs(
-                    features, settings.model, purchaseHeads: settings.purchaseHeads,
-                    meanLogSpend: parameters.meanLogSpend,
-                    into: process.baseAddress!)
+                let bought = parameters.base.outputs(
+                    features, meanLogSpend: parameters.meanLogSpend, into: base.baseAddress!)
                 let row = s.outputs + r * n
-                if bought { subtractVariance(row, process.baseAddress!) }
-                parameters.coefficients.row(of: features, bought: bought)
-                    .apply(row, process: process.baseAddress!, count: n)
+                let coefficients = parameters.coefficients.row(of: features, bought: bought)
+                subtractVariance(row, base.baseAddress!, coefficients)
+                coefficients.apply(row, process: base.baseAddress!, count: n)
             }
         }
         network.predict(
             rows: rows, outputs: s.outputs, meanLogSpend: parameters.meanLogSpend, predictions: s.predictions)
-        if parameters.taughtBins < settings.targetTable.bins { extrapolate(s.predictions, rows: rows) }
+        if parameters.version == 0 && settings.hasUncorrectedHeads { copyPriors(s.predictions, rows: rows) }
     }
 
-    /// Turns the process's log of mean money into μ, which is less by half the variance of the heads.
+    /// Turns the base's log of mean money into μ, which is less by half the variance.
     /// - Parameters:
     ///   - row: [outputs] of the heads.
-    ///   - process: [outputs] of the process, changed in place.
+    ///   - base: [outputs] of the base, changed in place.
     @inline(__always)
-    private func subtractVariance(_ row: UnsafePointer<Float>, _ process: UnsafeMutablePointer<Float>) {
-        for (h, head) in settings.model.heads.enumerated() where head.kind.isMoney && settings.purchaseHeads[h] {
+    private func subtractVariance(
+        _ row: UnsafePointer<Float>, _ base: UnsafeMutablePointer<Float>, _ c: CorrectionCoefficients.Row
+    ) {
+        for (h, head) in settings.model.heads.enumerated() where head.kind.isMoney {
             for b in 0..<settings.model.bins {
                 let o = settings.model.output(head: h, bin: b)
-                process[o + 1] = ProcessBlend.mu(logMean: process[o + 1], sigma: Network.sigma(row[o + 2]))
+                let sigma = Network.sigma(c.corrected(o + 2, row[o + 2], process: base[o + 2]))
+                base[o + 1] = ProcessBlend.mu(logMean: base[o + 1], sigma: sigma)
             }
         }
     }
 
-    /// Bins that nothing has been learned of yet relate to the bin before as they do for the population; a first bin is
-    /// that of the population.
+    /// Heads of which the base knows nothing say the population's rates while the network has no say.
     /// - Parameter predictions: [rows × cells].
-    private func extrapolate(_ predictions: UnsafeMutablePointer<Float>, rows: Int) {
+    private func copyPriors(_ predictions: UnsafeMutablePointer<Float>, rows: Int) {
         let cells = settings.targetTable.cells
-        for rule in settings.rules {
-            let kind = rule.kind.rules
-            let width = kind.cellsPerBin
-            for bin in parameters.taughtBins..<settings.targetTable.bins {
-                let cell = rule.cell(bin: bin)
-                let prior = UnsafePointer(parameters.prior + cell)
-                for r in 0..<rows {
-                    let row = predictions + r * cells + cell
-                    if bin > 0 { kind.extrapolate(row, prior: prior) } else { row.update(from: prior, count: width) }
-                }
+        for (h, head) in settings.model.heads.enumerated() where !head.kind.isCorrected {
+            let range = settings.targetTable.cells(target: h)
+            for r in 0..<rows {
+                (predictions + r * cells + range.lowerBound).update(
+                    from: parameters.prior + range.lowerBound, count: range.count)
             }
         }
     }
@@ -97,10 +89,10 @@ final class ServingModel {
     /// Events of a user at which its own past makes a half of full confidence (chosen, not measured).
     static let halfConfidence: Float = 3
 
-    /// How far the predictions of a user rest on what was learned, and on the user's own past: 0 while population rates
-    /// predict, then `evidence` times e / (e + `halfConfidence`) for a user of e events.
+    /// How far the predictions of a user rest on outcomes, and on the user's own past: `evidence` times
+    /// e / (e + `halfConfidence`) for a user of e events. 0 until outcomes are known.
     @inline(__always)
     func confidence(events: UInt32) -> Float {
-        parameters.version > 0 ? parameters.evidence * Float(events) / (Float(events) + Self.halfConfidence) : 0
+        parameters.evidence * Float(events) / (Float(events) + Self.halfConfidence)
     }
 }

@@ -8,10 +8,10 @@ struct ServingParameters: ~Copyable {
     var standardizer = Standardizer(features: SnapshotFeatures.count)
     var amountMean: Float = 0
     var amountInverse: Float = 0
-    /// Training steps behind the weights; 0 while population rates predict.
+    /// Training steps behind the weights; 0 while the network has no say.
     var version: Int64 = 0
-    /// The first so many bins have been taught; for later ones the weights are no better than random.
-    var taughtBins = 0
+    /// Whether the network has most shares. It was taught on outcomes, so that excess losses are a change of the stream.
+    var isLed = false
     /// [cells] of a prediction for a user of whom nothing is known.
     let prior: UnsafeMutablePointer<Float>
     /// [cells] of the centres of log spend.
@@ -20,8 +20,8 @@ struct ServingParameters: ~Copyable {
     let priorChance: UnsafeMutablePointer<Float>
     let priorSigma: UnsafeMutablePointer<Float>
     let coefficients: CorrectionCoefficients
-    let purchases: PurchaseForecast
-    private(set) var process = PurchaseProcess()
+    let base: BaseForecast
+    private(set) var population = BaseForecast.Population()
     /// [value readings] of the levels of the intervals.
     let levels: UnsafeMutablePointer<Float>
     /// How far predictions rest on outcomes that were learned from, 0 to 1 (`Learner.evidence`).
@@ -41,15 +41,15 @@ struct ServingParameters: ~Copyable {
         priorChance = floats(cells, 0)
         priorSigma = floats(cells, 1)
         coefficients = CorrectionCoefficients(outputs: settings.model.outputs)
-        purchases = PurchaseForecast(ends: settings.binEndDays)
+        base = BaseForecast(settings)
         levels = floats(max(1, settings.valueReadings.count), Float(SpendInterval.coverage))
     }
 
     deinit { for p in [weights, prior, meanLogSpend, priorChance, priorSigma, levels] { p.deallocate() } }
 
-    mutating func set(_ process: PurchaseProcess) {
-        self.process = process
-        purchases.set(process)
+    mutating func set(_ population: BaseForecast.Population) {
+        self.population = population
+        base.set(population)
     }
 
     /// - Parameter source: weights as `ModelLayout` places them.
@@ -66,24 +66,25 @@ extension ServingParameters {
         var mean: [Double]
         var m2: [Double]
         var observations: [Double]
-        var process: PurchaseProcess
+        /// nil in format 7 and before, which kept only the purchases of it.
+        var population: BaseForecast.Population?
+        var process: PurchaseProcess?
         var version: Int64
-        var taughtBins: Int
+        var isLed: Bool?
         var evidence: Float
 
-        /// - Parameter bins: of the configuration.
-        func isWhole(bins: Int) -> Bool {
+        var isWhole: Bool {
             let features = SnapshotFeatures.count + 1
             return [mean, m2, observations].allSatisfy { $0.count == features && $0.allSatisfy(\.isFinite) }
-                && process.isWhole && StateCheck.counts.contains(version) && (0...bins).contains(taughtBins)
+                && (population?.isWhole ?? true) && (process?.isWhole ?? true) && StateCheck.counts.contains(version)
                 && evidence.isFinite
         }
     }
 
     var image: Image {
         Image(
-            mean: standardizer.mean, m2: standardizer.m2, observations: standardizer.observations, process: process,
-            version: version, taughtBins: taughtBins, evidence: evidence)
+            mean: standardizer.mean, m2: standardizer.m2, observations: standardizer.observations,
+            population: population, version: version, isLed: isLed, evidence: evidence)
     }
 
     /// Flat memory of numbers, in a fixed order.
@@ -101,7 +102,7 @@ extension ServingParameters {
     mutating func restore(_ image: Image, _ settings: EngineSettings, _ bytes: UnsafeRawBufferPointer) throws {
         let regions = regions(settings)
         let size = regions.reduce(0) { $0 + $1.count } * MemoryLayout<Float>.stride
-        guard image.isWhole(bins: settings.targetTable.bins), bytes.count == size, StateCheck.areFinite(bytes) else {
+        guard image.isWhole, bytes.count == size, StateCheck.areFinite(bytes) else {
             throw SnapshotMismatch("the model that served before the last learning does not fit this configuration")
         }
         var at = 0
@@ -113,7 +114,8 @@ extension ServingParameters {
         standardizer = Standardizer(
             features: SnapshotFeatures.count, mean: image.mean, m2: image.m2, observations: image.observations)
         (amountMean, amountInverse) = (standardizer.amountMean, standardizer.amountInverse)
-        (version, taughtBins, evidence) = (image.version, image.taughtBins, image.evidence)
-        set(image.process)
+        (version, isLed, evidence) = (image.version, image.isLed ?? (image.version > 0), image.evidence)
+        set(image.population ?? BaseForecast.Population(formerly: image.process))
+        base.set(sigmas: priorSigma)
     }
 }

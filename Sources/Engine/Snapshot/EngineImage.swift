@@ -111,6 +111,7 @@ extension Engine {
             let name = "task-\(task.id.topic)-\(task.id.partition)"
             sections.append(.init(name: "\(name)-users", regions: [task.users.slotBytes]))
             sections.append(.init(name: "\(name)-keys", regions: [task.users.longKeyBytes]))
+            sections.append(.init(name: "\(name)-former", regions: [task.users.former.bytes]))
             sections.append(.init(name: "\(name)-landmarks", regions: task.pool.regions))
             if task.aliases.image != nil {
                 sections.append(.init(name: "\(name)-aliases", regions: [task.aliases.nodes.slotBytes]))
@@ -205,8 +206,12 @@ extension Engine {
         let converted = format == 6 ? try Format6.slots(slots, &image.users, settings) : nil
         defer { converted?.deallocate() }
         return try PartitionTask(
-            image: image, settings: settings, slots: converted.map { UnsafeRawBufferPointer($0) } ?? slots,
-            longKeys: section("\(name)-keys"), landmarks: section("\(name)-landmarks")
+            image: image, format: format, settings: settings,
+            slots: converted.map { UnsafeRawBufferPointer($0) } ?? slots,
+            longKeys: section("\(name)-keys"),
+            former: image.users.former == nil
+                ? UnsafeRawBufferPointer(start: nil, count: 0) : section("\(name)-former"),
+            landmarks: section("\(name)-landmarks")
         ) { (try section("\(name)-aliases"), try section("\(name)-alias-keys")) }
     }
 

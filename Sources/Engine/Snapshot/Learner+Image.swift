@@ -16,7 +16,10 @@ extension Learner {
         var standardM2: [Double]
         var standardObservations: [Double]
         var rates: PopulationRates
-        var process: PurchaseProcess
+        /// nil in format 7 and before, which kept only the purchases of it.
+        var population: BaseForecast.Population?
+        var process: PurchaseProcess?
+        var shares: ForecastShares?
         var calibrations: [LogitCorrection]
         var blends: [ProcessBlend]
         var windows: [Window]
@@ -40,7 +43,8 @@ extension Learner {
             strikes: stopping.strikes,
             served: served, taughtRows: taughtRows, optimizerSteps: weights.steps, standardMean: standardizer.mean,
             standardM2: standardizer.m2, standardObservations: standardizer.observations, rates: rates,
-            process: process, calibrations: correction.logits, blends: correction.blends,
+            population: population, shares: correction.shares, calibrations: correction.logits,
+            blends: correction.blends,
             windows: scorer.windows.map {
                 .init(samples: $0.samples.count, next: $0.next, seen: $0.seen, covered: $0.covered)
             }, levels: scorer.levels, drift: drift.detector, adapting: adapting)
@@ -88,8 +92,12 @@ extension Learner {
         rates = image.rates
         correction.logits = image.calibrations
         correction.blends = image.blends
-        process = image.process
-        purchases.set(process)
+        population = image.population ?? BaseForecast.Population(formerly: image.process)
+        base.set(population)
+        // Before format 8 the network had no other beside it once it served.
+        let (groups, cells) = (CorrectionCoefficients.groups, settings.targetTable.cells)
+        correction.shares =
+            image.shares ?? (served > 0 ? .all(groups: groups, cells: cells) : .init(groups: groups, cells: cells))
         scorer.levels = image.levels
         drift.detector = image.drift
         adapting = image.adapting
@@ -111,7 +119,9 @@ extension Learner {
         try count("standardObservations", image.standardObservations.count, features)
         try count("taughtRows", image.taughtRows.count, taughtRows.count)
         try count("rates", image.rates.cells.count, cells)
-        try whole("process", image.process.isWhole)
+        try whole("population", image.population?.isWhole ?? image.process?.isWhole ?? true)
+        try whole(
+            "shares", image.shares?.isWhole(groups: CorrectionCoefficients.groups, cells: cells) ?? true)
         try count("calibrations", image.calibrations.count, correction.logits.count)
         for (g, saved) in image.calibrations.enumerated() {
             try count("calibrations[\(g)]", saved.cells.count, cells)

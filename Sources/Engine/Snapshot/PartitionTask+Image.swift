@@ -21,7 +21,8 @@ extension PartitionTask {
 
     var image: Image {
         Image(
-            id: id, watermark: clock.watermark, stream: clock.stream.image, timerHour: clock.timerHour, scoredHour: clock.scoredHour,
+            id: id, watermark: clock.watermark, stream: clock.stream.image, timerHour: clock.timerHour,
+            scoredHour: clock.scoredHour,
             nextOffset: nextOffset, evictionHand: evictionHand, recordsLearned: recordsLearned, counters: counters,
             users: users.image, pool: pool.image, aliases: aliases.image)
     }
@@ -29,17 +30,19 @@ extension PartitionTask {
     /// - Parameter aliases: slots and long keys, where the image has any.
     /// - Throws: `SnapshotMismatch` when the image was made with another configuration.
     convenience init(
-        image: Image, settings: EngineSettings, slots: UnsafeRawBufferPointer, longKeys: UnsafeRawBufferPointer,
-        landmarks: UnsafeRawBufferPointer,
+        image: Image, format: Int, settings: EngineSettings, slots: UnsafeRawBufferPointer,
+        longKeys: UnsafeRawBufferPointer, former: UnsafeRawBufferPointer, landmarks: UnsafeRawBufferPointer,
         aliases: () throws -> (slots: UnsafeRawBufferPointer, longKeys: UnsafeRawBufferPointer)
     ) throws {
         guard image.evictionHand >= 0 else {
             throw SnapshotMismatch("the state of partition \(image.id) does not fit its own description")
         }
         try image.check(settings)
+        let table = try UserTable(
+            layout: settings.userLayout, image: image.users, slots: slots, longKeys: longKeys, former: former)
+        if format == 7 { Format7.convert(table) }
         self.init(
-            id: image.id, settings: settings,
-            users: try UserTable(layout: settings.userLayout, image: image.users, slots: slots, longKeys: longKeys),
+            id: image.id, settings: settings, users: table,
             pool: try LandmarkPool(
                 layout: settings.landmarkLayout, most: max(1024, settings.configuration.learning.maxLandmarks),
                 binEnds: settings.targetTable.binEnds, image: image.pool, bytes: landmarks),

@@ -27,6 +27,9 @@ struct StateCheck {
                 throw refusal("the user in slot \(i): newest landmark outside the pool")
             }
         }
+        for i in 0..<users.former.places where Int(users.former.records[i].landmark) > pool.capacity {
+            throw refusal("former customer \(i): newest landmark outside the pool")
+        }
     }
 
     private func fault(_ slot: UserSlot) -> StaticString? {
@@ -67,29 +70,40 @@ struct StateCheck {
     /// Each held landmark is where its sequence says and belongs to a user in use or to none; the landmarks of a user are
     /// linked from the newest to the oldest, beginning in its slot.
     func check(_ pool: borrowing LandmarkPool, _ users: borrowing UserTable) throws {
-        var newest = [UInt32](repeating: 0, count: users.slotCount)
+        // Of slots, then of former customers.
+        var newest = [UInt32](repeating: 0, count: users.slotCount + users.former.places)
         for sequence in pool.head..<pool.tail {
             let landmark = pool.at(sequence)
             let h = LandmarkPool.header(landmark).pointee
             if h.sequence != sequence { throw refusal("landmark \(sequence): its sequence") }
             guard StateCheck.instants.contains(h.instant) else { throw refusal("landmark \(sequence): its instant") }
-            if h.user == UserTable.none { continue }
-            guard Int(h.user) < users.slotCount, users.slot(h.user).header.pointee.flags & UserHeader.inUse != 0 else {
-                throw refusal("landmark \(sequence): its user")
-            }
+            if h.user >= FormerCustomers.gone { continue }
+            guard let place = place(of: h.user, users) else { throw refusal("landmark \(sequence): its user") }
             // An older one that is held no longer has left its place behind.
-            let known = newest[Int(h.user)]
+            let known = newest[place]
             guard known == 0 ? Int(h.previous) <= pool.capacity : h.previous == known else {
                 throw refusal("landmark \(sequence): its previous landmark")
             }
-            newest[Int(h.user)] = pool.link(sequence)
+            newest[place] = pool.link(sequence)
             if let fault = fault(landmark, h) { throw refusal("landmark \(sequence): \(fault)") }
         }
         for (i, link) in newest.enumerated() where link != 0 {
-            if users.slot(UInt32(i)).header.pointee.landmark != link {
+            let isSlot = i < users.slotCount
+            let user = isSlot ? UInt32(i) : FormerCustomers.bit | UInt32(i - users.slotCount)
+            if users.newest(of: user) != link {
                 throw refusal("the user in slot \(i): newest landmark is another's or an older one")
             }
         }
+    }
+
+    /// Place of a landmark's user among slots and former customers; nil for one who is neither.
+    private func place(of user: UInt32, _ users: borrowing UserTable) -> Int? {
+        if user < FormerCustomers.bit {
+            let isUser = Int(user) < users.slotCount && users.slot(user).header.pointee.flags & UserHeader.inUse != 0
+            return isUser ? Int(user) : nil
+        }
+        let i = Int(user & ~FormerCustomers.bit)
+        return i < users.former.places && users.former.records[i].flags != 0 ? users.slotCount + i : nil
     }
 
     private func fault(_ landmark: UnsafeMutableRawPointer, _ h: LandmarkHeader) -> StaticString? {
@@ -193,8 +207,8 @@ extension TaskCounters {
         let all = [
             records, accepted, duplicates, ignored, tombstones, erased, deadLetters, repeated, updates, alertsRaised,
             alertsCleared, alertsForSilence, alertsOfBacklog, alertsWithheld, rescored, landmarks, evictedIdle,
-            evictedByCap, purchasesWithoutMoney, refundsWithoutOrder, identifies, joined, aliasesWithoutState,
-            aliasesRepointed,
+            evictedByCap, purchasesWithoutMoney, refundsWithoutOrder, lateAccepted, excessEvents, identifies, joined,
+            aliasesWithoutState, aliasesRepointed,
         ]
         return reasons.count == TaskCounters().reasons.count && (all + reasons).allSatisfy(StateCheck.counts.contains)
     }
@@ -213,6 +227,8 @@ extension EngineImage.Metadata {
             schedule.marks?.isWhole ?? true,
             (schedule.marks == nil) == (former == nil), schedule.watermark.map(StateCheck.instants.contains) ?? true
         else { throw SnapshotMismatch("the position and the next learning do not fit each other") }
-        guard learner.process.isWhole else { throw SnapshotMismatch("the weights of the purchase process") }
+        guard learner.population?.isWhole ?? learner.process?.isWhole ?? true else {
+            throw SnapshotMismatch("the weights of the purchase process")
+        }
     }
 }

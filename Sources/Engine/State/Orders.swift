@@ -76,6 +76,12 @@ struct Orders {
         return nil
     }
 
+    /// Whether the latest record of a remembered order was on a day.
+    func hasOne(on today: UInt16) -> Bool {
+        for i in 0..<Orders.capacity where id[i] != 0 && day[i] == today { return true }
+        return false
+    }
+
     /// What an order brought less what was given back.
     @inline(__always)
     func remaining(_ i: Int) -> Double { max(0, OrderMoney.amount(total[i]) - OrderMoney.amount(refunded[i])) }

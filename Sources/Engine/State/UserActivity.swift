@@ -12,16 +12,20 @@ struct UserActivity {
     let categoryBuckets: Int
 
     /// Counts an event and appends it to the event ring.
-    /// - Parameter now: ms; the event's time, but not before the user's last event.
+    /// - Parameters:
+    ///   - now: ms; the event's time, but not before the user's last event.
+    ///   - isLate: whether it is older than the watermark.
     /// - Returns: the event as stored.
     func count(
-        _ event: UnsafePointer<clvd_event>, _ record: OrderRecord, in slot: UserSlot, now: Int64
+        _ event: UnsafePointer<clvd_event>, _ record: OrderRecord, in slot: UserSlot, now: Int64, isLate: Bool
     ) -> StoredEvent {
         let h = slot.header
         let e = event.pointee
         let seconds = UInt32(clamping: now / 1000)
         let first = h.pointee.events == 0
         let opensSession = opensSession(h, e.session_hash, first: first, now: now)
+        let isBehind = isLate && e.time_ms < now
+        if isBehind { countLate(h, record, Orders(slot, layout), time: e.time_ms) }
         orders.count(slot, record, time: e.time_ms)
         let pane = Panes.index(now)
         let panes = Panes(slot + layout.panes)
@@ -30,7 +34,9 @@ struct UserActivity {
         } else {
             panes.advance(from: h.pointee.paneClock, to: pane)
         }
-        if record.isPurchase && !record.isRepeat { countPurchase(h, isNew: !record.continues, seconds: seconds) }
+        if record.isPurchase && !record.isRepeat && !isBehind {
+            countPurchase(h, isNew: !record.continues, seconds: seconds)
+        }
         let stage = FunnelStage.code(ofType: e.type)
         panes.add(
             pane: Panes.index(e.time_ms), clock: pane, stage: stage, money: Float(record.money),
@@ -77,6 +83,7 @@ struct UserActivity {
             h.pointee.purchaseDays &+= 1
         }
         h.pointee.lastPurchase = seconds
+        h.pointee.flags &= ~UserHeader.latePurchase
     }
 
     @inline(__always)
@@ -94,6 +101,11 @@ struct UserActivity {
         h.pointee.valueToDate += money
         let day = h.pointee.lastActiveDay
         h.pointee.lastEventMs = now
-        if first || day != h.pointee.lastActiveDay { h.pointee.daysActive &+= 1 }
+        if first || day != h.pointee.lastActiveDay {
+            h.pointee.daysActive &+= 1
+            h.pointee.dayEvents = 1
+        } else if h.pointee.dayEvents < .max {
+            h.pointee.dayEvents += 1
+        }
     }
 }

@@ -36,17 +36,32 @@ struct UserHeader {
     var ringStart: UInt8 = 0
     /// Events stepped since the boundary state was kept.
     var sinceBoundary: UInt8 = 0
-    var dedupNext: UInt8 = 0
+    /// `dedupNext` in the low four bits, `orderNext` in the high ones.
+    var places: UInt8 = 0
     var flags: UInt8 = 0
     /// Alerts raised so far, at most 255.
     var alerts: UInt8 = 0
-    /// Place of the next order in `Orders`, which is that of the oldest.
-    var orderNext: UInt8 = 0
+    /// Events while the latest was on the day that it is on.
+    var dayEvents: UInt16 = 0
 
+    /// Place of the next event id in `EventIDs`.
+    var dedupNext: UInt8 {
+        get { places & 0xF }
+        set { places = places & 0xF0 | newValue & 0xF }
+    }
+    /// Place of the next order in `Orders`, which is that of the oldest.
+    var orderNext: UInt8 {
+        get { places >> 4 }
+        set { places = places & 0xF | newValue << 4 }
+    }
     /// Index of the pane of six hours that the panes stand at.
     var paneClock: Int32 { Panes.index(lastEventMs) }
     /// Day (UTC, since 1970) of the last event.
-    var lastActiveDay: UInt16 { UInt16(clamping: lastEventMs / Clock.day) }
+    var lastActiveDay: UInt16 { UserHeader.day(lastEventMs) }
+
+    /// Day (UTC, since 1970) of an instant, ms.
+    @inline(__always)
+    static func day(_ ms: Int64) -> UInt16 { UInt16(clamping: ms / Clock.day) }
 
     static let inUse: UInt8 = 1
     static let alertRaised: UInt8 = 2
@@ -56,6 +71,8 @@ struct UserHeader {
     static let pending: UInt8 = 8
     /// The alert that stands was withheld, so its clearing is not published either.
     static let alertWithheld: UInt8 = 16
+    /// The latest purchase in the sequence of events is not that with the latest time: it came late.
+    static let latePurchase: UInt8 = 32
 }
 
 /// Where everything of one user lies in its slot: one contiguous piece of memory, no pointers.

@@ -46,6 +46,8 @@ struct UserTable: ~Copyable {
     private var longKeys = ByteArena()
     /// Bytes of the arena whose users have left.
     private var longKeyGarbage = 0
+    /// What stays known of users whose slots were needed.
+    var former = FormerCustomers()
 
     static let none = UInt32.max
 
@@ -217,6 +219,23 @@ struct UserTable: ~Copyable {
             let k = key(of: slot(UInt32(i)))
             body(hash(k.baseAddress!, k.count))
         }
+        former.forEachHash(body)
+    }
+
+    /// The newest landmark of a slot or of a former customer, as landmarks name their user.
+    @inline(__always)
+    func setNewest(_ landmark: UInt32, of user: UInt32) {
+        if user < FormerCustomers.bit {
+            slot(user).header.pointee.landmark = landmark
+        } else if user < FormerCustomers.gone {
+            former.records[Int(user & ~FormerCustomers.bit)].landmark = landmark
+        }
+    }
+
+    @inline(__always)
+    func newest(of user: UInt32) -> UInt32 {
+        if user < FormerCustomers.bit { return slot(user).header.pointee.landmark }
+        return user < FormerCustomers.gone ? former.records[Int(user & ~FormerCustomers.bit)].landmark : 0
     }
 
     private mutating func compactLongKeys() {
@@ -245,12 +264,14 @@ extension UserTable {
         var seed: UInt64
         var slotBytes: Int
         var indexCapacity: Int
+        /// nil in format 7 and before.
+        var former: FormerCustomers.Image?
     }
 
     var image: Image {
         Image(
             slotCount: slotCount, userCount: userCount, freeSlots: freeSlots, seed: seed, slotBytes: layout.size,
-            indexCapacity: indexCapacity)
+            indexCapacity: indexCapacity, former: former.image)
     }
 
     /// The slots in use and free, as they lie in memory.
@@ -280,10 +301,12 @@ extension UserTable {
     }
 
     /// Bytes that hold something: slots ever used, index, long keys.
-    var usedBytes: Int { slotCount * layout.size + indexCapacity * 8 + longKeys.count }
+    var usedBytes: Int { slotCount * layout.size + indexCapacity * 8 + longKeys.count + former.usedBytes }
 
     /// Bytes of memory the table holds (touched or not).
-    var allocatedBytes: Int { slotCapacity * layout.size + indexCapacity * 8 + longKeys.capacity }
+    var allocatedBytes: Int {
+        slotCapacity * layout.size + indexCapacity * 8 + longKeys.capacity + former.usedBytes
+    }
 
     /// What is wrong with slots and long keys, if anything: in use are as many slots as there are users; the others are in
     /// the list of free ones, each once; every long key has bytes of its own in the arena.
@@ -314,8 +337,11 @@ extension UserTable {
         return nil
     }
 
-    init(layout: UserLayout, image: Image, slots bytes: UnsafeRawBufferPointer, longKeys: UnsafeRawBufferPointer) throws
-    {
+    /// - Parameter former: records of former customers; empty in format 7 and before.
+    init(
+        layout: UserLayout, image: Image, slots bytes: UnsafeRawBufferPointer, longKeys: UnsafeRawBufferPointer,
+        former records: UnsafeRawBufferPointer
+    ) throws {
         // Whatever the numbers are, they are compared with the bytes that are there before they are computed with.
         guard image.slotBytes == layout.size, bytes.count.isMultiple(of: layout.size),
             image.slotCount == bytes.count / layout.size,
@@ -326,6 +352,9 @@ extension UserTable {
         else { throw SnapshotMismatch("the user table does not fit its own description") }
         if let fault = UserTable.fault(bytes, layout, image, longKeys: longKeys.count) {
             throw SnapshotMismatch("the user table does not fit its own description: \(fault)")
+        }
+        if let image = image.former, !FormerCustomers.fit(image, records) {
+            throw SnapshotMismatch("the former customers do not fit their own description")
         }
         self.layout = layout
         seed = image.seed
@@ -342,6 +371,7 @@ extension UserTable {
         index = .allocate(capacity: indexCapacity)
         rebuildIndex()
         longKeyGarbage = self.longKeys.count - livingLongKeys
+        if let image = image.former { former = FormerCustomers(image, records) }
     }
 
     /// Bytes of the long keys of the users there are.

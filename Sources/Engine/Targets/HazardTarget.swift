@@ -51,13 +51,6 @@ extension HazardTarget {
         return survival
     }
 
-    /// The same factor on the cumulative hazard as for the population.
-    @inline(__always)
-    static func extrapolate(_ row: UnsafeMutablePointer<Float>, prior: UnsafePointer<Float>) {
-        let ratio = Hazard.cumulative(prior[0]) / Hazard.cumulative(prior[-1])
-        row[0] = -expm1f(-ratio * Hazard.cumulative(row[-1]))
-    }
-
     /// Hits of those at risk, with a tenth of five landmarks beside them.
     static func prior(_ rate: PopulationRates.Cell) -> Float { Float((rate.hits + 0.5) / (rate.atRisk + 5)) }
     static var firstPrior: Float { 0.1 }

@@ -61,11 +61,6 @@ protocol TargetRules {
     static func predict(_ o: UnsafePointer<Float>, mean: Float, into cells: UnsafeMutablePointer<Float>)
     /// The number that stands for the prediction up to a horizon, from those of its bins ([bins × cellsPerBin]).
     static func upToHorizon(_ cells: UnsafePointer<Float>, bins: Int) -> Float
-    /// A bin that was not taught, from the bin before.
-    /// - Parameters:
-    ///   - row: [bins × cellsPerBin] of predictions of a user at that bin; the bin before is at -cellsPerBin.
-    ///   - prior: the same of the population.
-    static func extrapolate(_ row: UnsafeMutablePointer<Float>, prior: UnsafePointer<Float>)
     /// Sign of the prediction's change with the first output of a bin.
     static var sign: Float { get }
 

@@ -60,14 +60,6 @@ enum ValueTarget: SingleNumberTarget {
         return sum
     }
 
-    /// The same factor on money as for the population.
-    @inline(__always)
-    static func extrapolate(_ row: UnsafeMutablePointer<Float>, prior: UnsafePointer<Float>) {
-        let (now, before) = (prior[0], prior[-1])
-        let ratio = before > 0 ? now / before : 0
-        row[0] = ratio * row[-1]
-    }
-
     static let sign: Float = 1
 
     /// Money of a landmark.

@@ -252,6 +252,7 @@ import Testing
         configuration.learning.eventLandmarkShare = 1
         configuration.learning.intervalRecords = 1
         configuration.learning.landmarkIntervalDays = 1000
+        configuration.time.clockSkewSeconds = 0
         let stream = TestStream()
         stream.add("a", .view, at: epoch)
         // Another user brings the watermark to the very end of the first bin, then an event comes for that instant.

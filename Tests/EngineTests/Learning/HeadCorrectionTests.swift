@@ -58,7 +58,7 @@ import Testing
         let rates = PopulationRates(cells: layout.cells)
         func information(bin: Int) -> [Double] {
             let correction = HeadCorrection(settings, executor: executor)
-            correction.observe(bin: bin, batch, trainer, weights: weights, rates: rates)
+            correction.observe(bin: bin, batch, trainer, network: weights, rates: rates)
             return (0..<3).map { correction.logits[0].cells[$0 * 3 + bin].information[0] }
         }
         #expect(information(bin: 0) == [14, 14, 14])

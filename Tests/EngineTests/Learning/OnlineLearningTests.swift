@@ -115,13 +115,12 @@ import Testing
         let stream = RandomStream(users: 40, events: 2500, troubles: false).make(seed: 71)
         var last = 0
         var versions: Set<Int> = []
-        var taught: [Int] = []
         for at in stride(from: 0, to: stream.events.count, by: 256) {
             let said = engine.run(stream, at..<min(stream.events.count, at + 256))
             for s in said where s.kind == .update {
                 let version = try #require(s.json()["model_version"] as? Int)
                 #expect(version >= last)
-                #expect(version == 0 || version >= 6, "population rates until the model has learned enough")
+                #expect(version == 0 || version >= 6, "the network has no say until it was taught enough")
                 last = version
                 versions.insert(version)
             }
@@ -129,92 +128,9 @@ import Testing
             #expect(
                 Set(try said.filter { $0.kind == .update }.map { try $0.json()["model_version"] as? Int }).count == 1)
             let report = engine.report(prequential: false)
-            taught.append(engine.serving.parameters.taughtBins)
             #expect(report.modelVersion == (report.learning.steps >= 6 ? report.learning.steps : 0))
         }
         #expect(versions.contains(0) && versions.count > 4)
-        #expect(
-            taught == taught.sorted() && taught[0] < 3 && taught.last == 3,
-            "\(taught): bins are taught one after the other")
-    }
-
-    /// Before the model serves, everybody's prediction is what happened to users so far.
-    @Test func aColdStartPredictsPopulationRates() throws {
-        var c = EngineConfiguration.small
-        c.learning.minimumSteps = 1_000_000
-        c.learning.intervalRecords = 100
-        c.learning.intervalHours = 0
-        c.learning.maxLandmarks = 50_000
-        let engine = Engine.make(c)
-        let stream = RandomStream(users: 40, events: 2000, troubles: false).make(seed: 72)
-        let n = stream.events.count / 100 * 100
-        engine.run(stream, 0..<n)
-        let pool = engine.task.pool.image
-        #expect(pool.head == 1)
-        var (hits, atRisk, money) = ([Double](repeating: 0, count: 9), [Double](repeating: 0, count: 9), [0.0, 0, 0])
-        for sequence in pool.head..<pool.tail {
-            let labels = engine.task.pool.at(sequence).at(engine.settings.landmarkLayout.labels, as: Float.self)
-            for bin in 0..<3 where sequence < pool.frontier[bin] {
-                atRisk[bin] += 1
-                money[bin] += max(0, Double(labels[bin]))
-                for head in 1..<3 {
-                    let row = head * 3
-                    if (0..<bin).contains(where: { labels[row + $0] > 0 }) { continue }
-                    atRisk[row + bin] += 1
-                    if labels[row + bin] > 0 { hits[row + bin] += 1 }
-                }
-            }
-        }
-        #expect(atRisk[2] > 200 && money[2] > 0)
-        let hazards = (3..<9).map { (hits[$0] + 0.5) / (atRisk[$0] + 5) }
-        let values = (0..<3).map { money[$0] / atRisk[$0] }
-        let said = engine.run(stream, n..<n + 1)
-        let json = try #require(said.first { $0.kind == .update }).json()
-        let clv = try #require(json["clv"] as? [String: Double])
-        let purchase = try #require(json["purchase_probability"] as? [String: Double])
-        for (bin, days) in ["2", "7", "20"].enumerated() {
-            let value = values[0...bin].reduce(0, +)
-            #expect(abs(clv[days]! / value - 1) < 1e-4)
-            #expect(abs(purchase[days]! - (1 - hazards[0...bin].reduce(1) { $0 * (1 - $1) })) < 1e-5)
-        }
-        let churn = (1 - hazards[3]) * (1 - hazards[4])
-        #expect(abs(try #require(json["churn_probability"] as? Double) - churn) < 1e-5)
-        #expect(json["model_version"] as? Int == 0)
-        #expect(json["confidence"] as? Double == 0)
-        // The interval is the population's: of those who may spend, the share that does, log-normal around its mean.
-        let intervals = try #require(json["clv_interval"] as? [String: [Double]])
-        let chances = (0..<3).map { bin in
-            Double(engine.settings.rules.first { $0.isValue }.map { rates(engine, Int($0.cell) + bin) } ?? 0)
-        }
-        #expect(chances.allSatisfy { $0 > 0 && $0 < 1 })
-        for days in ["2", "7", "20"] {
-            let bounds = try #require(intervals[days])
-            #expect(bounds.count == 2 && bounds[0] <= bounds[1])
-        }
-        let none = chances.reduce(1) { $0 * (1 - $1) }
-        #expect(none < 0.8 ? intervals["20"]![1] > 0 : intervals["20"]![1] == 0)
-    }
-
-    private func rates(_ engine: Engine, _ cell: Int) -> Float { engine.serving.parameters.priorChance[cell] }
-
-    /// Before any label has matured there is nothing to predict from: no money, a tenth for every event of the first
-    /// bin and as much a day after it, no confidence, no model; and never what random weights say.
-    @Test func beforeAnyLabel() throws {
-        let stream = TestStream()
-        for i in 0..<40 {
-            stream.add("user-\(i % 8)", i % 3 == 0 ? .purchase : .view, at: epoch + Int64(i) * hour, amount: 9)
-        }
-        var first: [String: Any]?
-        for said in Engine.make().run(stream) where said.kind == .update {
-            let json = try said.json()
-            #expect(json["model_version"] as? Int == 0 && json["confidence"] as? Double == 0)
-            #expect(json["clv"] as? [String: Double] == ["2": 0, "7": 0, "20": 0])
-            #expect(json["clv_interval"] as? [String: [Double]] == ["2": [0, 0], "7": [0, 0], "20": [0, 0]])
-            let purchase = try #require(json["purchase_probability"] as? [String: Double])
-            #expect(abs(purchase["2"]! - 0.1) < 1e-6 && abs(purchase["7"]! - (1 - pow(0.9, 3.5))) < 1e-5)
-            if first == nil { first = json }
-        }
-        #expect(first != nil)
     }
 
     /// Confidence grows with what the model was taught and with what is known of the customer.
@@ -237,48 +153,8 @@ import Testing
         for at in stride(from: 0, to: stream.events.count, by: 256) {
             engine.run(stream, at..<min(stream.events.count, at + 256))
             all.append(engine.serving.parameters.evidence)
-            #expect(engine.serving.parameters.taughtBins > 0 || all.last! == 0)
         }
         #expect(all == all.sorted() && all[0] < 0.3 && (0.5..<1).contains(all.last!), "\(all)")
-    }
-
-    /// Bins that nothing was learned of yet stand to the bin before as they do for the population.
-    @Test func binsThatWereNotTaught() throws {
-        let engine = try KnownModel.engine()
-        let (serving, settings) = (engine.serving, engine.settings)
-        let priors: [Float] = [4, 10, 0, 0.2, 0.4, 0.1, 0.5, 0.6, 0.3]
-        for (cell, prior) in priors.enumerated() { serving.parameters.prior[cell] = prior }
-        let scratch = settings.makeScratch()
-        func predictions(taught: Int, rows: Int) -> [Float] {
-            serving.parameters.taughtBins = taught
-            for i in 0..<rows * SnapshotFeatures.count { scratch.features[i] = Float(i % 7) / 5 }
-            for i in 0..<rows * settings.stateWidth { scratch.state[i] = 0 }
-            serving.predict(scratch, rows: rows)
-            return (0..<rows * 9).map { scratch.predictions[$0] }
-        }
-        let all = predictions(taught: 3, rows: 3)
-        let none = predictions(taught: 0, rows: 3)
-        let first = predictions(taught: 1, rows: 3)
-        let two = predictions(taught: 2, rows: 3)
-        func hazard(_ before: Float, _ bin: Int) -> Float {
-            1 - powf(1 - before, logf(1 - priors[bin]) / logf(1 - priors[bin - 1]))
-        }
-        for r in 0..<3 {
-            let at = r * 9
-            for cell in 0..<9 where [0, 3, 6].contains(cell) {
-                #expect(first[at + cell] == all[at + cell] && two[at + cell] == all[at + cell])
-                #expect(two[at + cell + 1] == all[at + cell + 1])
-                #expect(none[at + cell] == priors[cell])
-            }
-            #expect(abs(first[at + 1] - 2.5 * all[at]) < 1e-4 && first[at + 2] == 0)
-            for head in [3, 6] {
-                #expect(abs(first[at + head + 1] - hazard(all[at + head], head + 1)) < 1e-4)
-                #expect(abs(first[at + head + 2] - hazard(first[at + head + 1], head + 2)) < 1e-3)
-                #expect(abs(two[at + head + 2] - hazard(all[at + head + 1], head + 2)) < 1e-3)
-            }
-            // With nothing taught, everybody is the population.
-            for cell in 0..<9 { #expect(abs(none[at + cell] - priors[cell]) < 1e-4) }
-        }
     }
 
     // MARK: Held-out users

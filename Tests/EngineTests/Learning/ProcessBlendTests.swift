@@ -190,12 +190,14 @@ import Testing
         let engine = Engine.make(c)
         engine.run(RandomStream(users: 40, events: 1500, days: 60, troubles: false).make(seed: 77), 0..<1500)
         let layout = engine.settings.model
+        let coefficients = CorrectionCoefficients(outputs: layout.outputs)
+        engine.learner.correction.writeNetwork(rates: engine.learner.rates, into: coefficients)
         for (g, blend) in (0..<LogitCorrection.groups).flatMap({ g in (0..<ProcessBlend.groups).map { (g, $0) } }) {
             for (h, head) in layout.heads.enumerated() {
                 for b in 0..<layout.bins {
                     let o = layout.output(head: h, bin: b)
-                    let bought = engine.serving.parameters.coefficients.row(activity: g, blend: blend)
-                    let others = engine.serving.parameters.coefficients.row(activity: g, blend: nil)
+                    let bought = coefficients.row(activity: g, blend: blend)
+                    let others = coefficients.row(activity: g, blend: nil)
                     #expect(others.processFactor[o] == 0)
                     let blended = on && engine.settings.purchaseHeads[h]
                     #expect((bought.processFactor[o] > 0) == blended, "\(head.name) \(b)")

@@ -50,7 +50,7 @@ import Testing
         let cases: [(String, (inout Written) -> Void)] = [
             (
                 "ring of event ids",
-                { Self.put(UInt8(8), at: slot + Self.offset(\UserHeader.dedupNext), in: &$0, Self.users) }
+                { Self.put(UInt8(8), at: slot + Self.offset(\UserHeader.places), in: &$0, Self.users) }
             ),
             (
                 "start of the event ring",
@@ -85,7 +85,7 @@ import Testing
             ("money", { Self.put(Double.nan, at: slot + Self.offset(\UserHeader.valueToDate), in: &$0, Self.users) }),
             (
                 "ring of orders",
-                { Self.put(UInt8(8), at: slot + Self.offset(\UserHeader.orderNext), in: &$0, Self.users) }
+                { Self.put(UInt8(0x80), at: slot + Self.offset(\UserHeader.places), in: &$0, Self.users) }
             ),
             ("prediction", { Self.put(Float.nan, at: slot + Self.offset(\UserHeader.lastChurn), in: &$0, Self.users) }),
             ("pane", { Self.put(Float.nan, at: slot + layout.panes + 4 * 17, in: &$0, Self.users) }),
@@ -244,7 +244,8 @@ import Testing
         var slots = (0..<60).map { table.insert(key($0), key($0).count, hash: table.hash(key($0), key($0).count)) }
         for _ in 0..<15 { table.remove(slots.removeFirst()) }
         var again = try UserTable(
-            layout: layout, image: table.image, slots: table.slotBytes, longKeys: table.longKeyBytes)
+            layout: layout, image: table.image, slots: table.slotBytes, longKeys: table.longKeyBytes,
+            former: table.former.bytes)
         // 15 keys of 202 or 203 bytes are gone; with 16 more, over half of the bytes are.
         let before = table.longKeyBytes.count
         for _ in 0..<16 {

@@ -33,6 +33,7 @@ import Testing
         configuration.state.retentionDays = 5
         configuration.learning.enabled = false
         configuration.time.allowedLatenessSeconds = 3600
+        configuration.time.clockSkewSeconds = 0
         let engine = Engine.make(configuration)
         let stream = TestStream()
         // The first slot's turn is at midnight, and `epoch` is one.
@@ -56,6 +57,7 @@ import Testing
         configuration.state.retentionDays = 5
         configuration.learning.enabled = false
         configuration.time.allowedLatenessSeconds = 3600
+        configuration.time.clockSkewSeconds = 0
         let engine = Engine.make(configuration)
         let stream = TestStream()
         stream.add("idle", .view, at: epoch)
@@ -95,6 +97,7 @@ import Testing
         var configuration = EngineConfiguration.small
         configuration.learning.enabled = false
         configuration.time.allowedLatenessSeconds = 3600
+        configuration.time.clockSkewSeconds = 0
         let engine = Engine.make(configuration)
         let minute: Int64 = 60_000
         let stream = TestStream()

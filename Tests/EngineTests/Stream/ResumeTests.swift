@@ -94,7 +94,7 @@ import Testing
         var keys: [String] = []
         engine.forEachOutput { keys.append(String(decoding: $0.key, as: UTF8.self)) }
         #expect(keys == ["user-1"])
-        #expect(engine.clock(Self.first) == epoch - hour && engine.clock(second) == epoch + 5 * day)
+        #expect(engine.clock(Self.first) == epoch - 2 * hour && engine.clock(second) == epoch + 5 * day)
     }
 
     /// A partition that moves here comes with its users; the model is this engine's own.

@@ -48,6 +48,9 @@ enum KnownModel {
             features: SnapshotFeatures.count, mean: [Double](repeating: 0, count: n),
             m2: [Double](repeating: 100, count: n), observations: [Double](repeating: 100, count: n))
         engine.serving.parameters.version = 7
-        engine.serving.parameters.taughtBins = layout.bins
+        // The network alone answers.
+        let learner = engine.learner
+        learner.correction.shares = .all(groups: CorrectionCoefficients.groups, cells: layout.cells)
+        learner.correction.write(rates: learner.rates, into: engine.serving.parameters.coefficients)
     }
 }

@@ -82,7 +82,7 @@ import Testing
             #expect(abs(probability(out[layout.output(head: 1, bin: b)]) - max(1e-5, hazard)) < 2e-3 * hazard + 1e-5)
             #expect(out[layout.output(head: 2, bin: b)] == 0)
             if any > 1e-6 {
-                // Nothing is known of the population's spend yet, so that the customer's own stands.
+                // Before anything is learned of the population, a customer's own spend, 20 a day, is all there is.
                 #expect(abs(Double(out[value + 1]) - (log(20 * number / any) - 2)) < 5e-3)
             }
         }

@@ -80,24 +80,15 @@ struct DriftDetector: Codable, Equatable {
     private(set) var count: Int64 = 0
     /// Event time at which adapting to the last alarm of each monitor ends, ms; nil before the first.
     private var adaptsUntil: [Int64?]
-    /// Who led the predictions that each monitor has seen; nil: none yet.
-    private var leaders: [UInt8]?
 
     init(monitors: Int) {
         self.monitors = Array(repeating: PageHinkley(), count: monitors)
         adaptsUntil = Array(repeating: nil, count: monitors)
     }
 
-    /// - Parameters:
-    ///   - instant: of the prediction, ms.
-    ///   - leader: who led it. Another one errs in other ways, so that the monitor begins anew.
-    mutating func observe(_ i: Int, loss: Double, instant: Int64, leader: UInt8 = 0) {
+    /// - Parameter instant: of the prediction, ms.
+    mutating func observe(_ i: Int, loss: Double, instant: Int64) {
         if let end = adaptsUntil[i], instant < end { return }
-        if leaders == nil { leaders = Array(repeating: leader, count: monitors.count) }
-        if leaders?[i] != leader {
-            leaders?[i] = leader
-            monitors[i] = PageHinkley()
-        }
         monitors[i].add(loss)
     }
 
@@ -125,9 +116,7 @@ struct DriftDetector: Codable, Equatable {
     }
 
     /// Whether a snapshot brought all that belongs together.
-    var isWhole: Bool {
-        adaptsUntil.count == monitors.count && (leaders?.count ?? monitors.count) == monitors.count
-    }
+    var isWhole: Bool { adaptsUntil.count == monitors.count }
 
     func isAdapting(at now: Int64) -> Bool { adaptsUntil.contains { $0.map { now < $0 } ?? false } }
 }

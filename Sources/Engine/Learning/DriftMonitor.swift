@@ -53,27 +53,26 @@ struct DriftMonitor {
     ///   - i: place of the metric.
     ///   - distribution: of value targets.
     ///   - instant: of the prediction, ms.
-    ///   - flags: of its landmark, which say who led it.
+    ///   - led: flags of its landmark. What the base forecast leads is not watched: it errs in ways that are no change.
     mutating func observe(
         metric i: Int, _ sample: PrequentialWindow.Sample, _ distribution: SpendDistribution?, instant: Int64,
-        flags: UInt8
+        led: UInt8
     ) {
         for (w, watch) in watched.enumerated() where watch.metric == i {
             let flag = watch.part == Self.amount ? LandmarkHeader.ledAmounts : LandmarkHeader.ledChances
-            let leader = flags & flag
+            guard led & flag != 0 else { continue }
             guard let distribution else {
                 let loss = ExcessLoss.probability(Double(sample.prediction), sample.label > 0)
-                detector.observe(w, loss: loss, instant: instant, leader: leader)
+                detector.observe(w, loss: loss, instant: instant)
                 continue
             }
             let spends = sample.label > 0
             if watch.part == Self.amount {
                 guard spends else { continue }
-                detector.observe(
-                    w, loss: ExcessLoss.amount(distribution, Double(sample.label)), instant: instant, leader: leader)
+                detector.observe(w, loss: ExcessLoss.amount(distribution, Double(sample.label)), instant: instant)
             } else {
                 let loss = ExcessLoss.probability(1 - Double(distribution.zero), spends)
-                detector.observe(w, loss: loss, instant: instant, leader: leader)
+                detector.observe(w, loss: loss, instant: instant)
             }
         }
     }

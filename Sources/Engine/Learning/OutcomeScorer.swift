@@ -55,7 +55,7 @@ struct OutcomeScorer {
             levels.observe(interval, spread.distribution, outcome: y)
             distribution = spread.distribution
         }
-        drift.observe(metric: i, sample, distribution, instant: h.pointee.instant, flags: h.pointee.flags)
+        drift.observe(metric: i, sample, distribution, instant: h.pointee.instant, led: h.pointee.flags)
         windows[i].add(sample)
     }
 

@@ -10,7 +10,8 @@ struct ServingParameters: ~Copyable {
     var amountInverse: Float = 0
     /// Training steps behind the weights; 0 while the network has no say.
     var version: Int64 = 0
-    /// In what the network has most shares (`LandmarkHeader.ledChances`).
+    /// In what the network has most shares (`LandmarkHeader.ledChances`). It was taught on outcomes, so that excess losses
+    /// are a change of the stream.
     var led: UInt8 = 0
     /// [cells] of a prediction for a user of whom nothing is known.
     let prior: UnsafeMutablePointer<Float>

@@ -103,6 +103,7 @@ import Testing
         let (engine, stream) = Self.crowded {
             $0.learning.enabled = true
             $0.learning.eventLandmarkShare = 1
+            $0.learning.landmarkIntervalDays = 1_000_000
         }
         stream.add("loyal", .userDeleted, at: epoch + 4 * day)
         let said = engine.run(stream, 1026..<1027)

@@ -169,8 +169,7 @@ struct clvd_parser {
     clvd_unknown_type unknown = clvd_unknown_type_other;
     uint8_t default_type = CLVD_TYPE_REQUIRED;
     bool numeric_strings = false;
-    bool guests_ignored = false;
-    bool joins_always = false;
+    bool guests_ignored = false, joins_always = false;
     clvd::RuleSet rules;
     clvd::Placeholders placeholders;
     clvd_order_rules orders = {};
@@ -324,8 +323,7 @@ struct clvd_parser {
         return characters(slots.kinds[slot], {slots.data[slot], slots.lengths[slot]}, text);
     }
 
-    /// Copies a text that is needed after the record from the scratch buffer to the arena, which has room for three
-    /// such texts per record.
+    /// Copies a text that is needed after the record from the scratch buffer to the arena: at most three per record.
     const uint8_t *keep(clvd_text text) {
         if (text.data != scratch.data()) return text.data;
         uint8_t *copy = arena + arena_used;
@@ -352,7 +350,7 @@ struct clvd_parser {
     // MARK: Mapping: slots → event (Fields.hpp)
 
     bool resolve_type(clvd_event *event);
-    bool resolve_alias(clvd_event *event);
+    bool resolve_alias(clvd_event *event), joins(clvd_event *event);
     bool resolve_user(clvd_event *event);
     bool header(clvd_field field, const void *record_headers, clvd_text *text) const;
     bool resolve_time(const clvd_record *record, clvd_event *event);
@@ -363,7 +361,6 @@ struct clvd_parser {
     bool within(clvd_field field, double value);
     bool resolve_event_id(const clvd_record *record, clvd_event *event);
     bool resolve_product(clvd_event *event);
-    bool joins(clvd_event *event);
     bool item_hash(clvd_field field, Kind kind, clvd_text raw, int16_t slot, uint64_t *result);
     void resolve(const clvd_record *record, clvd_event *event);
 

@@ -18,6 +18,9 @@ final class PartitionTask {
     var users: UserTable
     var pool: LandmarkPool
     var aliases: AliasTable
+    /// Customers who were erased lately, and what was adopted: what is on its way between partitions may come after.
+    var erasures = RecentHashes()
+    var adoptions = RecentHashes()
     var outbox = Outbox()
     var counters = TaskCounters()
     /// The customers by the value of their latest update.
@@ -145,7 +148,7 @@ final class PartitionTask {
         guard e.status == UInt8(clvd_status_ok.rawValue), abs(e.amount) <= PartitionTask.maximumAmount,
             e.time_ms - settings.latenessMs > max(time, clock.watermark), !EventType.isIdentity(e.type)
         else { return false }
-        return !isDuplicate(event, of: customer(of: event).slot)
+        return !isPassedOn(toAnother: event) && !isDuplicate(event, of: customer(of: event).slot)
     }
 
     /// Takes in the next records of this task's share in order, none of them below `nextOffset`, until `taken` is `count`
@@ -198,6 +201,9 @@ final class PartitionTask {
         case UInt8(clvd_status_ignored_type.rawValue), UInt8(clvd_status_filtered.rawValue):
             counters.ignored += 1
             return true
+        case UInt8(clvd_status_message.rawValue):
+            obey(event, index: index, model)
+            return true
         default:
             reject(event, index: index, event.pointee.status, model)
             return true
@@ -211,10 +217,11 @@ final class PartitionTask {
             return true
         }
         let time = event.pointee.time_ms
-        if time < clock.watermark {
+        if time < clock.watermark, !isPassedOn(event) {
             reject(event, index: index, UInt8(clvd_status_too_late.rawValue), model)
             return true
         }
+        if settings.joinsByTopic, passOn(event, index: index, model) { return true }
         var who = customer(of: event)
         if isDuplicate(event, of: who.slot) {
             counters.duplicates += 1
@@ -228,7 +235,7 @@ final class PartitionTask {
             // Timers may have evicted the user.
             if clock.timerHour != timerHour { who = customer(of: event) }
         }
-        if event.pointee.alias != nil {
+        if event.pointee.alias != nil, !settings.joinsByTopic {
             join(event, index: index, model)
             who = customer(of: event)
         }

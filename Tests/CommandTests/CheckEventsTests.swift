@@ -45,12 +45,12 @@ import Testing
     @Test func guestsBecomeCustomers() throws {
         let file = """
             {"type": "track", "event": "Order Completed", "messageId": "1", "timestamp": "2024-01-01T10:00:00Z", \
-            "anonymousId": "guest", "userId": null, "properties": {"order_id": "g1", "total": 19.5}}
-            {"type": "identify", "messageId": "2", "timestamp": "2024-01-01T10:05:00Z", "anonymousId": "guest", \
+            "anonymousId": "web-17", "userId": null, "properties": {"order_id": "g1", "total": 19.5}}
+            {"type": "identify", "messageId": "2", "timestamp": "2024-01-01T10:05:00Z", "anonymousId": "web-17", \
             "userId": "ann"}
-            {"type": "alias", "messageId": "3", "timestamp": "2024-01-01T10:06:00Z", "previousId": "guest", "userId": "ann"}
+            {"type": "alias", "messageId": "3", "timestamp": "2024-01-01T10:06:00Z", "previousId": "web-17", "userId": "ann"}
             {"type": "track", "event": "Order Completed", "messageId": "4", "timestamp": "2024-01-02T10:00:00Z", \
-            "anonymousId": "guest", "properties": {"order_id": "g2", "total": 5}}
+            "anonymousId": "web-17", "properties": {"order_id": "g2", "total": 5}}
 
             """
         let customers = folder.path("joined.csv")

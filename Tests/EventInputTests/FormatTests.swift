@@ -32,7 +32,8 @@ import Testing
         #expect([all.event.price, all.event.quantity, all.event.amount] == [19.5, 2, 39])
         #expect([all.event.offset, Int64(all.event.partition), Int64(all.event.topic)] == [7, 3, 1])
         for (number, name) in FormatReader.typeNames.enumerated() {
-            let event = decoder.decode(#"{"event_time_ms":1700000000000,"user_id":42,"event_type":"\#(name)"}"#)
+            let ids = #""user_id":42,"anonymous_id":"a","previous_id":"p""#
+            let event = decoder.decode(#"{"event_time_ms":1700000000000,\#(ids),"event_type":"\#(name)"}"#)
             #expect(event.status == clvd_status_ok)
             #expect(event.event.type == number)
             #expect(event.user == "42")

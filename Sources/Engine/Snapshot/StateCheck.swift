@@ -29,7 +29,7 @@ struct StateCheck {
         }
     }
 
-    private func fault(_ slot: UserSlot) -> StaticString? {
+    func fault(_ slot: UserSlot) -> StaticString? {
         let h = slot.header.pointee
         let layout = settings.userLayout
         if h.flags & UserHeader.pending != 0 { return "an event is pending" }
@@ -92,7 +92,7 @@ struct StateCheck {
         }
     }
 
-    private func fault(_ landmark: UnsafeMutableRawPointer, _ h: LandmarkHeader) -> StaticString? {
+    func fault(_ landmark: UnsafeMutableRawPointer, _ h: LandmarkHeader) -> StaticString? {
         let layout = settings.landmarkLayout
         if Int(h.steps) > UserLayout.ringCount { return "number of stored events" }
         guard h.naiveValuePerDay.isFinite, h.naiveOrdersPerDay.isFinite, h.naiveEventsPerDay.isFinite else {
@@ -191,7 +191,7 @@ extension TaskCounters {
             records, accepted, duplicates, ignored, tombstones, erased, deadLetters, repeated, updates, alertsRaised,
             alertsCleared, alertsForSilence, alertsOfBacklog, alertsWithheld, rescored, landmarks, evictedIdle,
             evictedByCap, purchasesWithoutMoney, refundsWithoutOrder, identifies, joined, aliasesWithoutState,
-            aliasesRepointed,
+            aliasesRepointed, forwarded, messages, messagesRefused, messagesRepeated, adopted,
         ]
         return reasons.count == TaskCounters().reasons.count && (all + reasons).allSatisfy(StateCheck.counts.contains)
     }

@@ -41,6 +41,7 @@ extension PartitionTask {
         if !muted {
             outbox.append(.update, record: record, source: RecordPlace(event.pointee), key: key) { _ in }
         }
+        if settings.joinsByTopic { forgetAliases(of: key, event, record: record) }
         if who.slot != UserTable.none { evict(who.slot) }
         // The key may lie in the table of aliases.
         aliases.remove(customer: key)

@@ -25,12 +25,16 @@ struct UserActivity {
         orders.count(slot, record, time: e.time_ms)
         let pane = Panes.index(now)
         let panes = Panes(slot + layout.panes)
+        // What was passed on by another partition may come much later than it happened.
+        let isPassedOn = e.flags & UInt8(clvd_flag_passed_on.rawValue) != 0
+        let happened = isPassedOn ? UInt32(clamping: e.time_ms / 1000) : seconds
         if first {
             h.pointee.firstSeen = seconds
         } else {
+            h.pointee.firstSeen = min(h.pointee.firstSeen, happened)
             panes.advance(from: h.pointee.paneClock, to: pane)
         }
-        if record.isPurchase && !record.isRepeat { countPurchase(h, isNew: !record.continues, seconds: seconds) }
+        if record.isPurchase && !record.isRepeat { countPurchase(h, isNew: !record.continues, seconds: happened) }
         let stage = FunnelStage.code(ofType: e.type)
         panes.add(
             pane: Panes.index(e.time_ms), clock: pane, stage: stage, money: Float(record.money),
@@ -72,11 +76,11 @@ struct UserActivity {
     @inline(__always)
     private func countPurchase(_ h: UnsafeMutablePointer<UserHeader>, isNew: Bool, seconds: UInt32) {
         if isNew { h.pointee.purchases &+= 1 }
-        if h.pointee.firstPurchase == 0 { h.pointee.firstPurchase = seconds }
+        if h.pointee.firstPurchase == 0 || seconds < h.pointee.firstPurchase { h.pointee.firstPurchase = seconds }
         if seconds / Clock.secondsPerDay != h.pointee.lastPurchase / Clock.secondsPerDay {
             h.pointee.purchaseDays &+= 1
         }
-        h.pointee.lastPurchase = seconds
+        h.pointee.lastPurchase = max(h.pointee.lastPurchase, seconds)
     }
 
     @inline(__always)

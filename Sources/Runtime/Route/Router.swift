@@ -4,17 +4,19 @@ internal import Kafka
 
 /// The work of the first stage: passes each record on, keyed by its customer. It decides nothing but what an operator
 /// wants to be stepped over. A record without a customer (one that will be rejected, a tombstone, an ignored type) keeps
-/// its key. The second stage accounts for it.
+/// its key. The second stage accounts for it. Where a record says that two ids are of one customer, the partition of the
+/// alias gets a message of its own.
 struct Router {
     private let topics: [String]
     private let engine: Engine
+    private var aliases = AliasMessages()
 
     init(topics: [String], engine: Engine) { (self.topics, self.engine) = (topics, engine) }
 
     /// Adds what becomes of records to a publication.
     /// - Parameter events: of the records. Afterwards they only count: the engine is to take them in, which keeps the
     ///   positions.
-    func route(
+    mutating func route(
         _ records: UnsafeBufferPointer<clvd_record>, _ events: UnsafeMutablePointer<clvd_event>, to out: Publication
     ) {
         var next: [TaskID: Int64] = [:]
@@ -34,6 +36,11 @@ struct Router {
                 let isEvent = event.status == UInt8(clvd_status_ok.rawValue)
                 let user = UnsafeBufferPointer(start: event.user, count: Int(event.user_length))
                 out.append(forwarding: r, from: origin, user: isEvent ? user : nil)
+                guard let message = aliases.message(for: event) else { continue }
+                let alias = UnsafeBufferPointer(start: event.alias, count: Int(event.alias_length))
+                message.bytes.withUnsafeBufferPointer {
+                    out.append(message: $0, to: alias, from: origin, timestampMs: r.timestamp_ms)
+                }
             }
         }
     }

@@ -7,7 +7,7 @@ import Testing
 /// What becomes of ids that turn out to be of one customer.
 @Suite struct IdentityTests {
     /// Weights that stay what they are, so that states can be compared.
-    private static var still: EngineConfiguration {
+    static var still: EngineConfiguration {
         var c = EngineConfiguration.small
         c.learning.enabled = false
         return c
@@ -23,8 +23,11 @@ import Testing
 
     /// A stream of customers with two devices each, which are joined to them somewhere on the way, and the same stream as if
     /// all had been known from the start.
-    private static func streams(seed: UInt64, users: Int, events: Int) -> (told: TestStream, known: TestStream) {
-        let base = RandomStream(users: users, events: events, troubles: false).make(seed: seed).events
+    static func streams(seed: UInt64, users: Int, events: Int) -> (told: TestStream, known: TestStream) {
+        let stream = RandomStream(users: users, events: events, troubles: false).make(seed: seed)
+        // Its events point into it.
+        defer { withExtendedLifetime(stream) {} }
+        let base = stream.events
         var random = RandomNumbers(seed: seed &+ 1)
         let (told, known) = (TestStream(), TestStream())
         var joined: Set<String> = []
@@ -70,6 +73,7 @@ import Testing
             let found = try #require(a.slot(name))
             overlaps += try Self.expectEqual(found, expected, name, a, b)
         }
+        #expect(a.task.ranks.count == UInt32(users))
         #expect(overlaps < users, "some of them have days that are counted once")
     }
 

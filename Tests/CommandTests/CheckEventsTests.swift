@@ -79,7 +79,7 @@ import Testing
         let run = try check(file, "guests.jsonl", "--format", "segment", "--customers", customers)
         #expect(run.status == 0, "\(run)")
         let found = try run.json
-        #expect(found["accepted"] as? Int == 2 && found["identifies"] as? Int == 2 && found["joinedIds"] as? Int == 1)
+        #expect(found["accepted"] as? Int == 2 && found["identifies"] as? Int == 2 && found["joined_ids"] as? Int == 1)
         #expect(
             try folder.read("joined.csv") == """
                 user_id,orders,value_to_date,first_event,last_event

@@ -1,3 +1,4 @@
+import Engine
 import Foundation
 import Settings
 import Testing

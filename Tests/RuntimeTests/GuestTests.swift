@@ -1,3 +1,4 @@
+import Engine
 import Foundation
 import Settings
 import Testing
@@ -37,7 +38,7 @@ import Testing
         // The rows of guests have gone.
         let updates = try await site.cluster.read(site.settings.output.updatesTopic, partitions: site.outputPartitions)
         var newest: [String: Bool] = [:]
-        for update in updates { newest[update.keyText ?? ""] = update.value != nil }
+        for update in updates { newest[update.keyText] = update.value != nil }
         #expect(Set(newest.filter(\.value).keys) == Set((0..<20).map { "user-\($0)" }))
     }
 }

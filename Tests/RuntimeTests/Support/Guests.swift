@@ -3,6 +3,7 @@ import Foundation
 import Kafka
 import Settings
 import Testing
+import Verification
 
 @testable import Engine
 @testable import Runtime

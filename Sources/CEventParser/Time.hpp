@@ -20,7 +20,7 @@ class TimeReader {
 public:
     TimeReader(const uint8_t *text, size_t length) : p_(text), end_(text + length) {}
 
-    /// `YYYY-MM-DD`, then `T` or a space, `HH:MM[:SS[.fraction]]`, then a zone: `Z`, ` UTC`, ` GMT`, `±HH[[:]MM]`.
+    /// `YYYY-MM-DD`, then `T` or a space, `HH:MM[:SS[.fraction]]`, then a zone: `Z`, ` UTC`, ` GMT`, `[ ]±HH[[:]MM]`.
     bool read(bool zone_required, int64_t *time_ms) {
         unsigned year, month, day, hour = 0, minute = 0, second = 0, millisecond = 0;
         if (!digits(4, &year) || !skip('-') || !digits(2, &month) || !skip('-') || !digits(2, &day)) return false;
@@ -89,6 +89,7 @@ private:
     bool zone(int64_t *offset_minutes) {
         if (*p_ == 'Z' || *p_ == 'z') return ++p_ == end_;
         if (end_ - p_ == 4 && (std::memcmp(p_, " UTC", 4) == 0 || std::memcmp(p_, " GMT", 4) == 0)) return true;
+        if (*p_ == ' ' && end_ - p_ > 1) ++p_;
         if (*p_ != '+' && *p_ != '-') return false;
         bool west = *p_++ == '-';
         unsigned hours, minutes = 0;

@@ -195,7 +195,10 @@ public final class Engine {
     ///   - events: every one belongs to a task that is held.
     ///   - betweenSlices: called every second or so of such work, on the caller's thread. It must not change the engine.
     ///     When it throws, the step ends in the middle and the engine is not to be used any more.
-    public func step(_ events: UnsafeBufferPointer<clvd_event>, betweenSlices: () throws -> Void) rethrows {
+    ///   - afterLearning: called after every learning but those at marks: where event time flies, many of them are in one step.
+    public func step(
+        _ events: UnsafeBufferPointer<clvd_event>, betweenSlices: () throws -> Void, afterLearning: () -> Void = {}
+    ) rethrows {
         for task in ordered { task.beginStep() }
         guard let base = events.baseAddress else { return }
         var next = routing.tasks.map { ordered[$0].nextOffset }
@@ -208,7 +211,9 @@ public final class Engine {
             position += taken
             start = end
             if !learnsByMarks {
-                if position == schedule.next { learn() }
+                guard position == schedule.next else { continue }
+                learn()
+                afterLearning()
             } else if start < events.count, !learn(before: base + start) {
                 harmless = start
             }

@@ -248,6 +248,8 @@ final class PartitionTask {
                 flush(model)
                 evictIdlest()
             }
+            // Ranks that earlier rows of the run are told by are those before this record.
+            if former != nil { flush(model) }
             slot = open(who.key, who.length, hash: who.hash)
         } else if isPending(slot) {
             flush(model)

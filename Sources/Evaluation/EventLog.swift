@@ -35,8 +35,8 @@ package struct EventLog {
 
     /// Takes in an event that was decoded.
     mutating func add(_ event: clvd_event) {
-        guard event.status == UInt8(clvd_status_ok.rawValue), let user = event.user else { return }
-        let id = String(decoding: UnsafeBufferPointer(start: user, count: Int(event.user_length)), as: UTF8.self)
+        guard event.status == UInt8(clvd_status_ok.rawValue), let key = event.user else { return }
+        let id = String(decoding: UnsafeBufferPointer(start: key, count: Int(event.user_length)), as: UTF8.self)
         if let alias = event.alias {
             join(
                 String(decoding: UnsafeBufferPointer(start: alias, count: Int(event.alias_length)), as: UTF8.self),
@@ -45,7 +45,9 @@ package struct EventLog {
         guard event.type != UInt8(clvd_type_identify.rawValue), event.type != UInt8(clvd_type_alias.rawValue) else {
             return
         }
-        let at = Int(customer(of: place(id)))
+        // Two statements: in one, the log would be copied before a user is added.
+        let user = place(id)
+        let at = Int(customer(of: user))
         let time = event.time_ms
         firstMs = min(firstMs, time)
         lastMs = max(lastMs, time)
@@ -65,7 +67,8 @@ package struct EventLog {
     /// What an alias did was the customer's doing, and so is what it does from now on. One that is another customer's alias
     /// is this one's from now on.
     private mutating func join(_ alias: String, to id: String) {
-        let (from, into) = (place(alias), customer(of: place(id)))
+        let (from, user) = (place(alias), place(id))
+        let into = customer(of: user)
         guard from != into, customers[from] != into else { return }
         for (other, customer) in customers where customer == from { customers[other] = into }
         guard customers.updateValue(into, forKey: from) == nil else { return }

@@ -59,7 +59,11 @@ public final class EventFile {
         let plain = try EventDecoder(format: format, limits: limits, currency: currency)
         reader = try RowReader(path: path, limit: limits.maxRecordBytes)
         source = reader
-        reader.layout = try Self.layout(path, reader)
+        let lists =
+            ["batch"]
+            + format.batches.filter { $0.hasPrefix("/") && !$0.dropFirst().contains("/") }
+            .map { String($0.dropFirst()) }
+        reader.layout = try Self.layout(path, reader, lists)
         guard reader.layout == .csv else {
             self.format = format
             (columns, headerText) = (nil, nil)
@@ -90,9 +94,11 @@ public final class EventFile {
     /// Whether a reader of a topic in this format understands the messages.
     public func isOf(_ format: EventFormat) -> Bool { self.format == format }
 
-    private static func layout(_ path: String, _ reader: RowReader) throws -> RowReader.Layout {
+    /// - Parameter lists: members that may hold the events of the file.
+    private static func layout(_ path: String, _ reader: RowReader, _ lists: [String]) throws -> RowReader.Layout {
         let first = try reader.firstByte()
-        if first == UInt8(ascii: "[") { return .documents }
+        reader.wrappers = lists
+        if try first == UInt8(ascii: "[") || reader.beginsWithWrapper() { return .documents }
         if first == UInt8(ascii: "{") { return try reader.beginsWithOpenObject() ? .documents : .lines }
         let plain = path.lowercased().hasSuffix(".gz") ? String(path.dropLast(3)) : path
         let kind = (plain as NSString).pathExtension.lowercased()

@@ -18,7 +18,7 @@ func advise(_ f: inout FileFindings, isOfOtherFormat: Bool) {
     }
     for (reason, count) in f.refused.sorted(by: { $0.value != $1.value ? $0.value > $1.value : $0.key < $1.key }) {
         let example = f.refusedExamples[reason].map { ". The first: \($0)" } ?? ""
-        judge(count, of: f.rows, "\(rows(count)) refused as \(reason)\(example)")
+        judge(count, of: f.rows, "\(rows(count)) refused as \(reason)\(example)\(remedy(reason, f))")
     }
     for (name, count) in f.unknownTypes.sorted(by: { $0.value != $1.value ? $0.value > $1.value : $0.key < $1.key }) {
         guard let nearest = f.nearestTypes[name] else { continue }
@@ -26,6 +26,12 @@ func advise(_ f: inout FileFindings, isOfOtherFormat: Bool) {
             count, of: f.rows,
             "\(rows(count)) of a type \"\(name)\" that the format does not know; it knows \"\(nearest)\". Add the name to "
                 + "the types of the format, as another name or as ignore")
+    }
+    if f.unknownTypesWithMoney > 0, !f.unknownTypes.isEmpty {
+        let names = f.unknownTypes.sorted { $0.value != $1.value ? $0.value > $1.value : $0.key < $1.key }.prefix(3)
+        remarks.append(
+            "\(rows(f.unknownTypesWithMoney)) of types that the format does not know and with money, which counts for "
+                + "nothing; the most frequent of these types: \(names.map { "\"\($0.key)\"" }.joined(separator: ", "))")
     }
     let purchases = f.types["purchase"] ?? 0
     if f.accepted > 0, purchases == 0 {
@@ -59,6 +65,19 @@ func advise(_ f: inout FileFindings, isOfOtherFormat: Bool) {
     if isOfOtherFormat { remarks.append("The columns are those of the format \(f.format); set input.format to it") }
     f.ready = faults.isEmpty
     f.advice = faults + remarks
+}
+
+/// What settings help, where it is settings.
+private func remedy(_ reason: String, _ f: FileFindings) -> String {
+    switch reason {
+    case "unknown_currency":
+        let most = f.currencies.max { $0.value != $1.value ? $0.value < $1.value : $0.key > $1.key }?.key ?? "EUR"
+        return
+            ". Values are in input.currency.base: set it to \(most) (CLVD_INPUT_CURRENCY_BASE=\(most) before the command "
+            + "does it, too), or give rates (input.currency.rates)"
+    case "too_large": return ". Write one event a line, or raise input.limits.maxRecordBytes"
+    default: return ""
+    }
 }
 
 private func rows(_ count: Int64) -> String { count == 1 ? "1 row is" : "\(count) rows are" }

@@ -21,6 +21,8 @@ package struct FileFindings: Encodable, Sendable {
     package var unknownTypes: [String: Int64] = [:]
     /// The name of the format that is nearest to such a name.
     package var nearestTypes: [String: String] = [:]
+    /// Events of names that the format does not know with money, which counts for nothing.
+    package var unknownTypesWithMoney: Int64 = 0
     package var purchasesWithoutMoney: Int64 = 0
     package var refundsWithoutPurchase: Int64 = 0
     package var repeatedOrders: Int64 = 0

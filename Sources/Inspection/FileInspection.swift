@@ -27,17 +27,25 @@ package final class FileInspection {
         var configuration = configuration
         configuration.learning.enabled = false
         configuration.learning.eventLandmarkShare = 0
+        configuration.learning.landmarkIntervalDays = Self.never
+        configuration.learning.maxLandmarks = 1
         configuration.alerts.enabled = false
         // Their customers are named, whatever becomes of them.
         ignoresExcess = configuration.state.excessEvents == .ignore
         configuration.state.excessEvents = .reject
         // Every customer of the file is there at the end.
-        configuration.state.retentionDays = 200 * 365
+        configuration.state.retentionDays = Self.never
         (configuration.model.units, configuration.model.hidden) = (16, 16)
         (configuration.model.categoryBuckets, configuration.model.crossBuckets) = (32, 32)
         engine = Engine(configuration: configuration, topics: ["file"], partitions: 1, executor: SerialExecutor())
-        engine.addTask(TaskID(topic: 0, partition: 0))
+        // Nobody reads updates and alerts: they are not written.
+        let task = TaskID(topic: 0, partition: 0)
+        engine.addTask(task)
+        engine.resume(task, at: 0, firstUnpublishedOffset: .max)
     }
+
+    /// Days: longer than the years that events may have.
+    private static let never = 200 * 365
 
     /// - Parameters:
     ///   - order: what is known of the order of the events.
@@ -96,6 +104,7 @@ package final class FileInspection {
         types[Int(event.type)] += 1
         findings.firstEventMs = min(findings.firstEventMs ?? .max, event.time_ms)
         findings.lastEventMs = max(findings.lastEventMs ?? .min, event.time_ms)
+        if UInt32(event.type) == clvd_type_other.rawValue, event.amount > 0 { findings.unknownTypesWithMoney += 1 }
         if UInt32(event.type) == clvd_type_purchase.rawValue {
             amounts.add(event.amount)
             look(atOrder: event)

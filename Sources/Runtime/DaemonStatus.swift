@@ -17,6 +17,33 @@ public struct DaemonStatus: Sendable {
         case stopped
     }
     public var phase = Phase.starting
+
+    /// What the loop is at.
+    public enum Activity: String, Sendable {
+        case waiting = "waiting for records"
+        case records = "taking in records"
+        case partitions = "taking over partitions"
+        case committing
+        case snapshot = "taking a snapshot"
+    }
+    public private(set) var activity = Activity.waiting
+    private var activeSince = ContinuousClock.now
+
+    /// Notes what the loop begins.
+    public mutating func begin(_ activity: Activity) {
+        guard activity != self.activity else { return }
+        (self.activity, activeSince) = (activity, .now)
+    }
+
+    /// The phase in words; with what the loop has been at for a second or more, and how long.
+    public func phaseText(at now: ContinuousClock.Instant = .now) -> String {
+        let seconds = Int((now - activeSince) / .seconds(1))
+        let isBusy = activity != .waiting || phase == .starting
+        guard seconds >= 1, isBusy, phase != .stopped else { return phase.rawValue }
+        let what = activity == .waiting ? "joining the group" : activity.rawValue
+        return "\(phase.rawValue), \(what) for \(seconds) s"
+    }
+
     /// Records taken in by this process.
     public var records: Int64 = 0
     /// Records a second, lately.
@@ -28,6 +55,8 @@ public struct DaemonStatus: Sendable {
     public var refusals = Refusals()
     /// Names of event types of this process that the format does not know; as of the latest progress in the log.
     public var unknownTypes = UnknownTypeNames()
+    /// The latest error of a client that ends nothing, and when it came: brokers that do not answer, above all.
+    public var trouble: (text: String, at: ContinuousClock.Instant)?
     /// JSON of the latest alerts, newest first.
     public var recentAlerts: [Data] = []
     public var snapshot: SnapshotStatus?

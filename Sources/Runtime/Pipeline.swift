@@ -122,6 +122,7 @@ package final class Pipeline {
     /// One turn of the loop.
     package func turn() throws {
         let consumer = context.consumer
+        begin(.waiting)
         let poll = consumer.poll(milliseconds: commits.pollMilliseconds)
         // The records may be another member's by now. A rebalance that is not answered would hold up the end of this
         // life.
@@ -134,7 +135,10 @@ package final class Pipeline {
         schemaGate.retry()
         context.shared.requests.drain(engine)
         if table.noteEnds(poll.ends) { commits.require(at: context.clock.now) }
-        if let rebalance = poll.rebalance { try assignment.handleRebalance(rebalance) }
+        if let rebalance = poll.rebalance {
+            begin(.partitions)
+            try assignment.handleRebalance(rebalance)
+        }
         if let error = poll.error {
             watch.note(error)
             try handleConsumerError(error, poll.place)
@@ -142,24 +146,31 @@ package final class Pipeline {
         noteStandstills(poll.unreadable)
         try tick()
         try committer.produceAvailable()
-        if commits.isDue { try commits.commit() }
+        if commits.isDue {
+            begin(.committing)
+            try commits.commit()
+        }
         try watch.lookIfDue()
         try snapshots.takeIfDue()
         assignment.noteCaughtUp()
         noteClientErrors()
         openTransactions.look()
-        context.reporter.report(engine, lag: table.lag, phase: table.phase)
+        tell()
     }
 
     /// SIGTERM: nothing more is read; what was taken in is committed and kept.
     package func drain() throws {
-        context.shared.update { $0.phase = .draining }
+        context.shared.update {
+            $0.phase = .draining
+            $0.begin(.committing)
+        }
         context.logger.notice("draining")
         let revoked = try commits.commitWhilePolling()
         if !revoked.isEmpty {
             try assignment.release(revoked)
             try context.consumer.unassign(revoked)
         }
+        begin(.snapshot)
         try snapshots.takeNow()
         context.reporter.final(engine, lag: table.lag)
     }
@@ -175,7 +186,8 @@ package final class Pipeline {
         if context.stage == .score { RoutedIdentity.mark(records, events) }
         router?.route(records, events, to: committer.publication)
         let batch = UnsafeBufferPointer(start: UnsafePointer(events), count: records.count)
-        try engine.step(batch, betweenSlices: betweenSlices)
+        begin(.records)
+        try engine.step(batch, betweenSlices: betweenSlices, afterLearning: tell)
         engine.forEachOutput { entry in publish(entry, original, records) }
         table.noteLast(records)
         idleClock.noteRecords(batch)
@@ -199,10 +211,16 @@ package final class Pipeline {
         commits.noteOutputs(at: now)
     }
 
+    private func begin(_ activity: DaemonStatus.Activity) { context.shared.update { $0.begin(activity) } }
+
+    /// Keeps the status going while a step takes long.
+    private func tell() { context.reporter.report(engine, lag: table.lag, phase: table.phase) }
+
     /// Keeps this member in its group while a step or tick takes long because event time has jumped.
     /// - Throws: `LostPartitions` when the group has expelled it meanwhile.
     private func betweenSlices() throws {
         context.consumer.keepAlive()
+        tell()
         if context.consumer.isAssignmentLost { throw table.allLost }
         try commits.commitBeforeStep()
     }

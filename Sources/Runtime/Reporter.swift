@@ -425,6 +425,7 @@ final class Reporter {
     /// - Parameter code: one of librdkafka's.
     func trouble(_ operation: Operation, _ code: Int32, _ text: String) {
         let now = clock.now
+        shared.update { $0.trouble = (text, .now) }
         let kind = Trouble(operation: operation, code: code)
         if let last = troubles[kind], now - last < Self.troubleSeconds { return }
         if troubles[kind] == nil, troubles.count >= Self.mostTroubles,

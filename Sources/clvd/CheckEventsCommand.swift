@@ -32,14 +32,8 @@ struct CheckEventsCommand: ParsableCommand {
               clvd check-events --events day.jsonl --config /etc/clvd/clvd.yaml --customers customers.csv
             """)
 
-    @Option(help: ArgumentHelp("The event file, as `clvd replay` takes it.", valueName: "file"))
-    var events: String
-
-    @Option(
-        help: ArgumentHelp(
-            "Built-in format (\(EventFormat.builtInNames.joined(separator: ", "))) or path of a YAML file with one. "
-                + "(default: input.format of the settings)", valueName: "name"))
-    var format: String?
+    @OptionGroup var input: EventFileOptions
+    private var events: String { input.events }
 
     @Option(help: ArgumentHelp("The settings. (default: none, only the defaults)", valueName: "file"))
     var config: String?
@@ -65,7 +59,7 @@ struct CheckEventsCommand: ParsableCommand {
         let settings = try Settings.load(path: config, environment: ProcessInfo.processInfo.environment)
         StopSignal.install()
         let check = try FileCheck(
-            events, EventFile.open(events, format: format, settings), settings, showsProgress: progress)
+            events, EventFile.open(events, format: input.format, settings), settings, showsProgress: progress)
         if let customers { try check.writeCustomers(to: customers) }
         if let sorted { try check.writeSorted(to: sorted) }
         try check.report(json: json)

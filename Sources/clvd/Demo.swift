@@ -97,11 +97,17 @@ final class Demo {
         let thread = DaemonThread(daemon)
         thread.start()
         replay.start()
+        var stopAt: Double?
         while thread.result == nil {
             Thread.sleep(forTimeInterval: 0.05)
             let status = daemon.status
             show(status, replay)
-            if StopSignal.isRequested || replay.failure != nil { daemon.stop() }
+            tellStandstill(status)
+            if StopSignal.isRequested || replay.failure != nil {
+                daemon.stop()
+                stopAt = stopAt ?? seconds
+            }
+            if let stopAt, seconds > stopAt + Self.stopSeconds { throw stuck(status, replay.failure) }
             if let sent = replay.sent, status.records >= sent { ranking.askAndStop() }
         }
         replay.abandon()
@@ -112,6 +118,45 @@ final class Demo {
         try thread.result?.get()
         if StopSignal.isRequested { throw CommandFailure("stopped before the end of the file") }
         return result(status, replay.refusals, replay.unknownTypes, top: ranking.users)
+    }
+
+    // MARK: Standstill
+
+    /// Seconds that the daemon has to end in, and after which a standstill is told.
+    private static let (stopSeconds, standstillSeconds) = (30.0, 15.0)
+    /// How far it was at the last look, since when, and when that was told last.
+    private var reached: (records: Int64, at: Double, toldAt: Double) = (-1, 0, 0)
+    /// What is waited for, when nothing goes on.
+    private var obstacle: String?
+
+    /// Says what is waited for when nothing goes on: on the screen, where there is one.
+    private func tellStandstill(_ status: DaemonStatus) {
+        if status.records != reached.records { reached = (status.records, seconds, seconds) }
+        obstacle = nil
+        let hung = status.activity == .committing ? "no answer to a commit" : nil
+        guard seconds - reached.at >= Self.standstillSeconds, let cause = Self.trouble(status) ?? hung else { return }
+        let brokers = "waiting for the brokers at \(settings.kafka.bootstrapServers): \(cause)"
+        obstacle = brokers
+        guard screen == nil, seconds - reached.toldAt >= Self.standstillSeconds else { return }
+        reached.toldAt = seconds
+        Report.note(
+            "No record for \(Human.duration((seconds - reached.at).rounded())): \(brokers). An interrupt (Ctrl-C) ends the "
+                + "demo.")
+    }
+
+    /// What a client complains of lately.
+    private static func trouble(_ status: DaemonStatus) -> String? {
+        status.trouble.flatMap { ContinuousClock.now - $0.at < .seconds(60) ? $0.text : nil }
+    }
+
+    /// The daemon has been told to stop and does not.
+    private func stuck(_ status: DaemonStatus, _ failure: (any Error)?) -> CommandFailure {
+        screen?.finish()
+        let cause = Self.trouble(status).map { ": \($0)" } ?? ""
+        let reason = failure.map { "\($0). " } ?? ""
+        return CommandFailure(
+            "\(reason)The daemon could not end within \(Int(Self.stopSeconds)) s (\(status.phaseText())): the brokers at "
+                + "\(settings.kafka.bootstrapServers) do not answer\(cause). Check that they are up and reachable.")
     }
 
     // MARK: Result
@@ -156,11 +201,13 @@ final class Demo {
     private func show(_ status: DaemonStatus, _ replay: ReplayThread, isLast: Bool = false) {
         guard let screen else { return }
         view.title = title
-        view.phase = isLast ? "done" : status.phase.rawValue
+        view.phase = isLast ? "done" : [status.phaseText(), obstacle].compactMap { $0 }.joined(separator: ", ")
         view.elapsedSeconds = seconds
         view.eventsPerSecond = status.recordsPerSecond
         view.lag = status.lag
-        view.progress = .init(done: status.records, total: replay.total)
+        // In the middle of a step, its records are counted there.
+        let done = max(status.records, status.report?.counters.records ?? 0)
+        view.progress = .init(done: done, total: replay.total)
         if let report = status.report { fill(report) }
         view.recentAlerts = status.recentAlerts.compactMap(AlertRecord.init).map(Self.line)
         view.snapshot = status.snapshot.map { .init(ageSeconds: -$0.takenAt.timeIntervalSinceNow, bytes: $0.bytes) }
@@ -254,8 +301,10 @@ private final class ReplayThread: @unchecked Sendable {
         _ file: EventFile, _ settings: Settings, flowControlled: Bool, _ daemon: Daemon, _ logger: Logger
     ) throws {
         let kafka = settings.kafka
+        // A minute without an answer is a failure.
         let producer = try Producer(
-            bootstrap: kafka.bootstrapServers, transactionalId: nil, properties: kafka.properties, logger: logger)
+            bootstrap: kafka.bootstrapServers, transactionalId: nil,
+            properties: ["message.timeout.ms": "60000"].merging(kafka.properties) { $1 }, logger: logger)
         let topic = settings.input.topics[0]
         try Admin(bootstrap: kafka.bootstrapServers, properties: kafka.properties, logger: logger)
             .ensure([TopicSpec(name: topic, partitions: 1)], mayCreate: true)

@@ -47,8 +47,8 @@ struct EvaluateCommand: ParsableCommand {
               clvd evaluate --events e.csv --change 182.5
             """)
 
-    @Option(help: ArgumentHelp("The event file, as `clvd replay` takes it.", valueName: "file"))
-    var events: String
+    @OptionGroup var input: EventFileOptions
+    private var events: String { input.events }
 
     @Option(help: ArgumentHelp("The landmarks. (default: every customer, regularly)", valueName: "file"))
     var landmarks: String?
@@ -79,12 +79,6 @@ struct EvaluateCommand: ParsableCommand {
 
     @Option(help: ArgumentHelp("The settings. (default: none, only the defaults)", valueName: "file"))
     var config: String?
-
-    @Option(
-        help: ArgumentHelp(
-            "Built-in format (\(EventFormat.builtInNames.joined(separator: ", "))) or path of a YAML file with one. "
-                + "(default: input.format of the settings)", valueName: "name"))
-    var format: String?
 
     @Option(help: "Seed of weights, sampling and dropout. (default: those of the settings)")
     var seed: UInt64?
@@ -162,7 +156,7 @@ struct EvaluateCommand: ParsableCommand {
         _ settings: Settings, _ configuration: EngineConfiguration, _ instants: Evaluation.Instants,
         _ pool: WorkerPool, out: String?, label: String
     ) throws -> Evaluation {
-        let file = try EventFile.open(events, format: format, settings)
+        let file = try EventFile.open(events, format: input.format, settings)
         try file.putInOrder(settings, showsProgress: progress)
         let evaluation = try Evaluation(
             events: file, instants: instants, out: out,

@@ -1,8 +1,21 @@
+import ArgumentParser
 import Engine
 import EventInput
 import Foundation
 import Settings
 import Terminal
+
+/// The event file of a command, and its format.
+struct EventFileOptions: ParsableArguments {
+    @Option(help: ArgumentHelp("The event file: CSV or JSON, plain or gzip.", valueName: "file"))
+    var events: String
+
+    @Option(
+        help: ArgumentHelp(
+            "Built-in format (\(EventFormat.builtInNames.joined(separator: ", "))) or path of a YAML file with one. "
+                + "(default: input.format of the settings)", valueName: "name"))
+    var format: String?
+}
 
 extension EventFile {
     /// Opens the event file that a command was given.

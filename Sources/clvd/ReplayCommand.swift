@@ -36,8 +36,8 @@ struct ReplayCommand: ParsableCommand {
               clvd replay --events events.csv --config /etc/clvd/clvd.yaml
             """)
 
-    @Option(help: ArgumentHelp("The event file.", valueName: "file"))
-    var events: String
+    @OptionGroup var input: EventFileOptions
+    private var events: String { input.events }
 
     @Option(help: ArgumentHelp("Brokers to start from, host:port,host:port.", valueName: "servers"))
     var bootstrap: String?
@@ -50,12 +50,6 @@ struct ReplayCommand: ParsableCommand {
             "Take brokers, topic, format, limits, currencies and Kafka properties from these settings, where no option "
                 + "says otherwise.", valueName: "file"))
     var config: String?
-
-    @Option(
-        help: ArgumentHelp(
-            "Built-in format (\(EventFormat.builtInNames.joined(separator: ", "))) or path of a YAML file with one. "
-                + "(default: native)", valueName: "name"))
-    var format: String?
 
     @Option(help: ArgumentHelp("Times event time, or max: as fast as it goes.", valueName: "factor"))
     var speed = EventReplay.Speed.maximum
@@ -104,7 +98,7 @@ struct ReplayCommand: ParsableCommand {
         let target = try Target(self)
         StopSignal.install()
         // A file that cannot be read is not worth a connection.
-        let file = try EventFile.open(events, format: format, target.settings)
+        let file = try EventFile.open(events, format: input.format, target.settings)
         if dryRun {
             return try FileCheck(events, file, target.settings, showsProgress: progress).report(json: json)
         }

@@ -1,3 +1,4 @@
+import Foundation
 import Testing
 
 @testable import Inspection
@@ -40,6 +41,23 @@ import Testing
         }
         let look = try Look(lines.joined(separator: "\n"), format: "ga4")
         #expect(look.held == ["u0": [1, 55], "u1": [1, 55], "u2": [1, 55]])
+    }
+
+    /// The price of a purchase within an app is in millionths.
+    @Test func purchasesWithinApps() throws {
+        func param(_ key: String, _ value: String) -> String { #"{"key":"\#(key)","value":{\#(value)}}"# }
+        let params = [
+            param("value", #""int_value":"1990000""#), param("price", #""int_value":"1990000""#),
+            param("currency", #""string_value":"USD""#),
+        ]
+        let app =
+            Self.ga4("app", 0, "in_app_purchase", "").dropLast()
+            + ",\"event_params\":[\(params.joined(separator: ","))]}"
+        let web =
+            Self.ga4("web", 1, "purchase", #""transaction_id":"T","purchase_revenue":20"#).dropLast()
+            + ",\"event_params\":[\(param("value", #""int_value":"20""#))]}"
+        let look = try Look("\(app)\n\(web)", format: "ga4")
+        #expect(look.held == ["app": [1, 1.99], "web": [1, 20]])
     }
 
     // MARK: Segment
@@ -348,6 +366,50 @@ import Testing
         let look = try Look(lines.joined(separator: "\n"), format: "shopify")
         #expect(look.held == ["700001": [1, 19.95], "x@example.net": [1, 0], "y@example.net": [1, 39.9]])
         #expect(look.found.ignored == 1)
+    }
+
+    /// An answer of the Admin API, and the mapping of docs/formats.md for the CSV export.
+    @Test func exportsOfShopify() throws {
+        let order =
+            #"{"id":1,"updated_at":"2024-04-01T10:00:00Z","current_total_price":"9.50","currency":"USD","#
+            + #""customer":{"id":5},"line_items":[{"product_id":1,"price":"9.50","quantity":1}]}"#
+        let list = try Look(
+            #"{"orders":[\#(order),\#(order.replacing(#""id":1,"#, with: #""id":2,"#))]}"#, "orders.json",
+            format: "shopify")
+        #expect(list.held == ["5": [2, 19]])
+        let page = URL(filePath: #filePath).deletingLastPathComponent().appending(path: "../../docs/formats.md")
+        let text = try String(contentsOf: page, encoding: .utf8)
+        let mapping = try #require(text.split(separator: "```yaml\n").first { $0.hasPrefix("name: shopify-export") })
+        let table = try Look(
+            """
+            Name,Email,Financial Status,Paid at,Currency,Total,Created at,Lineitem quantity,Lineitem name,Lineitem sku
+            #1001,a@example.com,paid,2024-03-10 01:59:59 -0500,USD,59.00,2024-03-10 01:59:59 -0500,1,Mug,M-1
+            #1001,a@example.com,,,,,2024-03-10 01:59:59 -0500,1,Print,P-1
+            #1002,b@example.com,pending,,USD,12.00,2024-03-11 01:59:59 -0500,1,Mug,M-1
+            #1003,,paid,2024-03-11 02:59:59 -0500,USD,8.00,2024-03-11 02:59:59 -0500,1,Mug,M-1
+            """, "orders_export.csv", format: String(mapping.split(separator: "```")[0]))
+        #expect(table.held == ["a@example.com": [1, 59], "#1003": [1, 8]] && table.found.refusedRows == 0)
+        // 01:59:59 in New York on the day that the clocks change.
+        #expect(table.found.firstEventMs == 1_710_053_999_000)
+    }
+
+    /// What counts for nothing because its name is not known is told when there is money in it.
+    @Test func moneyUnderAnUnknownName() throws {
+        let lines = [
+            Self.segment("a", 0, "Order Completed", #""order_id":"1","total":5"#),
+            Self.segment("a", 1, "Subscription Renewed", #""total":5"#),
+        ]
+        let look = try Look(lines.joined(separator: "\n"), format: "segment")
+        #expect(look.found.unknownTypesWithMoney == 1 && look.found.ready && look.held == ["a": [1, 5]])
+        #expect(
+            look.advises(#"and with money, which counts for nothing; the most frequent of these types: "Subscription"#))
+    }
+
+    /// A currency without a rate: the setting that helps is named.
+    @Test func anotherCurrency() throws {
+        let look = try Look(
+            Self.native(0, "u", "purchase", #""amount":3,"currency":"CHF""#), format: "native")
+        #expect(look.found.refused == ["unknown_currency": 1] && look.advises("CLVD_INPUT_CURRENCY_BASE=CHF"))
     }
 
     @Test func webhooksOfWooCommerce() throws {

@@ -8,7 +8,7 @@ import Testing
 /// Guests become customers while partitions go from instance to instance (`CLVD_REBALANCES` times).
 @Suite(.serialized, .enabled(if: Cluster.isReal, "the mock takes no offsets while a group forms"))
 struct GuestRebalanceTests {
-    @Test func guestsAreJoinedOnce() async throws {
+    @Test func manyRebalancesOfGuests() async throws {
         let environment = ProcessInfo.processInfo.environment
         let count = environment["CLVD_REBALANCES"].flatMap { Int($0) } ?? 3
         let site = try Site.repartitioned(Cluster(), .exactlyOnce) {

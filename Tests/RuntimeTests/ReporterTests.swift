@@ -76,4 +76,19 @@ import Testing
         #expect(reasons.map(\.name) == ["missing_user", "wrong_type"] && reasons.map(\.count) == [11, 1])
         #expect(reasons[1].example?.count == 301, "clipped")
     }
+
+    /// What takes long is named, with the seconds, and what waits is not.
+    @Test func thePhaseSaysWhatTakesLong() {
+        var status = DaemonStatus()
+        let now = ContinuousClock.now
+        func text(_ seconds: Double) -> String { status.phaseText(at: now + .seconds(seconds)) }
+        #expect(text(0.5) == "starting" && text(3.9) == "starting, joining the group for 3 s")
+        status.phase = .live
+        #expect(text(9) == "live")
+        status.begin(.committing)
+        status.begin(.committing)
+        #expect(text(0.5) == "live" && text(7.5) == "live, committing for 7 s")
+        status.begin(.waiting)
+        #expect(text(7.5) == "live")
+    }
 }

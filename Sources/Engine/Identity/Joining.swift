@@ -203,8 +203,7 @@ extension PartitionTask {
     func forgetUnusedAliases(phase: Int, step: Int, now: Int64) {
         guard aliases.count > 0 else { return }
         aliases.removeUnused(phase: phase, step: step, before: now - settings.retentionMs) {
-            let who = holder($0)
-            return who.slot != UserTable.none || users.former.find(who.hash) != nil
+            holder($0).slot != UserTable.none
         }
     }
 }

@@ -53,10 +53,14 @@ struct DriftMonitor {
     ///   - i: place of the metric.
     ///   - distribution: of value targets.
     ///   - instant: of the prediction, ms.
+    ///   - led: flags of its landmark. What the base forecast leads is not watched: it errs in ways that are no change.
     mutating func observe(
-        metric i: Int, _ sample: PrequentialWindow.Sample, _ distribution: SpendDistribution?, instant: Int64
+        metric i: Int, _ sample: PrequentialWindow.Sample, _ distribution: SpendDistribution?, instant: Int64,
+        led: UInt8
     ) {
         for (w, watch) in watched.enumerated() where watch.metric == i {
+            let flag = watch.part == Self.amount ? LandmarkHeader.ledAmounts : LandmarkHeader.ledChances
+            guard led & flag != 0 else { continue }
             guard let distribution else {
                 let loss = ExcessLoss.probability(Double(sample.prediction), sample.label > 0)
                 detector.observe(w, loss: loss, instant: instant)

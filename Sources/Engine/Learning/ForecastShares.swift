@@ -199,15 +199,17 @@ struct ForecastShares: Codable, Equatable {
         return x > 30 ? x : log1p(exp(x))
     }
 
-    /// Mean share of the network, corrected or as it is, over outcomes.
-    var networkShare: Double {
-        var (sum, weight) = (0.0, 0.0)
+    /// Mean share of the network, corrected or as it is: in chances over outcomes, in amounts over spenders.
+    var networkShare: (chances: Double, amounts: Double) {
+        var (chances, outcomes, amounts, spenders) = (0.0, 0.0, 0.0, 0.0)
         for cell in groups.joined() {
             let shares = cell.shares
-            sum += cell.outcomes * (shares.corrected + shares.plain)
-            weight += cell.outcomes
+            chances += cell.outcomes * (shares.corrected + shares.plain)
+            outcomes += cell.outcomes
+            amounts += cell.spenders * cell.amountShare
+            spenders += cell.spenders
         }
-        return weight > 0 ? sum / weight : 0
+        return (outcomes > 0 ? chances / outcomes : 0, spenders > 0 ? amounts / spenders : 0)
     }
 
     /// Weighs the coefficients of a row, which are those of the corrected network, by the shares.

@@ -26,8 +26,9 @@ struct LandmarkHeader {
     static let holdOut: UInt8 = 1
     /// The network had a say in the prediction.
     static let fromModel: UInt8 = 2
-    /// The network had most shares in it (`ServingParameters.isLed`).
-    static let led: UInt8 = 4
+    /// The network had most shares in its chances, and in its amounts of money.
+    static let ledChances: UInt8 = 4
+    static let ledAmounts: UInt8 = 8
 }
 
 /// What a landmark's prediction of money said beside the mean, for one value reading.

@@ -68,7 +68,7 @@ struct LandmarkWriter {
         l.pointee.naiveEventsPerDay = Float(h.pointee.events) / days
         if isHeldOut(h.pointee.identity) { l.pointee.flags |= LandmarkHeader.holdOut }
         if model.version > 0 { l.pointee.flags |= LandmarkHeader.fromModel }
-        if model.parameters.isLed { l.pointee.flags |= LandmarkHeader.led }
+        l.pointee.flags |= model.parameters.led
         storeSequence(slot, landmark)
         memcpy(landmark + layout.state, slot + userLayout.boundary, userLayout.stateBytes)
         clvd_half_from_float(

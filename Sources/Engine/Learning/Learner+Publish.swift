@@ -20,7 +20,11 @@ extension Learner {
         p.amountMean = standardizer.amountMean
         p.amountInverse = standardizer.amountInverse
         p.version = networkIsAwake ? served : 0
-        p.isLed = networkIsAwake && correction.shares.networkShare > 0.5
+        let share = correction.shares.networkShare
+        p.led =
+            networkIsAwake
+            ? (share.chances > 0.5 ? LandmarkHeader.ledChances : 0)
+                | (share.amounts > 0.5 ? LandmarkHeader.ledAmounts : 0) : 0
         correction.write(rates: rates, into: p.coefficients)
         p.set(population)
         p.evidence = Float(evidence)

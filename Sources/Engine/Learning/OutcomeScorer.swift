@@ -55,9 +55,7 @@ struct OutcomeScorer {
             levels.observe(interval, spread.distribution, outcome: y)
             distribution = spread.distribution
         }
-        if h.pointee.flags & LandmarkHeader.led != 0 {
-            drift.observe(metric: i, sample, distribution, instant: h.pointee.instant)
-        }
+        drift.observe(metric: i, sample, distribution, instant: h.pointee.instant, led: h.pointee.flags)
         windows[i].add(sample)
     }
 

@@ -10,8 +10,9 @@ struct ServingParameters: ~Copyable {
     var amountInverse: Float = 0
     /// Training steps behind the weights; 0 while the network has no say.
     var version: Int64 = 0
-    /// Whether the network has most shares. It was taught on outcomes, so that excess losses are a change of the stream.
-    var isLed = false
+    /// In what the network has most shares (`LandmarkHeader.ledChances`). It was taught on outcomes, so that excess losses
+    /// are a change of the stream.
+    var led: UInt8 = 0
     /// [cells] of a prediction for a user of whom nothing is known.
     let prior: UnsafeMutablePointer<Float>
     /// [cells] of the centres of log spend.
@@ -70,7 +71,7 @@ extension ServingParameters {
         var population: BaseForecast.Population?
         var process: PurchaseProcess?
         var version: Int64
-        var isLed: Bool?
+        var led: UInt8?
         var evidence: Float
 
         var isWhole: Bool {
@@ -84,7 +85,7 @@ extension ServingParameters {
     var image: Image {
         Image(
             mean: standardizer.mean, m2: standardizer.m2, observations: standardizer.observations,
-            population: population, version: version, isLed: isLed, evidence: evidence)
+            population: population, version: version, led: led, evidence: evidence)
     }
 
     /// Flat memory of numbers, in a fixed order.
@@ -114,7 +115,7 @@ extension ServingParameters {
         standardizer = Standardizer(
             features: SnapshotFeatures.count, mean: image.mean, m2: image.m2, observations: image.observations)
         (amountMean, amountInverse) = (standardizer.amountMean, standardizer.amountInverse)
-        (version, isLed, evidence) = (image.version, image.isLed ?? (image.version > 0), image.evidence)
+        (version, led, evidence) = (image.version, image.led ?? 0, image.evidence)
         set(image.population ?? BaseForecast.Population(formerly: image.process))
         base.set(sigmas: priorSigma)
     }

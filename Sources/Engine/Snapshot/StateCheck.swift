@@ -228,7 +228,7 @@ extension EngineImage.Metadata {
             (schedule.marks == nil) == (former == nil), schedule.watermark.map(StateCheck.instants.contains) ?? true
         else { throw SnapshotMismatch("the position and the next learning do not fit each other") }
         guard learner.population?.isWhole ?? learner.process?.isWhole ?? true else {
-            throw SnapshotMismatch("the weights of the purchase process")
+            throw SnapshotMismatch("the weights of the processes, the population")
         }
     }
 }

@@ -54,6 +54,10 @@ final class RowReader: RowSource {
     private(set) var position = 0
     private var end = 0
     private var number: Int64 = 0
+    /// Members that may hold the documents, where they are the first of an object: `{"orders": [{…}, {…}]}`.
+    var wrappers: [String] = []
+    /// Whether such an object is open.
+    private var isWrapped = false
 
     /// - Throws: `InputError` when the file cannot be opened or is not text.
     init(path: String, limit: Int) throws {
@@ -110,6 +114,12 @@ final class RowReader: RowSource {
         }
     }
 
+    /// Whether the file begins with an object that wraps documents. Before the first row.
+    func beginsWithWrapper() throws -> Bool {
+        guard try firstByte() == 0x7B else { return false }
+        return try insideOfWrapper() != nil
+    }
+
     private func starts(with prefix: [UInt8]) -> Bool {
         end - position >= prefix.count && prefix.indices.allSatisfy { bytes[position + $0] == prefix[$0] }
     }
@@ -159,12 +169,56 @@ final class RowReader: RowSource {
         while true {
             while position < end {
                 switch bytes[position] {
+                case 0x5D where isWrapped:
+                    isWrapped = false
+                    try skipRestOfObject()
                 case 0x20, 0x09, 0x0A, 0x0D, 0x2C, 0x5B, 0x5D: position += 1
+                case 0x7B where !wrappers.isEmpty && !isWrapped:
+                    guard let inside = try insideOfWrapper() else { return true }
+                    (position, isWrapped) = (inside, true)
                 default: return true
                 }
             }
             (position, end) = (start, start)
             guard try fill() else { return false }
+        }
+    }
+
+    /// Where the first document of an object that wraps some begins; nil: the object here is none. Before a brace.
+    func insideOfWrapper() throws -> Int? {
+        // A name and what is around it.
+        let most = 200
+        while end - position < most, try fill() {}
+        var at = position
+        func skip(_ byte: UInt8) -> Bool {
+            while at < end, [0x20, 0x09, 0x0A, 0x0D].contains(bytes[at]) { at += 1 }
+            guard at < end, bytes[at] == byte else { return false }
+            at += 1
+            return true
+        }
+        guard skip(0x7B), skip(0x22), let quote = (at..<min(end, at + most)).first(where: { bytes[$0] == 0x22 }) else {
+            return nil
+        }
+        let name = String(decoding: UnsafeBufferPointer(start: bytes + at, count: quote - at), as: UTF8.self)
+        at = quote + 1
+        guard wrappers.contains(name), skip(0x3A), skip(0x5B), skip(0x7B) else { return nil }
+        return at - 1
+    }
+
+    /// Goes behind the object that is open here.
+    private func skipRestOfObject() throws {
+        let start = position
+        var scan = Scan(at: position, isInObject: true)
+        while true {
+            if let stop = scan.document(bytes, end) {
+                position = stop
+                return
+            }
+            (end, scan.at) = (start, start)
+            guard try fill() else {
+                position = end
+                return
+            }
         }
     }
 
@@ -210,7 +264,13 @@ final class RowReader: RowSource {
         private var last: UInt8 = 0
         var fault: Fault?
 
-        init(at: Int) { self.at = at }
+        /// - Parameter isInObject: the object has begun before; its array ends here.
+        init(at: Int, isInObject: Bool = false) {
+            self.at = at
+            guard isInObject else { return }
+            // The bracket of the array is still to come.
+            (depth, braces) = (2, 0b10)
+        }
 
         /// Index of the line feed.
         mutating func line(_ bytes: UnsafeMutablePointer<UInt8>, _ end: Int) -> Int? {

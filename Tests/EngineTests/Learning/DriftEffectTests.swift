@@ -19,9 +19,10 @@ import Testing
         for d in 0..<70 as Range<Int64> {
             for _ in 0..<200 {
                 let sample = PrequentialWindow.Sample(prediction: 0, naive: 0, label: outcome(d >= 60, &random))
-                monitor.observe(metric: 0, sample, distribution, instant: d * day)
+                monitor.observe(metric: 0, sample, distribution, instant: d * day, led: .max)
                 // A longer horizon is not watched.
-                monitor.observe(metric: 1, .init(prediction: 0, naive: 0, label: 1e6), distribution, instant: d * day)
+                monitor.observe(
+                    metric: 1, .init(prediction: 0, naive: 0, label: 1e6), distribution, instant: d * day, led: .max)
             }
             let alarms = monitor.advance(to: d * day, days: 1)
             if !alarms.isEmpty { return alarms }

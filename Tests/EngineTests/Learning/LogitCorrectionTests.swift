@@ -90,8 +90,11 @@ import Testing
             let row = engine.serving.parameters.coefficients.row(activity: g, blend: nil)
             return count + (0..<n).count { row.added[$0] != 0 || row.headFactor[$0] != 1 }
         }
-        #expect(
-            (corrected > LogitCorrection.groups * n / 2) == (hours > 0), "\(corrected) of \(LogitCorrection.groups * n)"
-        )
+        // Shares of the network and of counts are earned in any case; with a correction, the level moves as well.
+        let moved = (0..<LogitCorrection.groups).contains { g in
+            let row = engine.serving.parameters.coefficients.row(activity: g, blend: nil)
+            return (0..<n).contains { row.added[$0] != 0 }
+        }
+        #expect(corrected > LogitCorrection.groups * n / 2 && moved == (hours > 0), "\(corrected), \(moved)")
     }
 }

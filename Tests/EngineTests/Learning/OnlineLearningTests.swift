@@ -46,6 +46,21 @@ import Testing
         return stream
     }
 
+    /// Where event time flies, one step learns many times: whoever watches hears of each, with what was taken in so far.
+    @Test func learningIsToldInTheMiddleOfAStep() {
+        var c = EngineConfiguration.small
+        (c.learning.intervalRecords, c.learning.intervalHours) = (64, 0)
+        let engine = Engine.make(c)
+        let stream = Self.shop(users: 300, days: 60, seed: 3)
+        var heard: [Int64] = []
+        stream.events.withUnsafeBufferPointer { events in
+            engine.step(
+                UnsafeBufferPointer(rebasing: events[..<500]), betweenSlices: {},
+                afterLearning: { heard.append(engine.report(prequential: false).counters.records) })
+        }
+        #expect(heard == [64, 128, 192, 256, 320, 384, 448])
+    }
+
     @Test func theModelBeatsTheUsersOwnPast() throws {
         var c = EngineConfiguration.small
         c.learning.batchSize = 128

@@ -82,9 +82,8 @@ import Testing
             #expect(abs(probability(out[layout.output(head: 1, bin: b)]) - max(1e-5, hazard)) < 2e-3 * hazard + 1e-5)
             #expect(out[layout.output(head: 2, bin: b)] == 0)
             if any > 1e-6 {
-                // The population's mean spend is 0 before anything is learned, and weighs as much as its prior says.
-                let money = 20 * Double(days) / (Double(days) + PurchaseProcess.spendPrior)
-                #expect(abs(Double(out[value + 1]) - (log(money * number / any) - 2)) < 5e-3)
+                // Before anything is learned of the population, a customer's own spend, 20 a day, is all there is.
+                #expect(abs(Double(out[value + 1]) - (log(20 * number / any) - 2)) < 5e-3)
             }
         }
     }

@@ -55,9 +55,8 @@ private struct Life {
         var out = [Float](repeating: 0, count: layout.outputs)
         _ = forecast.outputs(row, layout, purchaseHeads: [true], meanLogSpend: [0], into: &out)
         let any = 1 / (1 + exp(-Double(out[0])))
-        // The mean spend of the population is 0 before anything is learned, and weighs as much as its prior says.
-        let days = Double(expm1f(row[SnapshotFeatures.purchaseDays]))
-        return (any, any * exp(Double(out[1])) / (30 * days / (days + PurchaseProcess.spendPrior)))
+        // Before anything is learned of the population, a customer's own spend, 30 a day, is all there is.
+        return (any, any * exp(Double(out[1])) / 30)
     }
 
     /// 200,000 customers and more with one known pair of rates, of whom those with a history are looked at.

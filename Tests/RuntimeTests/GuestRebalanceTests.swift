@@ -16,6 +16,7 @@ struct GuestRebalanceTests {
             // Two first stages that read different partitions have no order between them. What is late counts at its own
             // time.
             $0.engine.time.allowedLatenessSeconds = 0
+            $0.engine.time.lateEvents = .accept
             $0.engine.time.lateEventDays = 300
             $0.kafka.properties["transaction.timeout.ms"] = "10000"
         }

@@ -38,10 +38,7 @@ package final class FileInspection {
         (configuration.model.units, configuration.model.hidden) = (16, 16)
         (configuration.model.categoryBuckets, configuration.model.crossBuckets) = (32, 32)
         engine = Engine(configuration: configuration, topics: ["file"], partitions: 1, executor: SerialExecutor())
-        // Nobody reads updates and alerts: they are not written.
-        let task = TaskID(topic: 0, partition: 0)
-        engine.addTask(task)
-        engine.resume(task, at: 0, firstUnpublishedOffset: .max)
+        engine.addTask(TaskID(topic: 0, partition: 0))
     }
 
     /// Days: longer than the years that events may have.

@@ -46,8 +46,8 @@ import Testing
         let rows = (10..<30).map { "2024-01-02T10:\($0):00Z,bot,view,,\n" }.joined()
         let config = try folder.write("state: {maxEventsPerDay: 5, excessEvents: \(excess)}\n", to: "clvd.yaml")
         let found = try check(shop(3) + rows, "bot.csv", "--config", config).json
-        #expect(found["accepted"] as? Int == 11 && found["excessEvents"] as? Int == 15)
-        let capped = try #require(found["cappedCustomers"] as? [[String: Any]])
+        #expect(found["accepted"] as? Int == 11 && found["excess_events"] as? Int == 15)
+        let capped = try #require(found["capped_customers"] as? [[String: Any]])
         #expect(capped.count == 1 && capped[0]["user"] as? String == "bot" && capped[0]["events"] as? Int == 15)
         let advice = try #require(found["advice"] as? [String])
         #expect(
@@ -57,7 +57,7 @@ import Testing
             return
         }
         #expect(found["refused"] as? [String: Int] == ["too_many_events": 15])
-        let example = (found["refusedExamples"] as? [String: String])?["too_many_events"]
+        let example = (found["refused_examples"] as? [String: String])?["too_many_events"]
         #expect(
             example == "bot.csv, row 13: the customer has had 5 events on this day (UTC), the most that "
                 + "state.maxEventsPerDay allows; is it a person?")

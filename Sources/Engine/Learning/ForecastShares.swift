@@ -199,17 +199,15 @@ struct ForecastShares: Codable, Equatable {
         return x > 30 ? x : log1p(exp(x))
     }
 
-    /// Mean share of the network, corrected or as it is: in chances over outcomes, in amounts over spenders.
-    var networkShare: (chances: Double, amounts: Double) {
-        var (chances, outcomes, amounts, spenders) = (0.0, 0.0, 0.0, 0.0)
+    /// Mean share of the network, corrected or as it is, in chances, over outcomes.
+    var networkShare: Double {
+        var (sum, weight) = (0.0, 0.0)
         for cell in groups.joined() {
             let shares = cell.shares
-            chances += cell.outcomes * (shares.corrected + shares.plain)
-            outcomes += cell.outcomes
-            amounts += cell.spenders * cell.amountShare
-            spenders += cell.spenders
+            sum += cell.outcomes * (shares.corrected + shares.plain)
+            weight += cell.outcomes
         }
-        return (outcomes > 0 ? chances / outcomes : 0, spenders > 0 ? amounts / spenders : 0)
+        return weight > 0 ? sum / weight : 0
     }
 
     /// Weighs the coefficients of a row, which are those of the corrected network, by the shares.

@@ -26,7 +26,7 @@ struct LandmarkHeader {
     static let holdOut: UInt8 = 1
     /// The network had a say in the prediction.
     static let fromModel: UInt8 = 2
-    /// The network had most shares in its chances, and in its amounts of money.
+    /// The network had most shares in its chances; a say in its amounts of money.
     static let ledChances: UInt8 = 4
     static let ledAmounts: UInt8 = 8
 }

@@ -20,11 +20,8 @@ extension Learner {
         p.amountMean = standardizer.amountMean
         p.amountInverse = standardizer.amountInverse
         p.version = networkIsAwake ? served : 0
-        let share = correction.shares.networkShare
-        p.led =
-            networkIsAwake
-            ? (share.chances > 0.5 ? LandmarkHeader.ledChances : 0)
-                | (share.amounts > 0.5 ? LandmarkHeader.ledAmounts : 0) : 0
+        p.led = networkIsAwake ? LandmarkHeader.ledAmounts : 0
+        if networkIsAwake && correction.shares.networkShare > 0.5 { p.led |= LandmarkHeader.ledChances }
         correction.write(rates: rates, into: p.coefficients)
         p.set(population)
         p.evidence = Float(evidence)

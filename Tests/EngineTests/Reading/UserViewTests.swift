@@ -77,7 +77,8 @@ import Testing
         #expect(0 < chances[0] && chances[0] < chances[1] && chances[1] < chances[2] && chances[2] < 1)
         // The population's would be a tenth in two days.
         #expect(abs(chances[0] - 0.1) > 1e-3)
-        #expect(try #require(view.churnProbability) == view.forecasts[6].value && (0...1).contains(view.forecasts[6].value))
+        let churn = view.forecasts[6].value
+        #expect(try #require(view.churnProbability) == churn && (0...1).contains(churn))
         for forecast in view.forecasts.prefix(3) { #expect(forecast.lower == 0 && forecast.upper != nil) }
         for forecast in view.forecasts.suffix(4) { #expect(forecast.lower == nil && forecast.upper == nil) }
     }

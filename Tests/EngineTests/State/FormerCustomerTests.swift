@@ -119,8 +119,7 @@ import Testing
             forgotten += 1
             #expect((head..<engine.settings.landmarkLayout.size).allSatisfy { landmark.at($0, as: UInt8.self)[0] == 0 })
         }
-        // Of its two purchases, and of the grid at the hour of the first.
-        #expect(forgotten == 3)
+        #expect(forgotten == 2)
     }
 
     /// A run that is cut by a snapshot while customers come and go is the run that is not.

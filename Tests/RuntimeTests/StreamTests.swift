@@ -227,7 +227,7 @@ import Verification
             $0.runtime.idleTickSeconds = 1
             $0.engine.time.allowedLatenessSeconds = 0
             // Few customers are left at the end: time is the latest event less this.
-            $0.input.limits.futureSkewSeconds = 0
+            $0.engine.time.clockSkewSeconds = 0
             $0.engine.alerts.rescoreHours = 1
             // Whoever is silent is worth an alert; an event raises none, as nothing is below this before it.
             $0.engine.alerts.raiseThreshold = 1e-6

@@ -17,6 +17,7 @@ const char *clvd_status_name(uint8_t status) {
     case clvd_status_ignored_type: return "ignored_type";
     case clvd_status_filtered: return "filtered";
     case clvd_status_invalid_json: return "invalid_json";
+    case clvd_status_message: return "message";
     case clvd_status_invalid_utf8: return "invalid_utf8";
     case clvd_status_missing_user: return "missing_user";
     case clvd_status_invalid_user: return "invalid_user";

@@ -146,14 +146,18 @@ rd_kafka_resp_err_t clvd_produce_one(
 
 rd_kafka_resp_err_t clvd_produce_forwarded(
     rd_kafka_t *rk, const clvd_outgoing *record, int64_t timestamp_ms, const rd_kafka_headers_t *headers,
-    const char *origin, int has_original_key, const void *original_key, size_t original_key_length) {
-    rd_kafka_headers_t *list = headers ? rd_kafka_headers_copy(headers) : rd_kafka_headers_new(2);
+    const clvd_forwarded_headers *ours) {
+    rd_kafka_headers_t *list = headers ? rd_kafka_headers_copy(headers) : rd_kafka_headers_new(4);
     // Of these names there are ours only.
     rd_kafka_header_remove(list, "clvd.origin");
+    rd_kafka_header_remove(list, "clvd.from");
+    rd_kafka_header_remove(list, "clvd.command");
     rd_kafka_header_remove(list, "clvd.key");
-    rd_kafka_header_add(list, "clvd.origin", -1, origin, -1);
-    if (has_original_key)
-        rd_kafka_header_add(list, "clvd.key", -1, original_key, (ssize_t)original_key_length);
+    if (ours->origin) rd_kafka_header_add(list, "clvd.origin", -1, ours->origin, -1);
+    if (ours->passed_on) rd_kafka_header_add(list, "clvd.from", -1, ours->passed_on, -1);
+    if (ours->mark) rd_kafka_header_add(list, ours->mark, -1, "1", 1);
+    if (ours->has_original_key)
+        rd_kafka_header_add(list, "clvd.key", -1, ours->original_key, (ssize_t)ours->original_key_length);
     rd_kafka_resp_err_t error = rd_kafka_producev(
         rk, RD_KAFKA_V_RKT(record->topic), RD_KAFKA_V_PARTITION(RD_KAFKA_PARTITION_UA), RD_KAFKA_V_MSGFLAGS(0),
         RD_KAFKA_V_KEY((void *)record->key, record->key_length),

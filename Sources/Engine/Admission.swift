@@ -5,7 +5,8 @@ extension PartitionTask {
     /// The watermark once a record is accepted.
     func watermark(with event: UnsafePointer<clvd_event>) -> Int64 {
         let e = event.pointee
-        guard e.status == UInt8(clvd_status_ok.rawValue), e.cappedMs > clock.stream.time, !EventType.isIdentity(e.type)
+        guard e.status == UInt8(clvd_status_ok.rawValue), e.cappedMs > clock.stream.time, !EventType.isIdentity(e.type),
+            !isPassedOn(toAnother: event)
         else { return clock.watermark }
         let time = clock.stream.after(e.cappedMs, of: customer(of: event).hash, skewMs: settings.skewMs)
         return max(clock.watermark, time - settings.latenessMs)

@@ -52,15 +52,18 @@ public final class Engine {
     ///   - topics: input topics in the order that events index them.
     ///   - partitions: how many partitions the topics have together; bounds on memory are divided among them.
     ///   - currency: of all money, three letters; outputs name it.
+    ///   - joinsByTopic: whether the topic is keyed by customers and takes messages of the partitions to each other.
     public init(
         configuration: EngineConfiguration, topics: [String], partitions: Int, currency: String = "USD",
-        executor: any ParallelExecutor
+        joinsByTopic: Bool = false, executor: any ParallelExecutor
     ) {
         self.configuration = configuration
         self.topics = topics
         self.partitions = partitions
         self.executor = executor
-        settings = EngineSettings(configuration, topics: topics, partitions: partitions, currency: currency)
+        settings = EngineSettings(
+            configuration, topics: topics, partitions: partitions, currency: currency,
+            joinsByTopic: joinsByTopic)
         serving = ServingModel(settings)
         former = ServingModel(settings)
         learner = Learner(settings, executor: executor)

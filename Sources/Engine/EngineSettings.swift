@@ -43,6 +43,8 @@ final class EngineSettings {
     /// Alerts of the backlog that a task publishes at most.
     let backlogPerTask: Int
     let usersPerTask: Int
+    /// Whether an id and its customer may be in different partitions, which tell each other (`IdentityMessage`).
+    let joinsByTopic: Bool
     /// A task has room for so many landmarks and users at least, however many partitions share the bounds.
     private static let minimumPerTask = 1024
 
@@ -53,7 +55,11 @@ final class EngineSettings {
     ///   - topics: names of the input topics.
     ///   - partitions: partitions of all input topics together; bounds are divided by it.
     ///   - currency: of all money, three letters.
-    init(_ configuration: EngineConfiguration, topics: [String], partitions: Int, currency: String = "USD") {
+    init(
+        _ configuration: EngineConfiguration, topics: [String], partitions: Int, currency: String = "USD",
+        joinsByTopic: Bool = false
+    ) {
+        self.joinsByTopic = joinsByTopic
         self.configuration = configuration
         let targetTable = TargetTable(configuration) { name in
             Array(name.utf8).withUnsafeBufferPointer { clvd_hash($0.baseAddress!, $0.count) }
@@ -118,6 +124,15 @@ final class EngineSettings {
         backlogPerTask = (configuration.alerts.backlogLimit + tasks - 1) / tasks
         landmarksPerTask = max(EngineSettings.minimumPerTask, configuration.learning.maxLandmarks / tasks)
         usersPerTask = max(EngineSettings.minimumPerTask, configuration.state.maxUsers / tasks)
+    }
+
+    /// Tells whether a slot and landmarks of another partition are laid out as here.
+    var handoverLayout: UInt64 {
+        let sizes = [
+            EngineImage.Metadata.currentFormat, userLayout.size, userLayout.units, userLayout.stateBytes,
+            userLayout.orderRules ?? 0, landmarkLayout.size, landmarkLayout.features, landmarkLayout.cells,
+        ]
+        return sizes.withUnsafeBytes { clvd_hash($0.baseAddress!.assumingMemoryBound(to: UInt8.self), $0.count) }
     }
 
     func makeScratch() -> Scratch {

@@ -18,6 +18,9 @@ final class PartitionTask {
     var users: UserTable
     var pool: LandmarkPool
     var aliases: AliasTable
+    /// Customers who were erased lately, and what was adopted: what is on its way between partitions may come after.
+    var erasures = RecentHashes()
+    var adoptions = RecentHashes()
     var outbox = Outbox()
     var counters = TaskCounters()
     /// The customers by the value of their latest update.
@@ -173,33 +176,45 @@ final class PartitionTask {
         flush(model)
     }
 
-    /// - Returns: false when the hours up to the record are not through: nothing is done with the record itself.
-    private func accept(_ event: UnsafePointer<clvd_event>, index: UInt32, _ model: ServingModel) -> Bool {
+    /// Settles a record that is no event of a customer.
+    /// - Returns: false when it is settled.
+    @inline(__always)
+    private func isEvent(_ event: UnsafePointer<clvd_event>, index: UInt32, _ model: ServingModel) -> Bool {
         switch event.pointee.status {
         case UInt8(clvd_status_ok.rawValue): break
         case UInt8(clvd_status_tombstone.rawValue):
             counters.tombstones += 1
-            return true
+            return false
         case UInt8(clvd_status_ignored_type.rawValue), UInt8(clvd_status_filtered.rawValue):
             counters.ignored += 1
-            return true
+            return false
+        case UInt8(clvd_status_message.rawValue):
+            obey(event, index: index, model)
+            return false
         default:
             reject(event, index: index, event.pointee.status, model)
-            return true
+            return false
         }
         guard abs(event.pointee.amount) <= PartitionTask.maximumAmount else {
             reject(event, index: index, UInt8(clvd_status_absurd_amount.rawValue), model)
-            return true
+            return false
         }
         if EventType.isIdentity(event.pointee.type) {
             identify(event, index: index, model)
-            return true
+            return false
         }
+        return true
+    }
+
+    /// - Returns: false when the hours up to the record are not through: nothing is done with the record itself.
+    private func accept(_ event: UnsafePointer<clvd_event>, index: UInt32, _ model: ServingModel) -> Bool {
+        guard isEvent(event, index: index, model) else { return true }
         let lateMs = clock.watermark == .min ? 0 : max(0, clock.watermark - event.pointee.time_ms)
-        if lateMs > settings.lateMs {
+        if lateMs > settings.lateMs, !isPassedOn(event) {
             reject(event, index: index, UInt8(clvd_status_too_late.rawValue), model, excess: lateMs)
             return true
         }
+        if settings.joinsByTopic, passOn(event, index: index, model) { return true }
         var who = customer(of: event)
         if isDuplicate(event, of: who.slot) {
             counters.duplicates += 1
@@ -214,7 +229,7 @@ final class PartitionTask {
         guard lateMs > 0 || moveTime(by: event, of: who.hash, index: index, model) else { return false }
         // Timers may have evicted the user.
         if clock.timerHour != timerHour { who = customer(of: event) }
-        if event.pointee.alias != nil {
+        if event.pointee.alias != nil, !settings.joinsByTopic {
             join(event, index: index, model)
             who = customer(of: event)
         }

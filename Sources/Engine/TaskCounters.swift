@@ -1,5 +1,5 @@
 /// What became of the records of a task. `accepted + duplicates + ignored + tombstones + erased + identifies +
-/// deadLetters` equals `records`.
+/// forwarded + messages + deadLetters` equals `records`.
 public struct TaskCounters: Sendable, Equatable, Codable {
     public var records: Int64 = 0
     public var accepted: Int64 = 0
@@ -9,6 +9,12 @@ public struct TaskCounters: Sendable, Equatable, Codable {
     public var erased: Int64 = 0
     /// Records that say no more than whose an id is.
     public var identifies: Int64 = 0
+    /// Events of aliases that were passed on to the partitions of their customers.
+    public var forwarded: Int64 = 0
+    /// What partitions have told each other of ids. Some of it could not be used, or had come before.
+    public var messages: Int64 = 0
+    public var messagesRefused: Int64 = 0
+    public var messagesRepeated: Int64 = 0
     public var deadLetters: Int64 = 0
     /// Codes of `clvd_status` are below this power of two.
     public static let statuses = 32
@@ -39,6 +45,8 @@ public struct TaskCounters: Sendable, Equatable, Codable {
     /// Aliases that were joined with what was held of them, and such of which nothing was held here: it is in another
     /// partition, or there never was anything.
     public var joined: Int64 = 0
+    /// States that came from other partitions.
+    public var adopted: Int64 = 0
     public var aliasesWithoutState: Int64 = 0
     /// Aliases that were another customer's before: devices that several people use.
     public var aliasesRepointed: Int64 = 0
@@ -54,6 +62,11 @@ public struct TaskCounters: Sendable, Equatable, Codable {
         c.tombstones += b.tombstones
         c.erased += b.erased
         c.identifies += b.identifies
+        c.forwarded += b.forwarded
+        c.messages += b.messages
+        c.messagesRefused += b.messagesRefused
+        c.messagesRepeated += b.messagesRepeated
+        c.adopted += b.adopted
         c.deadLetters += b.deadLetters
         for i in c.reasons.indices { c.reasons[i] += b.reasons[i] }
         c.repeated += b.repeated

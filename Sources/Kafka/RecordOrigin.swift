@@ -17,6 +17,10 @@ public struct RecordOrigin: Sendable, Hashable {
     /// Names of the headers: where a record comes from, and the key that it had there (a null value: none).
     public static let header = "clvd.origin"
     public static let keyHeader = "clvd.key"
+    /// Name of the header that says where a record was before it was passed on in the topic of events, and how often it was.
+    public static let passedOnHeader = "clvd.from"
+    /// Name of the header of what partitions of the topic of events say to each other.
+    public static let messageHeader = "clvd.command"
     /// Name of the header of a dead letter that says where its record is in the topic of events.
     public static let routedHeader = "clvd.routed"
     /// Name of the header of a dead letter that says which event of its record it is, where that held several.
@@ -39,10 +43,15 @@ public struct RecordOrigin: Sendable, Hashable {
     }
 
     /// What a record says of its origin; nil when it says nothing.
-    public init?(of record: clvd_record) {
+    public init?(of record: clvd_record) { self.init(record, Self.header) }
+
+    /// Where a record was before it was passed on in the topic of events; nil when it was not.
+    public init?(passedOn record: clvd_record) { self.init(record, Self.passedOnHeader) }
+
+    private init?(_ record: clvd_record, _ header: String) {
         guard record.headers != nil else { return nil }
         var length: UInt32 = 0
-        guard let bytes = clvd_find_header(record.headers, Self.header, &length) else { return nil }
+        guard let bytes = clvd_find_header(record.headers, header, &length) else { return nil }
         self.init(String(decoding: UnsafeBufferPointer(start: bytes, count: Int(length)), as: UTF8.self))
     }
 
@@ -71,7 +80,11 @@ public enum OutputHeader {
 public struct Forwarding {
     /// ms since 1970; below 0: not known.
     public var timestampMs: Int64
-    public var origin: RecordOrigin
+    public var origin: RecordOrigin?
+    /// Where the record was before in the topic of events; nil: nowhere.
+    public var passedOn: RecordOrigin?
+    /// Name of a header that marks it; nil: none.
+    public var mark: String?
     /// Those that the record came with.
     fileprivate var headers: Headers?
     /// The key that it came with, where it is not the new one; it stays where it is until the record is handed over.
@@ -87,13 +100,20 @@ public struct Forwarding {
     ///   - record: its headers are copied.
     ///   - header: name of a header that is left out.
     public init(
-        _ record: clvd_record, from origin: RecordOrigin, originalKey: OriginalKey, without header: String? = nil
+        _ record: clvd_record, from origin: RecordOrigin, originalKey: OriginalKey, without header: String? = nil,
+        passedOn: RecordOrigin? = nil
     ) {
+        self.passedOn = passedOn
         timestampMs = record.timestamp_ms
         self.origin = origin
         self.originalKey = originalKey
         headers = record.headers.flatMap { rd_kafka_headers_copy(OpaquePointer($0)) }.map(Headers.init)
         if let header, let headers { rd_kafka_header_remove(headers.list, header) }
+    }
+
+    /// A record that is none of the input, told by a header.
+    public init(command mark: String, from origin: RecordOrigin?, timestampMs: Int64) {
+        (self.mark, self.origin, self.timestampMs, originalKey) = (mark, origin, timestampMs, .same)
     }
 
     /// A copy of a record's headers.
@@ -107,16 +127,27 @@ public struct Forwarding {
     func produce(_ record: inout clvd_outgoing, by client: OpaquePointer) -> rd_kafka_resp_err_t {
         // 0 would be the wall clock for librdkafka, and so is what is not known.
         let time = timestampMs < 0 ? 0 : max(1, timestampMs)
+        var list = clvd_forwarded_headers()
+        switch originalKey {
+        case .same: break
+        case .none: list.has_original_key = 1
+        case .bytes(let key):
+            (list.has_original_key, list.original_key) = (1, key.baseAddress ?? Producer.empty)
+            list.original_key_length = key.count
+        }
         return withExtendedLifetime(headers) {
-            switch originalKey {
-            case .same:
-                clvd_produce_forwarded(client, &record, time, headers?.list, origin.text, 0, nil, 0)
-            case .none:
-                clvd_produce_forwarded(client, &record, time, headers?.list, origin.text, 1, nil, 0)
-            case .bytes(let key):
-                clvd_produce_forwarded(
-                    client, &record, time, headers?.list, origin.text, 1, key.baseAddress ?? Producer.empty, key.count)
+            withText(origin?.text) { origin in
+                withText(passedOn?.text) { passedOn in
+                    withText(mark) { mark in
+                        (list.origin, list.passed_on, list.mark) = (origin, passedOn, mark)
+                        return clvd_produce_forwarded(client, &record, time, headers?.list, &list)
+                    }
+                }
             }
         }
+    }
+
+    private func withText<T>(_ text: String?, _ body: (UnsafePointer<CChar>?) -> T) -> T {
+        text.map { $0.withCString(body) } ?? body(nil)
     }
 }

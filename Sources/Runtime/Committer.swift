@@ -49,7 +49,9 @@ final class Committer {
         deadLetters = try producer.topic(settings.output.deadLetterTopic)
         publication = Publication(
             updates: try producer.topic(settings.output.updatesTopic),
-            alerts: try producer.topic(settings.output.alertsTopic))
+            alerts: try producer.topic(settings.output.alertsTopic),
+            events: try settings.input.topics == [settings.input.eventsTopic]
+                ? producer.topic(settings.input.eventsTopic) : nil)
     }
 
     deinit {

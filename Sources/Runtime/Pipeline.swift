@@ -30,7 +30,7 @@ package final class Pipeline {
     /// Records that came through the first stage, with the keys that they had before it.
     private let originals: UnsafeMutablePointer<clvd_record>
     /// nil: records change the engine's state.
-    private let router: Router?
+    private var router: Router?
     /// Errors of the clients as a whole that have been reported: of the consumer, of the producer.
     private var reportedErrors: [UInt64] = [0, 0]
 
@@ -49,7 +49,8 @@ package final class Pipeline {
         self.store = store
         let engine = Engine(
             configuration: settings.engine, topics: settings.input.topics, partitions: partitionCount,
-            currency: settings.input.currency.base, executor: WorkerPool(threads: settings.runtime.threadCount))
+            currency: settings.input.currency.base, joinsByTopic: stage == .score,
+            executor: WorkerPool(threads: settings.runtime.threadCount))
         let format = try EventFormat.load(settings.input.format)
         decoder = try EventDecoder(
             format: format, limits: settings.input.limits,
@@ -182,11 +183,12 @@ package final class Pipeline {
         let original = original(records)
         decoder.decode(original, into: events)
         skips.mark(records, events, topics: context.settings.input.topics)
+        if context.stage == .score { RoutedIdentity.mark(records, events) }
         router?.route(records, events, to: committer.publication)
         let batch = UnsafeBufferPointer(start: UnsafePointer(events), count: records.count)
         begin(.records)
         try engine.step(batch, betweenSlices: betweenSlices, afterLearning: tell)
-        engine.forEachOutput { entry in publish(entry, original) }
+        engine.forEachOutput { entry in publish(entry, original, records) }
         table.noteLast(records)
         idleClock.noteRecords(batch)
         commits.noteRecords(records.count)
@@ -204,7 +206,8 @@ package final class Pipeline {
 
     private func tick() throws {
         guard let now = try idleClock.tick(betweenSlices: betweenSlices) else { return }
-        engine.forEachOutput { entry in publish(entry, UnsafeBufferPointer(start: nil, count: 0)) }
+        let none = UnsafeBufferPointer<clvd_record>(start: nil, count: 0)
+        engine.forEachOutput { entry in publish(entry, none, none) }
         commits.noteOutputs(at: now)
     }
 
@@ -222,7 +225,11 @@ package final class Pipeline {
         try commits.commitBeforeStep()
     }
 
-    private func publish(_ entry: OutboxEntry, _ records: UnsafeBufferPointer<clvd_record>) {
+    /// - Parameters:
+    ///   - records: as they were before the first stage; `routed`: as they came.
+    private func publish(
+        _ entry: OutboxEntry, _ records: UnsafeBufferPointer<clvd_record>, _ routed: UnsafeBufferPointer<clvd_record>
+    ) {
         let topics = context.settings.input.topics
         switch entry.kind {
         case .update where entry.value.isEmpty:
@@ -230,6 +237,18 @@ package final class Pipeline {
             committer.publication.append(
                 erasure: entry, topic: topics[Int(entry.source.topic)],
                 user: UnsafeBufferPointer(start: event.user, count: Int(event.user_length)))
+        case .forward, .message:
+            let record = records[Int(entry.record)]
+            let here = RecordOrigin(
+                topic: topics[Int(record.topic)], partition: record.partition, offset: record.offset,
+                element: Int(events[Int(entry.record)].hops) + 1)
+            let origin = RecordOrigin(of: routed[Int(entry.record)])
+            if entry.kind == .message {
+                committer.publication.append(
+                    message: entry.value, to: entry.key, from: origin, timestampMs: record.timestamp_ms)
+            } else {
+                committer.publication.append(forwarding: record, from: origin ?? here, user: entry.key, passedOn: here)
+            }
         case .joined: committer.publication.append(joined: entry, topic: topics[Int(entry.source.topic)])
         case .update: committer.publication.append(update: entry)
         case .alert:

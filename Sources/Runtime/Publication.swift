@@ -16,6 +16,8 @@ final class Publication {
 
     private let updates: Producer.Topic
     private let alerts: Producer.Topic
+    /// Between the two stages: of the first the topic of updates, too. nil: there is none.
+    private let events: Producer.Topic?
     private(set) var records: [Producer.Record] = []
     private(set) var deadLetters: [DeadLetter] = []
     private var chunks: [UnsafeMutableRawBufferPointer] = []
@@ -26,9 +28,10 @@ final class Publication {
     private(set) var bytes = 0
     private static let chunkBytes = 4 << 20
 
-    init(updates: Producer.Topic, alerts: Producer.Topic) {
+    init(updates: Producer.Topic, alerts: Producer.Topic, events: Producer.Topic? = nil) {
         self.updates = updates
         self.alerts = alerts
+        self.events = events
     }
 
     deinit { for c in chunks { c.deallocate() } }
@@ -99,18 +102,32 @@ final class Publication {
     /// - Parameters:
     ///   - user: its customer, which becomes its key; nil: it keeps its own.
     ///   - header: name of a header that it loses.
+    ///   - place: where it was before in the topic of events, with the number of times that it was passed on; nil: nowhere.
     func append(
         forwarding r: clvd_record, from origin: RecordOrigin, user: UnsafeBufferPointer<UInt8>?,
-        without header: String? = nil
+        without header: String? = nil, passedOn place: RecordOrigin? = nil
     ) {
         let key = UnsafeRawBufferPointer(start: r.key, count: Int(r.key_length))
         var original = Forwarding.OriginalKey.same
         if let user, !key.elementsEqual(user) { original = r.key == nil ? .none : .bytes(keep(key)) }
         records.append(
             Producer.Record(
-                topic: updates, key: keep(user.map { UnsafeRawBufferPointer($0) } ?? key),
+                topic: events ?? updates, key: keep(user.map { UnsafeRawBufferPointer($0) } ?? key),
                 value: r.value.map { keep(UnsafeRawBufferPointer(start: $0, count: Int(r.value_length))) },
-                forwarding: Forwarding(r, from: origin, originalKey: original, without: header)))
+                forwarding: Forwarding(r, from: origin, originalKey: original, without: header, passedOn: place)))
+    }
+
+    /// A message of one partition of the topic of events to another.
+    /// - Parameter origin: the record of the input that has caused it.
+    func append(
+        message: UnsafeBufferPointer<UInt8>, to key: UnsafeBufferPointer<UInt8>, from origin: RecordOrigin?,
+        timestampMs: Int64
+    ) {
+        records.append(
+            Producer.Record(
+                topic: events ?? updates, key: keep(UnsafeRawBufferPointer(key)),
+                value: keep(UnsafeRawBufferPointer(message)),
+                forwarding: Forwarding(command: RecordOrigin.messageHeader, from: origin, timestampMs: timestampMs)))
     }
 
     /// - Parameters:

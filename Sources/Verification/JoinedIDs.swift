@@ -1,4 +1,5 @@
 import CEventParser
+import Kafka
 
 /// Which ids are of one customer, as the records say that were looked at: ids by their hashes.
 struct JoinedIDs {
@@ -18,6 +19,22 @@ struct JoinedIDs {
         var id = id
         while let other = next[id] { id = other }
         return id
+    }
+}
+
+/// A user of a partition.
+struct PartitionUser: Hashable {
+    var partition: Int
+    /// Hash of the id.
+    var id: UInt64
+}
+
+/// What is to be known of a record of the topic of events beside the event in it.
+enum RoutedRecord {
+    /// Whether it is none of the input: one partition tells another of ids.
+    static func isMessage(_ r: clvd_record) -> Bool {
+        var length: UInt32 = 0
+        return r.headers != nil && Consumer.headerLookup(r.headers, RecordOrigin.messageHeader, &length) != nil
     }
 }
 

@@ -117,6 +117,8 @@ public final class RouteVerifier {
     }
 
     private func note(_ r: clvd_record, isDeadLetter: Bool) {
+        // What the partitions of the topic say to each other, and what they have passed on, is not of this stage.
+        if !isDeadLetter, RoutedRecord.isMessage(r) || RecordOrigin(passedOn: r) != nil { return }
         guard let source = OutputSource(routed: r, isDeadLetter: isDeadLetter) else {
             if !isDeadLetter { report.foreign += 1 }
             return

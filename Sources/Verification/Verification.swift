@@ -82,6 +82,8 @@ public struct Verification: Sendable {
         /// Of them those that have no output, and need none: the sum of `reasons`.
         public var accounted: Int64 {
             reasons.duplicates + reasons.ignored + reasons.tombstones + reasons.superseded + reasons.identifies
+                + reasons.passedOn
+                + reasons.messages
         }
         /// Of them those that have no output and need one.
         public var missing: Int64 = 0
@@ -117,6 +119,10 @@ public struct Verification: Sendable {
 
             /// It says whose an id is, and there was nothing to move.
             public var identifies: Int64 = 0
+            /// It is in the topic of events once more, for the partition of the customer.
+            public var passedOn: Int64 = 0
+            /// No event: partitions of the topic of events tell each other of ids.
+            public var messages: Int64 = 0
 
             public init(
                 duplicates: Int64 = 0, ignored: Int64 = 0, tombstones: Int64 = 0, superseded: Int64 = 0,

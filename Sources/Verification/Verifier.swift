@@ -1,3 +1,4 @@
+// long: several passes over the same marks, which nothing else sees
 import CEventParser
 import EventInput
 import Foundation
@@ -22,7 +23,7 @@ public final class Verifier {
     private var partitions: [Marks] = []
     private var indices: [TopicPartition: Int] = [:]
     /// The newest offset with an update of each user of a partition; only for compacted topics.
-    private var newest: [User: Int64] = [:]
+    private var newest: [PartitionUser: Int64] = [:]
     private var customers = JoinedIDs()
     private var suspects: [Suspect] = []
     private var keying = KeyingSample()
@@ -45,6 +46,8 @@ public final class Verifier {
         var updated: OffsetSet
         /// Records with a dead letter; later also those that were judged.
         var settled: OffsetSet
+        /// Records that are in the topic of events once more, for the partition of the customer.
+        var passedOn: OffsetSet
         /// What the outputs of the records that are asked about say of them.
         private var identities: [RecordIdentity]
         var asked: Range<Int64> { from..<range.upperBound }
@@ -53,6 +56,7 @@ public final class Verifier {
             (self.partition, self.range, self.from) = (partition, range, from)
             updated = OffsetSet(range)
             settled = OffsetSet(range)
+            passedOn = OffsetSet(range)
             identities = Array(repeating: .unknown, count: (from..<range.upperBound).count)
         }
 
@@ -64,17 +68,10 @@ public final class Verifier {
     }
 
     private struct Suspect {
-        var user: User
+        var user: PartitionUser
         var offset: Int64
         /// Hash of the event's id.
         var event: UInt64
-    }
-
-    /// A user of a partition.
-    private struct User: Hashable {
-        var partition: Int
-        /// Hash of the id.
-        var id: UInt64
     }
 
     /// - Throws: `InputError` when the limits or currencies are not usable.
@@ -104,6 +101,7 @@ public final class Verifier {
         try lay(out: task.ranges(of: input))
         report.compacted = task.compacted
         try readOutputs(progress)
+        if task.isRouted { try readPassedOn(input, progress) }
         if task.compacted { try noteNewest(input, progress) }
         try judge(input, progress)
         if let unavailable { throw VerificationError("records cannot be read: \(unavailable)") }
@@ -197,6 +195,30 @@ public final class Verifier {
 
     // MARK: Records
 
+    /// Notes which records of the topic of events are in it once more, passed on to the partition of the customer.
+    private func readPassedOn(
+        _ input: TopicReader, _ progress: (Verification.Phase, Int64, Int64) -> Void
+    ) throws {
+        let ranges = Dictionary(uniqueKeysWithValues: partitions.map { ($0.partition, $0.range) })
+        let total = ranges.values.reduce(0) { $0 + Int64($1.count) }
+        var done: Int64 = 0
+        try input.read(ranges) { records in
+            for r in records {
+                guard let from = RecordOrigin(passedOn: r), let i = indices[TopicPartition(from.topic, from.partition)],
+                    partitions[i].range.contains(from.offset)
+                else { continue }
+                if partitions[i].passedOn.contains(from.offset) {
+                    report.found(
+                        .double, partitions[i].partition, from.offset,
+                        "passed on once more to \(task.inputs[Int(r.topic)])[\(r.partition)] offset \(r.offset)")
+                }
+                partitions[i].passedOn.insert(from.offset)
+            }
+            done += Int64(records.count)
+            progress(.routed, min(done, total), total)
+        }
+    }
+
     private func judge(_ input: TopicReader, _ progress: (Verification.Phase, Int64, Int64) -> Void) throws {
         let total = partitions.reduce(0) { $0 + Int64($1.asked.count) }
         var isFirst = true
@@ -251,6 +273,7 @@ public final class Verifier {
     private func compare(_ i: Int, updateOf event: clvd_event) {
         let said = partitions[i][identity: event.offset]
         let remark: String
+        if event.status == UInt8(clvd_status_message.rawValue) { return }
         if event.status == UInt8(clvd_status_ok.rawValue) {
             let record = RecordIdentity(of: event)
             if !said.isSameUser(as: record) {
@@ -276,6 +299,8 @@ public final class Verifier {
     private func judge(_ i: Int, _ record: clvd_record, _ event: clvd_event) -> Bool {
         let p = partitions[i].partition
         switch event.status {
+        case _ where partitions[i].passedOn.contains(record.offset): report.reasons.passedOn += 1
+        case UInt8(clvd_status_message.rawValue): report.reasons.messages += 1
         case UInt8(clvd_status_tombstone.rawValue): report.reasons.tombstones += 1
         case UInt8(clvd_status_ignored_type.rawValue), UInt8(clvd_status_filtered.rawValue):
             report.reasons.ignored += 1
@@ -375,14 +400,14 @@ public final class Verifier {
         }
         // What an alias did last is as old as what its customer did.
         for (user, offset) in newest where customers.customer(of: user.id) != user.id {
-            let customer = User(partition: user.partition, id: customers.customer(of: user.id))
+            let customer = PartitionUser(partition: user.partition, id: customers.customer(of: user.id))
             newest[customer] = max(offset, newest[customer] ?? .min)
         }
     }
 
     /// Whether a later update of the user is there, or this was the user's deletion: compaction removes tombstones too.
     private func isSuperseded(_ i: Int, _ event: clvd_event) -> Bool {
-        let user = User(partition: i, id: customers.customer(of: user(i, event).id))
+        let user = PartitionUser(partition: i, id: customers.customer(of: user(i, event).id))
         guard let last = newest[user] else { return false }
         return last > event.offset || event.type == UInt8(clvd_type_user_deleted.rawValue)
     }
@@ -420,15 +445,18 @@ public final class Verifier {
         }
         decoder.decode(chosen, into: events)
         task.skips.mark(chosen, events, topics: task.inputs)
+        for (n, r) in chosen.enumerated() where task.isRouted && RoutedRecord.isMessage(r) {
+            events[n].status = UInt8(clvd_status_message.rawValue)
+        }
         for (n, i) in places.enumerated() { body(i, picked[n], events[n]) }
     }
 
-    private func user(_ partition: Int, _ e: clvd_event) -> User {
-        User(partition: partition, id: clvd_hash(e.user, Int(e.user_length)))
+    private func user(_ partition: Int, _ e: clvd_event) -> PartitionUser {
+        PartitionUser(partition: partition, id: clvd_hash(e.user, Int(e.user_length)))
     }
 
     /// Hash of a customer's event. It changes when ids turn out to be of one customer.
-    private func key(_ user: User, _ event: UInt64) -> UInt64 {
+    private func key(_ user: PartitionUser, _ event: UInt64) -> UInt64 {
         let parts = [UInt64(user.partition), customers.customer(of: user.id), event]
         return parts.withUnsafeBytes { clvd_hash($0.baseAddress!.assumingMemoryBound(to: UInt8.self), $0.count) }
     }

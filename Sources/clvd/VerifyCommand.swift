@@ -250,6 +250,8 @@ struct VerifyCommand: ParsableCommand {
             "\(Human.count(reasons.tombstones)) tombstones",
         ]
         if reasons.identifies > 0 { parts.append("\(Human.count(reasons.identifies)) identifies") }
+        if reasons.passedOn > 0 { parts.append("\(Human.count(reasons.passedOn)) passed on") }
+        if reasons.messages > 0 { parts.append("\(Human.count(reasons.messages)) messages") }
         if report.compacted { parts.append("\(Human.count(reasons.superseded)) superseded") }
         Report.facts([
             ("records", Human.count(report.records)), ("updates", Human.count(report.updates)),

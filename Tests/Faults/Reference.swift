@@ -74,7 +74,7 @@ final class Reference {
                     ]
                 }
                 updates.append(output)
-            case .joined: break
+            case .joined, .forward, .message: break
             case .alert: alerts.append(output)
             case .deadLetter:
                 guard let record else { return }

@@ -30,6 +30,7 @@ typedef enum clvd_status {
     clvd_status_tombstone = 1,
     clvd_status_ignored_type = 2,
     clvd_status_filtered = 3,            ///< the mapping's filter leaves it out
+    clvd_status_message = 4,             ///< no event: one partition tells another of ids; set where topics are read
     clvd_status_first_rejection = 14,
     clvd_status_too_many_events = 14,    ///< set by the engine: the customer has had its events of the day
     clvd_status_unreadable = 15,         ///< stands for a batch that cannot be read and is stepped over
@@ -83,7 +84,8 @@ typedef enum clvd_event_type {
 /// What is to be known of the money of an event, a bit each.
 typedef enum clvd_event_flag {
     clvd_flag_whole_order = 1,  ///< the record is all of its order: a later one of the same order takes its place
-    clvd_flag_no_money = 2      ///< a purchase, refund or return that names no amount, no price and no priced items
+    clvd_flag_no_money = 2,     ///< a purchase, refund or return that names no amount, no price and no priced items
+    clvd_flag_passed_on = 4     ///< passed on by another partition: whose it is stands in `alias`
 } clvd_event_flag;
 
 /// A decoded record. `status` says which of the other fields mean anything.
@@ -113,6 +115,7 @@ typedef struct clvd_event {
     uint32_t record;                ///< index of the source record in its batch
     const uint8_t *alias;           ///< UTF-8; another id of the customer, to be joined to `user`; NULL: none
     uint32_t alias_length;
+    uint8_t hops;                   ///< how often the event was passed on
 } clvd_event;
 
 #ifdef __cplusplus

@@ -167,14 +167,22 @@ rd_kafka_resp_err_t clvd_produce_one(
     rd_kafka_t *rk, const clvd_outgoing *record, const clvd_header *headers, size_t count, int32_t partition,
     int64_t timestamp_ms);
 
+/// What the headers of a record that is passed on say. Texts are copied; NULL: no such header.
+typedef struct clvd_forwarded_headers {
+    const char *origin;     ///< `clvd.origin`
+    const char *passed_on;  ///< `clvd.from`
+    const char *mark;       ///< name of a header whose value is 1
+    const void *original_key;
+    size_t original_key_length;
+    int has_original_key;   ///< whether `clvd.key` says what the key was: `original_key`, or none at all (NULL)
+} clvd_forwarded_headers;
+
 /// Passes a record on with another key. The key is copied, the value is not: it must stay valid until the record is
 /// delivered. The partition is chosen by the key.
 /// - headers: those that it came with, or NULL; they are copied.
-/// - origin: value of the header `clvd.origin`.
-/// - has_original_key: whether a header `clvd.key` says what the key was: `original_key`, or none at all (NULL).
 rd_kafka_resp_err_t clvd_produce_forwarded(
     rd_kafka_t *rk, const clvd_outgoing *record, int64_t timestamp_ms, const rd_kafka_headers_t *headers,
-    const char *origin, int has_original_key, const void *original_key, size_t original_key_length);
+    const clvd_forwarded_headers *ours);
 
 #ifdef __cplusplus
 }

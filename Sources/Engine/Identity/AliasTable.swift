@@ -73,6 +73,13 @@ struct AliasTable: ~Copyable {
         return id(link(place).pointee.customer)
     }
 
+    /// When an alias was joined last; nil for any other id.
+    func time(of id: IDBytes) -> Int64? {
+        let place = count == 0 ? UserTable.none : find(id)
+        guard place != UserTable.none, link(place).pointee.customer != UserTable.none else { return nil }
+        return link(place).pointee.time
+    }
+
     /// The aliases of a customer, the newest first.
     func forEachAlias(of customer: IDBytes, _ body: (IDBytes, _ time: Int64) -> Void) {  // for tests
         let place = count == 0 ? UserTable.none : find(customer)

@@ -16,7 +16,20 @@ extension PartitionTask {
 
     @inline(__always)
     func customer(of event: UnsafePointer<clvd_event>) -> Customer {
-        customer(IDBytes(start: event.pointee.user, count: Int(event.pointee.user_length)))
+        customer(named(event))
+    }
+
+    /// The id that an event came under: its user's, or what the partition that has passed it on says.
+    @inline(__always)
+    func named(_ event: UnsafePointer<clvd_event>) -> IDBytes {
+        isPassedOn(event)
+            ? IDBytes(start: event.pointee.alias, count: Int(event.pointee.alias_length))
+            : IDBytes(start: event.pointee.user, count: Int(event.pointee.user_length))
+    }
+
+    @inline(__always)
+    func isPassedOn(_ event: UnsafePointer<clvd_event>) -> Bool {
+        event.pointee.flags & UInt8(clvd_flag_passed_on.rawValue) != 0
     }
 
     /// - Parameter id: not empty.
@@ -41,7 +54,7 @@ extension PartitionTask {
     func isDuplicate(_ event: UnsafePointer<clvd_event>, of slot: UInt32) -> Bool {
         let id = event.pointee.event_id_hash
         if slot != UserTable.none && EventIDs(users.slot(slot), settings.userLayout).contains(id) { return true }
-        guard let alias = event.pointee.alias else { return false }
+        guard let alias = event.pointee.alias, !settings.joinsByTopic else { return false }
         let length = Int(event.pointee.alias_length)
         let other = users.find(alias, length, hash: users.hash(alias, length))
         return other != UserTable.none && EventIDs(users.slot(other), settings.userLayout).contains(id)
@@ -50,7 +63,8 @@ extension PartitionTask {
     /// Takes in a record that says no more than whose an id is. It moves no clock, so it is never too late.
     func identify(_ event: UnsafePointer<clvd_event>, index: UInt32, _ model: ServingModel) {
         counters.identifies += 1
-        guard let slot = join(event, index: index, model) else { return }
+        // Where partitions tell each other, the partition of the alias has heard of it.
+        guard !settings.joinsByTopic, let slot = join(event, index: index, model) else { return }
         refresh(slot, event, index: index, model)
     }
 
@@ -71,11 +85,7 @@ extension PartitionTask {
             return nil
         case .joined(let place):
             let hash = users.hash(alias.baseAddress!, alias.count)
-            var from = users.find(alias.baseAddress!, alias.count, hash: hash)
-            if from == UserTable.none && users.former.find(hash) != nil {
-                // One slot more than allowed, until it is joined.
-                from = open(alias.baseAddress!, alias.count, hash: hash)
-            }
+            let from = slot(of: alias, hash: hash)
             guard from != UserTable.none else {
                 counters.aliasesWithoutState += 1
                 return nil
@@ -86,6 +96,13 @@ extension PartitionTask {
         }
     }
 
+    /// The slot of an id. One of whom only a record of totals is held gets a slot, which may be one more than allowed.
+    func slot(of id: IDBytes, hash: UInt64) -> UInt32 {
+        let slot = users.find(id.baseAddress!, id.count, hash: hash)
+        return slot == UserTable.none && users.former.find(hash) != nil
+            ? open(id.baseAddress!, id.count, hash: hash) : slot
+    }
+
     /// What a slot holds becomes a customer's.
     /// - Returns: slot of the customer.
     private func take(
@@ -93,18 +110,9 @@ extension PartitionTask {
     ) -> UInt32 {
         clearAlert(of: from, event, model)
         counters.joined += 1
-        if !muted {
-            outbox.append(
-                .joined, record: currentRecord, source: RecordPlace(event.pointee), key: users.key(of: users.slot(from))
-            ) {
-                $0.append(id.baseAddress!, id.count)
-            }
-        }
+        tell(joined: from, to: id, event)
         let customer = customer(id)
-        var into = customer.slot
-        if into == UserTable.none && users.former.find(customer.hash) != nil {
-            into = open(customer.key, customer.length, hash: customer.hash)
-        }
+        var into = slot(of: IDBytes(start: customer.key, count: customer.length), hash: customer.hash)
         let merge = SlotMerge(
             layout: settings.userLayout,
             isOrderWhole: event.pointee.flags & UInt8(clvd_flag_whole_order.rawValue) != 0)
@@ -123,9 +131,18 @@ extension PartitionTask {
         return into
     }
 
+    /// The row of an id that is another customer's now gets a tombstone.
+    func tell(joined slot: UInt32, to customer: IDBytes, _ event: UnsafePointer<clvd_event>) {
+        guard !muted else { return }
+        let key = users.key(of: users.slot(slot))
+        outbox.append(.joined, record: currentRecord, source: RecordPlace(event.pointee), key: key) {
+            $0.append(customer.baseAddress!, customer.count)
+        }
+    }
+
     /// Nobody is left under this id, so its alert does not stand any more. If the customer is about to leave, the
     /// customer's own alert says so.
-    private func clearAlert(of slotNumber: UInt32, _ event: UnsafePointer<clvd_event>, _ model: ServingModel) {
+    func clearAlert(of slotNumber: UInt32, _ event: UnsafePointer<clvd_event>, _ model: ServingModel) {
         let slot = users.slot(slotNumber)
         let h = slot.header
         let wasRaised = h.pointee.flags & UserHeader.alertRaised != 0
@@ -147,7 +164,7 @@ extension PartitionTask {
     }
 
     /// A new forecast of a customer, at the time of a record that is no event of the customer.
-    private func refresh(
+    func refresh(
         _ slot: UInt32, _ event: UnsafePointer<clvd_event>, index: UInt32, _ model: ServingModel
     ) {
         let h = users.slot(slot).header
@@ -158,7 +175,7 @@ extension PartitionTask {
     }
 
     /// Steps the latest events of a slot once more, from the boundary state on.
-    private func rerun(_ slot: UserSlot, _ model: ServingModel) {
+    func rerun(_ slot: UserSlot, _ model: ServingModel) {
         let layout = settings.userLayout
         let h = slot.header.pointee
         let ring = EventRing(slot, layout)

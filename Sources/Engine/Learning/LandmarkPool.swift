@@ -235,6 +235,13 @@ struct LandmarkPool: ~Copyable {
         forEachOpen(of: slot, newest: newest, at: Int64.min) { LandmarkPool.header($0).pointee.user = user }
     }
 
+    /// The bytes of a user's landmarks whose longest horizon reaches `time`, the oldest first; at most the newest `most`.
+    func openLandmarks(of slot: UInt32, newest: UInt32, at time: Int64, most: Int) -> [UInt8] {
+        var all: [UnsafeMutableRawPointer] = []
+        forEachOpen(of: slot, newest: newest, at: time) { if all.count < most { all.append($0) } }
+        return all.reversed().flatMap { UnsafeRawBufferPointer(start: $0, count: layout.size) }
+    }
+
     /// A user is erased: its landmarks keep their place but teach nothing and hold nothing of it any more.
     func forget(user slot: UInt32, newest: UInt32) {
         forEachOpen(of: slot, newest: newest, at: Int64.min) { landmark in

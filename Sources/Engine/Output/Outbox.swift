@@ -13,7 +13,7 @@ public struct RecordPlace: Sendable, Equatable {
     /// No record: what an idle tick says comes from none.
     static let none = RecordPlace(topic: 0, partition: -1, offset: -1)
 
-    private init(topic: Int32, partition: Int32, offset: Int64) {
+    init(topic: Int32, partition: Int32, offset: Int64) {
         (self.topic, self.partition, self.offset) = (topic, partition, offset)
     }
 }
@@ -26,6 +26,10 @@ public struct OutboxEntry {
         case alert
         /// The row of an id that is another customer's now: the key is the id, the value the customer's.
         case joined
+        /// The record goes to the topic of events once more, keyed by another id.
+        case forward
+        /// A message for the partition of the key (`IdentityMessage`).
+        case message
         /// The record goes to the dead-letter topic as it came; `reason` says why.
         case deadLetter
     }

@@ -17,6 +17,9 @@ extension PartitionTask {
         var pool: LandmarkPool.Image
         /// nil: there are none. Formats before 8 had none.
         var aliases: AliasTable.Image?
+        /// nil: nothing was noted.
+        var erasures: RecentHashes?
+        var adoptions: RecentHashes?
     }
 
     var image: Image {
@@ -24,7 +27,8 @@ extension PartitionTask {
             id: id, watermark: clock.watermark, stream: clock.stream.image, timerHour: clock.timerHour,
             scoredHour: clock.scoredHour,
             nextOffset: nextOffset, evictionHand: evictionHand, recordsLearned: recordsLearned, counters: counters,
-            users: users.image, pool: pool.image, aliases: aliases.image)
+            users: users.image, pool: pool.image, aliases: aliases.image,
+            erasures: erasures.hashes.isEmpty ? nil : erasures, adoptions: adoptions.hashes.isEmpty ? nil : adoptions)
     }
 
     /// - Parameter aliases: slots and long keys, where the image has any.
@@ -63,6 +67,10 @@ extension PartitionTask {
         evictionHand = image.evictionHand
         recordsLearned = image.recordsLearned
         counters = image.counters
+        (erasures, adoptions) = (image.erasures ?? RecentHashes(), image.adoptions ?? RecentHashes())
+        guard erasures.isWhole, adoptions.isWhole else {
+            throw SnapshotMismatch("what partition \(image.id) has noted of erasures and joins")
+        }
         let check = StateCheck(settings: settings, partition: id)
         try check.check(users, pool)
         try check.check(pool, users)

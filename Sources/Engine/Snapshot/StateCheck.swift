@@ -32,7 +32,7 @@ struct StateCheck {
         }
     }
 
-    private func fault(_ slot: UserSlot) -> StaticString? {
+    func fault(_ slot: UserSlot) -> StaticString? {
         let h = slot.header.pointee
         let layout = settings.userLayout
         if h.flags & UserHeader.pending != 0 { return "an event is pending" }
@@ -106,7 +106,7 @@ struct StateCheck {
         return i < users.former.places && users.former.records[i].flags != 0 ? users.slotCount + i : nil
     }
 
-    private func fault(_ landmark: UnsafeMutableRawPointer, _ h: LandmarkHeader) -> StaticString? {
+    func fault(_ landmark: UnsafeMutableRawPointer, _ h: LandmarkHeader) -> StaticString? {
         let layout = settings.landmarkLayout
         if Int(h.steps) > UserLayout.ringCount { return "number of stored events" }
         guard h.naiveValuePerDay.isFinite, h.naiveOrdersPerDay.isFinite, h.naiveEventsPerDay.isFinite else {
@@ -208,7 +208,7 @@ extension TaskCounters {
             records, accepted, duplicates, ignored, tombstones, erased, deadLetters, repeated, updates, alertsRaised,
             alertsCleared, alertsForSilence, alertsOfBacklog, alertsWithheld, rescored, landmarks, evictedIdle,
             evictedByCap, purchasesWithoutMoney, refundsWithoutOrder, lateAccepted, excessEvents, identifies, joined,
-            aliasesWithoutState, aliasesRepointed,
+            aliasesWithoutState, aliasesRepointed, forwarded, messages, messagesRefused, messagesRepeated, adopted,
         ]
         return reasons.count == TaskCounters().reasons.count && (all + reasons).allSatisfy(StateCheck.counts.contains)
     }

@@ -44,6 +44,14 @@ extension PartitionTask {
         users.former.remove(place)
     }
 
+    /// Forgets a user: its slot, and what its landmarks hold.
+    func removeSlot(_ slot: UInt32) {
+        let h = users.slot(slot).header.pointee
+        pool.forget(user: slot, newest: h.landmark)
+        ranks.remove(h.lastValue)
+        users.remove(slot)
+    }
+
     /// Makes room for a user: of the next `evictionProbes` slots after a rotating hand, the user idle longest goes.
     func evictIdlest() {
         var oldest = UserTable.none
@@ -71,15 +79,13 @@ extension PartitionTask {
         if !muted {
             outbox.append(.update, record: record, source: RecordPlace(event.pointee), key: key) { _ in }
         }
+        if settings.joinsByTopic { forgetAliases(of: key, event, record: record) }
         clock.stream.forget(who.hash)
         aliases.forEachAlias(of: key) { alias, _ in
             clock.stream.forget(users.hash(alias.baseAddress!, alias.count))
         }
         if who.slot != UserTable.none {
-            let h = users.slot(who.slot).header.pointee
-            pool.forget(user: who.slot, newest: h.landmark)
-            ranks.remove(h.lastValue)
-            users.remove(who.slot)
+            removeSlot(who.slot)
         } else if let place = users.former.find(who.hash) {
             dropFormer(place, teaches: false)
         }

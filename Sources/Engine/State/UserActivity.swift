@@ -24,7 +24,9 @@ struct UserActivity {
         let seconds = UInt32(clamping: now / 1000)
         let first = h.pointee.events == 0
         let opensSession = opensSession(h, e.session_hash, first: first, now: now)
-        let isBehind = isLate && e.time_ms < now
+        // What was passed on by another partition may be behind at any time.
+        let isPassedOn = e.flags & UInt8(clvd_flag_passed_on.rawValue) != 0
+        let isBehind = (isLate || isPassedOn) && e.time_ms < now
         if isBehind { countLate(h, record, Orders(slot, layout), time: e.time_ms) }
         orders.count(slot, record, time: e.time_ms)
         let pane = Panes.index(now)

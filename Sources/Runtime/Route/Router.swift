@@ -5,11 +5,13 @@ internal import Kafka
 
 /// The work of the first stage: passes each record on, keyed by its customer; of one that holds several events, each as a
 /// record of its own. It decides nothing but what an operator wants to be stepped over. A record without a customer (one
-/// that will be rejected, a tombstone, an ignored type) keeps its key. The second stage accounts for it.
+/// that will be rejected, a tombstone, an ignored type) keeps its key. The second stage accounts for it. Where an event
+/// says that two ids are of one customer, the partition of the alias gets a message.
 struct Router {
     private let topics: [String]
     private let engine: Engine
     private let splitter: RecordSplitter
+    private var aliases = AliasMessages()
 
     init(topics: [String], engine: Engine, splitter: RecordSplitter) {
         (self.topics, self.engine, self.splitter) = (topics, engine, splitter)
@@ -18,7 +20,7 @@ struct Router {
     /// Adds what becomes of records to a publication.
     /// - Parameter events: of the records. Afterwards they only count: the engine is to take them in, which keeps the
     ///   positions.
-    func route(
+    mutating func route(
         _ records: UnsafeBufferPointer<clvd_record>, _ events: UnsafeMutablePointer<clvd_event>, to out: Publication
     ) {
         var next: [TaskID: Int64] = [:]
@@ -41,9 +43,23 @@ struct Router {
                     out.append(
                         forwarding: element.record, from: place, user: Self.user(element.event),
                         without: splitter.idHeader)
+                    tell(element.event, of: r, from: place, to: out)
                 }
-                if count == 0 { out.append(forwarding: r, from: origin, user: Self.user(event)) }
+                if count == 0 {
+                    out.append(forwarding: r, from: origin, user: Self.user(event))
+                    tell(event, of: r, from: origin, to: out)
+                }
             }
+        }
+    }
+
+    private mutating func tell(
+        _ event: clvd_event, of r: clvd_record, from origin: RecordOrigin, to out: Publication
+    ) {
+        guard let message = aliases.message(for: event) else { return }
+        let alias = UnsafeBufferPointer(start: event.alias, count: Int(event.alias_length))
+        message.bytes.withUnsafeBufferPointer {
+            out.append(message: $0, to: alias, from: origin, timestampMs: r.timestamp_ms)
         }
     }
 

@@ -78,7 +78,7 @@ import Testing
             switch s.kind {
             case .update: ["\(s.record)", s.value.isEmpty ? "erasure" : "update"]
             case .deadLetter: ["\(s.record)", "dead letter \(s.reason)"]
-            case .alert, .joined: nil
+            case .alert, .joined, .forward, .message: nil
             }
         }
         #expect(actual == expected)
